@@ -1,0 +1,34 @@
+"""potoserver: a chat server that keeps people's dialogs."""
+
+from potoserver.clock import Clock, SystemClock, TimerHandle, iso_utc
+from potoserver.engine.base import Cause, Departure, Presence, PresenceState
+from potoserver.errors import FieldError, ProblemError, UnavailableError
+from potoserver.events import Event, EventId
+from potoserver.module.base import Connection, ModuleContext, ServerModule
+from potoserver.module.rpc import Call, Done, WireModel, rpc
+from potoserver.users import User, folder_name
+
+__all__ = [
+    "Call",
+    "Cause",
+    "Clock",
+    "Connection",
+    "Departure",
+    "Done",
+    "Event",
+    "EventId",
+    "FieldError",
+    "ModuleContext",
+    "Presence",
+    "PresenceState",
+    "ProblemError",
+    "ServerModule",
+    "SystemClock",
+    "TimerHandle",
+    "UnavailableError",
+    "User",
+    "WireModel",
+    "folder_name",
+    "iso_utc",
+    "rpc",
+]

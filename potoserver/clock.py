@@ -1,0 +1,82 @@
+"""Time, injected: whoever waits or stamps asks a `Clock`, so tests can move it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Protocol
+
+from typing_extensions import override
+
+
+class TimerHandle(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Calls the timer off; harmless when it has fired."""
+
+
+class Clock(ABC):
+    """Wall time for stamps, monotonic time for durations, and timers."""
+
+    @abstractmethod
+    def now_ms(self) -> int:
+        """Wall time: milliseconds since 1970 UTC. It may be stepped; never measure a duration with it."""
+
+    @abstractmethod
+    def monotonic_s(self) -> float:
+        """Seconds since some fixed point; never goes back."""
+
+    @abstractmethod
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
+        """Calls `callback` on the loop after `delay_s` seconds; a delay of 0 or less means soon."""
+
+    async def sleep(self, delay_s: float) -> None:
+        """Waits for `delay_s` seconds."""
+        done = asyncio.get_running_loop().create_future()
+        handle = self.call_later(delay_s, lambda: None if done.done() else done.set_result(None))
+        try:
+            await done
+        finally:
+            handle.cancel()
+
+    @asynccontextmanager
+    async def timeout(self, delay_s: float) -> AsyncIterator[asyncio.Timeout]:
+        """Cancels what runs inside after `delay_s` seconds, as `asyncio.timeout` does.
+
+        Raises:
+            TimeoutError: The time ran out.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(None) as scope:
+            handle = self.call_later(delay_s, lambda: scope.reschedule(loop.time()))
+            try:
+                yield scope
+            finally:
+                handle.cancel()
+
+
+class SystemClock(Clock):
+    """The machine's clock and the running loop's timers."""
+
+    @override
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    @override
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    @override
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
+        return asyncio.get_running_loop().call_later(max(0.0, delay_s), callback)
+
+
+def iso_utc(at_ms: int) -> str:
+    """`2024-01-15T10:12:04.001Z` for milliseconds since 1970 UTC."""
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"

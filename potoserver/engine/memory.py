@@ -1,0 +1,290 @@
+"""The embedded engine: one process, everything in memory, gone with it."""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+from collections import deque
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from potoserver.clock import Clock, TimerHandle
+from potoserver.engine.base import (
+    Attachment,
+    Cause,
+    Departure,
+    Engine,
+    EngineListener,
+    LogEntry,
+    Presence,
+    PresenceState,
+    Replay,
+)
+from potoserver.events import Event, EventId, Frame, to_json
+from potoserver.metrics import Metrics
+from potoserver.settings.model import BacklogSettings
+
+
+@dataclass(slots=True)
+class _Here:
+    """A user who is online or in the grace.
+
+    Invariant: `grace` is set exactly while `connections` is empty.
+    """
+
+    generation: int
+    connections: set[str] = field(default_factory=set)
+    grace: TimerHandle | None = None
+    cause: Cause = Cause.CLOSED
+    last_seen_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Logged:
+    entry: LogEntry
+    at_s: float
+    group: str | None
+
+
+@dataclass(slots=True)
+class _Log:
+    """A user's events. Ids from `floor` to `newest` can be continued from; older events have been dropped."""
+
+    epoch: str
+    newest: int = 0
+    floor: int = 0
+    size_bytes: int = 0
+    events: deque[_Logged] = field(default_factory=deque)
+    sweep: TimerHandle | None = None
+
+
+class MemoryEngine(Engine):
+    """Keeps presence, logs, departures and small state in this process.
+
+    Memory holds nothing of a user who is gone and whose events have lapsed; a log that comes back later has
+    another epoch, so an id from before is never taken for one of the new log.
+
+    Args:
+        grace_ms: From a user's last connection to the departure.
+        backlog: The bounds of each user's log.
+        clock: The time that decides.
+        metrics: Where events and departures are counted.
+    """
+
+    def __init__(self, grace_ms: int, backlog: BacklogSettings, clock: Clock, metrics: Metrics) -> None:
+        self._grace_s = grace_ms / 1000
+        self._backlog = backlog
+        self._clock = clock
+        self._metrics = metrics
+        self._listener: EngineListener | None = None
+        self._here: dict[str, _Here] = {}
+        self._online: set[str] = set()
+        self._logs: dict[str, _Log] = {}
+        self._generation = 0
+        self._unacknowledged: dict[str, Departure] = {}
+        self._state: dict[tuple[str, str], tuple[str, float]] = {}
+        self._lapses: list[tuple[float, tuple[str, str]]] = []
+        # Departure ids stay unique across restarts, so a module may keep them as idempotency keys.
+        self._life = secrets.token_hex(6)
+
+    @override
+    async def start(self, listener: EngineListener) -> None:
+        self._listener = listener
+
+    @override
+    async def stop(self) -> None:
+        self._listener = None
+        for here in self._here.values():
+            if here.grace is not None:
+                here.grace.cancel()
+        for log in self._logs.values():
+            if log.sweep is not None:
+                log.sweep.cancel()
+
+    # Presence
+
+    @override
+    async def attach(self, user_id: str, connection_id: str) -> Attachment:
+        here = self._here.get(user_id)
+        arrived = here is None
+        if here is None:
+            self._generation += 1
+            here = self._here[user_id] = _Here(self._generation)
+        if here.grace is not None:
+            here.grace.cancel()
+            here.grace = None
+        here.connections.add(connection_id)
+        self._online.add(user_id)
+        self._metrics.users_online.set(len(self._online))
+        return Attachment(here.generation, arrived=arrived, resumed=not arrived)
+
+    @override
+    async def detach(self, user_id: str, connection_id: str, cause: Cause) -> int:
+        here = self._here.get(user_id)
+        if here is None:
+            return 0
+        if connection_id in here.connections:
+            here.connections.discard(connection_id)
+            if not here.connections:
+                here.cause = cause
+                here.last_seen_ms = self._clock.now_ms()
+                here.grace = self._clock.call_later(self._grace_s, lambda: self._depart(user_id, here))
+                self._online.discard(user_id)
+                self._metrics.users_online.set(len(self._online))
+        return len(here.connections)
+
+    def _depart(self, user_id: str, here: _Here) -> None:
+        if self._listener is None or self._here.get(user_id) is not here or here.connections:
+            return
+        del self._here[user_id]
+        departure = Departure(
+            id=f"d-{self._life}-{here.generation}",
+            user_id=user_id,
+            generation=here.generation,
+            cause=here.cause,
+            last_seen_ms=here.last_seen_ms,
+            departed_ms=self._clock.now_ms(),
+        )
+        self._unacknowledged[departure.id] = departure
+        self._metrics.departures.labels(here.cause).inc()
+        log = self._logs.get(user_id)
+        if log is not None:
+            self._schedule_sweep(user_id, log)
+        self._listener.on_departure(departure)
+
+    @override
+    async def presence_of(self, user_id: str) -> Presence:
+        here = self._here.get(user_id)
+        if here is None:
+            return Presence(PresenceState.ABSENT, 0, 0)
+        state = PresenceState.ONLINE if here.connections else PresenceState.LEAVING
+        return Presence(state, here.generation, len(here.connections))
+
+    @override
+    async def online_users(self) -> list[str]:
+        return sorted(self._online)
+
+    @override
+    async def count_online(self) -> int:
+        return len(self._online)
+
+    @override
+    async def acknowledge(self, departure: Departure) -> None:
+        self._unacknowledged.pop(departure.id, None)
+
+    # Event log
+
+    @override
+    async def publish(self, user_id: str, event: Event) -> EventId:
+        data = to_json(event.data)  # before anything changes: a value that is no JSON is the caller's error
+        log = self._log_of(user_id)
+        if event.replaces is not None:
+            self._remove_group(log, event.replaces)
+        log.newest += 1
+        event_id = EventId(log.epoch, log.newest)
+        entry = LogEntry(event_id, event.type, Frame.encode(event.type, data, event_id))
+        log.events.append(_Logged(entry, self._clock.monotonic_s(), event.group))
+        log.size_bytes += len(entry.frame.raw)
+        self._trim(log)
+        if user_id not in self._here:
+            self._schedule_sweep(user_id, log)
+        self._metrics.events_published.inc()
+        if self._listener is not None:
+            self._listener.on_entry(user_id, entry)
+        return event_id
+
+    @override
+    async def replay(self, user_id: str, after: str | None) -> Replay:
+        log = self._log_of(user_id)
+        self._trim(log)
+        newest = EventId(log.epoch, log.newest)
+        if after is None:
+            return Replay((), gap=False, resume_id=newest)
+        last = EventId.parse(after)
+        if last is None or last.epoch != log.epoch or not log.floor <= last.seq <= log.newest:
+            return Replay((), gap=True, resume_id=newest)
+        missed = tuple(each.entry for each in log.events if each.entry.id.seq > last.seq)
+        return Replay(missed, gap=False, resume_id=last)
+
+    @override
+    async def broadcast(self, event: Event) -> int:
+        frame = Frame.encode(event.type, to_json(event.data))
+        self._metrics.events_published.inc()
+        return self._listener.on_broadcast(event.type, frame) if self._listener is not None else 0
+
+    def _log_of(self, user_id: str) -> _Log:
+        log = self._logs.get(user_id)
+        if log is None:
+            log = self._logs[user_id] = _Log(epoch=secrets.token_hex(5))
+            if user_id not in self._here:
+                self._schedule_sweep(user_id, log)
+        return log
+
+    @staticmethod
+    def _remove_group(log: _Log, group: str) -> None:
+        kept = deque(each for each in log.events if each.group != group)
+        if len(kept) != len(log.events):
+            log.events = kept
+            log.size_bytes = sum(len(each.entry.frame.raw) for each in kept)
+
+    def _trim(self, log: _Log) -> None:
+        """Drops from the old end what exceeds a bound; what is dropped can't be continued from."""
+        oldest_s = self._clock.monotonic_s() - self._backlog.seconds
+        while log.events and (
+            len(log.events) > self._backlog.events
+            or log.size_bytes > self._backlog.bytes
+            or log.events[0].at_s < oldest_s
+        ):
+            dropped = log.events.popleft()
+            log.size_bytes -= len(dropped.entry.frame.raw)
+            log.floor = dropped.entry.id.seq
+            self._metrics.events_dropped.inc()
+
+    def _schedule_sweep(self, user_id: str, log: _Log) -> None:
+        if log.sweep is None:
+            log.sweep = self._clock.call_later(
+                self._backlog.seconds + 0.001, lambda: self._sweep(user_id, log)
+            )
+
+    def _sweep(self, user_id: str, log: _Log) -> None:
+        """Forgets the log of a user who is gone once its events have lapsed."""
+        log.sweep = None
+        if user_id in self._here:
+            return
+        self._trim(log)
+        if log.events:
+            self._schedule_sweep(user_id, log)
+        else:
+            del self._logs[user_id]
+
+    # Small state
+
+    @override
+    async def get_state(self, user_id: str, name: str) -> str | None:
+        self._forget_lapsed()
+        kept = self._state.get((user_id, name))
+        return kept[0] if kept is not None else None
+
+    @override
+    async def swap_state(
+        self, user_id: str, name: str, expected: str | None, value: str | None, lifetime_s: float
+    ) -> bool:
+        if await self.get_state(user_id, name) != expected:
+            return False
+        key = (user_id, name)
+        if value is None:
+            self._state.pop(key, None)
+        else:
+            lapse_s = self._clock.monotonic_s() + lifetime_s
+            self._state[key] = (value, lapse_s)
+            heapq.heappush(self._lapses, (lapse_s, key))
+        return True
+
+    def _forget_lapsed(self) -> None:
+        now_s = self._clock.monotonic_s()
+        while self._lapses and self._lapses[0][0] <= now_s:
+            _, key = heapq.heappop(self._lapses)
+            kept = self._state.get(key)
+            if kept is not None and kept[1] <= now_s:
+                del self._state[key]

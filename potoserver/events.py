@@ -1,0 +1,109 @@
+"""Events, their ids, and their one encoding for the wire."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_EVENT_TYPE = re.compile(r"[!-~][ -~]{0,127}")
+_EVENT_ID = re.compile(r"([a-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
+
+
+class EventId(NamedTuple):
+    """The id of an event in a user's log: `<epoch>-<seq>` on the wire.
+
+    Attributes:
+        epoch: Names one life of the log; it changes when the log is lost. Of `[a-z0-9]`.
+        seq: Counts up by one or more within the epoch; 0 stands for an empty log.
+    """
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> EventId | None:
+        """The id that `text` spells, or None where it spells none."""
+        match = _EVENT_ID.fullmatch(text)
+        return cls(match[1], int(match[2])) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a user's connections are told.
+
+    Attributes:
+        type: The SSE event type: 1 to 128 visible ASCII characters (blanks inside allowed).
+        data: Any JSON value.
+        group: Names something that grows, event by event, until it is finished (the deltas of one reply).
+        replaces: Names the group that this event finishes: the group's events leave the log and are
+            not replayed any more.
+    """
+
+    type: str
+    data: Any = None
+    group: str | None = None
+    replaces: str | None = None
+
+    def __post_init__(self) -> None:
+        # A line break in a type would let a caller forge fields of the stream.
+        if not _EVENT_TYPE.fullmatch(self.type):
+            raise ValueError(f"an event type must be 1 to 128 visible ASCII characters, not {self.type!r}")
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON on a single line, non-ASCII kept as it is."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+class Frame:
+    """An event's bytes, encoded once however many connections get them.
+
+    The chunked form carries the chunk framing of RFC 9112 section 7.1, since the bytes go to the
+    transport directly.
+    """
+
+    __slots__ = ("_chunked", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._chunked: bytes | None = None
+
+    @property
+    def chunked(self) -> bytes:
+        """The bytes as one chunk of a chunked body."""
+        if self._chunked is None:
+            self._chunked = b"%x\r\n%b\r\n" % (len(self.raw), self.raw)
+        return self._chunked
+
+    @classmethod
+    def encode(
+        cls,
+        event_type: str,
+        data_json: str,
+        event_id: EventId | None = None,
+        retry_ms: int | None = None,
+    ) -> Frame:
+        """Encodes one event of the HTML standard's event stream format (section 9.2.6).
+
+        Args:
+            event_type: As in `Event.type`.
+            data_json: The data, as `to_json` gives it: no line break.
+            event_id: Its place in the log, for log events.
+            retry_ms: The client's reconnection time, for the opening event.
+        """
+        lines = []
+        if retry_ms is not None:
+            lines.append(f"retry: {retry_ms}\n")
+        if event_id is not None:
+            lines.append(f"id: {event_id}\n")
+        lines.append(f"event: {event_type}\ndata: {data_json}\n\n")
+        return cls("".join(lines).encode("utf-8"))
+
+
+HEARTBEAT = Frame(b":\n\n")
+"""A comment: keeps proxies from closing a silent stream; no client sees an event."""

@@ -1,0 +1,156 @@
+"""What a server module is: hooks to override, and a context that the server hands it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+from structlog.typing import FilteringBoundLogger
+
+from potoserver.clock import Clock
+from potoserver.engine.base import Cause, Departure, Presence
+from potoserver.events import Event, EventId
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import typer
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One open event stream, as modules see it.
+
+    Attributes:
+        id: Names the connection; new for each one.
+        user_id: Whose it is.
+        generation: The user's generation that it belongs to.
+    """
+
+    id: str
+    user_id: str
+    generation: int
+
+
+class ModuleContext(ABC):
+    """What a module may ask of the server. One per module, there from before `on_start`.
+
+    Attributes:
+        settings: The module's own section, an instance of its `settings_model` (None without one).
+        clock: The server's clock; modules wait and stamp with it alone.
+        data_dir: Where files of the deployment live.
+        registry: Where the module adds its Prometheus metrics (names begin with `potoserver_`).
+        grace_ms: The grace of presence, in milliseconds.
+        retry_ms: The reconnection time that clients are told, in milliseconds.
+        shutdown_timeout_s: The time that all of a shutdown may take; `on_stop` gets less than this.
+    """
+
+    settings: Any
+    clock: Clock
+    data_dir: Path
+    registry: CollectorRegistry
+    grace_ms: int
+    retry_ms: int
+    shutdown_timeout_s: float
+
+    @abstractmethod
+    def logger(self, name: str | None = None) -> FilteringBoundLogger:
+        """A logger of that name (`session:lifecycle`); without one, `module:<the module's name>`."""
+
+    @abstractmethod
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Runs work that must finish: no client's going cancels it, shutdown awaits it."""
+
+    @property
+    @abstractmethod
+    def draining(self) -> bool:
+        """Whether the server is on its way out and refuses new work."""
+
+    @abstractmethod
+    async def publish(self, user_id: str, event: Event) -> EventId:
+        """Tells all connections of a user, now and (by replay) those that are away for a moment."""
+
+    @abstractmethod
+    async def broadcast(self, event: Event) -> int:
+        """Tells every connection, unlogged. Returns how many were reached."""
+
+    @abstractmethod
+    async def count_online(self) -> int:
+        """How many users are online."""
+
+    @abstractmethod
+    async def online_users(self) -> list[str]:
+        """The ids of all users who are online, sorted."""
+
+    @abstractmethod
+    async def presence_of(self, user_id: str) -> Presence:
+        """A user's presence now."""
+
+
+class ServerModule:
+    """The base class of plugins. Override what you need; each hook does nothing by default.
+
+    A hook that raises, hangs or is slow delays and breaks no other module and no connection. Methods
+    marked with `rpc` are offered at `POST /<class name>/<methodName>`.
+
+    Attributes:
+        section: The name of the module's section in the settings, with `settings_model`.
+        settings_model: A frozen pydantic model of that section, or None. A field may name an
+            environment variable of its own: `Field(json_schema_extra={"env": "SESSION_TIMEOUT"})`.
+        hook_timeout_s: One try of this module's hooks, in seconds; None for `hooks.timeout_s`.
+        context: Set by the server before `on_start`.
+    """
+
+    section: ClassVar[str] = ""
+    settings_model: ClassVar[type[BaseModel] | None] = None
+    hook_timeout_s: float | None = None
+    context: ModuleContext
+
+    @classmethod
+    def name(cls) -> str:
+        """The module's name in URLs, logs and settings: its class name."""
+        return cls.__name__
+
+    async def on_start(self) -> None:
+        """The server starts; it serves once every module has returned. An error stops the start."""
+
+    async def on_stop(self) -> None:
+        """The server stops; new work is refused already, connections are still open."""
+
+    async def on_sse_connect(self, user_id: str) -> None:
+        """The user came online: the first connection, on any node. One try."""
+
+    async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
+        """The user has gone, past the grace. Repeated until it returns, with the same `departure.id`."""
+
+    async def on_connection_opened(self, connection: Connection) -> None:
+        """A connection opened on this node. At once, best effort."""
+
+    async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+        """A connection of this node ended. At once, best effort."""
+
+    async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
+        """What this module adds to the `connected` event.
+
+        When it takes over 1 s or fails, the fields of `connected_field_names` are null.
+        """
+        return {}
+
+    connected_field_names: ClassVar[tuple[str, ...]] = ()
+
+    async def health_fields(self) -> Mapping[str, Any]:
+        """What this module adds to `GET /health`."""
+        return {}
+
+    def commands(self) -> Mapping[str, Callable[..., None] | typer.Typer]:
+        """Sub-commands of `python -m potoserver`, by name. Called without a running server.
+
+        A command with a parameter of type `typer.Context` finds in its `obj` what was loaded:
+        `obj.settings` (the core's, such as `obj.settings.data_dir`) and `obj.sections[self.section]`.
+        """
+        return {}

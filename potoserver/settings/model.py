@@ -1,0 +1,224 @@
+"""Every setting of the core: its key, type, default and meaning. docs/configuration.md is made from this."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from potoserver.users import User
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+_TOKEN_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+_HOST_NAME = re.compile(r"(?!.{254})[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)+")
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PresenceSettings(Section):
+    """When a user counts as gone."""
+
+    grace_ms: NonNegativeInt = Field(
+        5000,
+        description="From a user's last connection's end to the session's end, in ms; 0 ends at once.",
+        json_schema_extra={"env": "SESSION_RECONNECT_GRACE"},
+    )
+
+
+class LogSettings(Section):
+    """What is logged, and how long log files are kept."""
+
+    debug: str = Field(
+        "",
+        description="Logger patterns at debug level, by commas: `session:*,journal:*,-session:activity`.",
+        json_schema_extra={"env": "DEBUG"},
+    )
+    debug_sse: bool = Field(
+        False,
+        description="Log every event, heartbeat and replay: id, type, bytes, never data.",
+        json_schema_extra={"env": "DEBUG_SSE"},
+    )
+    max_bytes: PositiveInt = Field(10_485_760, description="Size at which `server.log` is rotated.")
+    backups: PositiveInt = Field(5, description="How many rotated files are kept.")
+
+
+class TokenOwner(Section):
+    """Whom a token stands for."""
+
+    user: str = Field(description="The user's id.")
+    name: str = Field("", description="A name for people.")
+    email: str = Field("", description="An address.")
+    roles: tuple[str, ...] = Field(("user",), description="What the user may do.")
+
+    @field_validator("user")
+    @classmethod
+    def _usable_id(cls, user: str) -> str:
+        User.create(user)
+        return user
+
+    @field_validator("roles")
+    @classmethod
+    def _no_empty_role(cls, roles: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(roles):
+            raise ValueError("a role must not be empty")
+        return roles
+
+
+class AuthSettings(Section):
+    """Who may come in. With none of these set there are development tokens, on loopback only."""
+
+    tokens: dict[str, TokenOwner] = Field(
+        default_factory=dict,
+        description="A token, or its SHA-256 as `sha256:<64 hex digits>`, to `{user, name, email, roles}`.",
+        json_schema_extra={"secret": True},
+    )
+    jwt_secret: SecretStr | None = Field(None, description="Accepts JSON Web Tokens signed HS256 with it.")
+    jwt_public_key_file: Path | None = Field(
+        None, description="Accepts JSON Web Tokens signed RS256 or ES256 for this PEM key."
+    )
+    login_lifetime_s: PositiveInt = Field(
+        1_209_600, description="How long the cookie of a login is good, in seconds."
+    )
+
+    @field_validator("tokens")
+    @classmethod
+    def _usable_tokens(cls, tokens: dict[str, TokenOwner]) -> dict[str, TokenOwner]:
+        # No message names a token: it would end in a log.
+        usable = {}
+        for token, owner in tokens.items():
+            key = token.lower() if token.lower().startswith("sha256:") else token
+            if not token:
+                raise ValueError("a token must not be empty")
+            if key.startswith("sha256:") and not _TOKEN_HASH.fullmatch(key):
+                raise ValueError("a hashed token must be sha256: and 64 hex digits")
+            if not all("!" <= char <= "~" for char in key):
+                raise ValueError("a token must be of visible ASCII characters, without a blank")
+            if key in usable:
+                raise ValueError("one hashed token is given twice")
+            usable[key] = owner
+        return usable
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _no_empty_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value():
+            raise ValueError("the secret must not be empty")
+        return secret
+
+
+class CorsSettings(Section):
+    """Pages of other origins that may call this server from a browser."""
+
+    origins: tuple[str, ...] = Field((), description="Origins such as `https://example.org`; empty is off.")
+
+
+class HookSettings(Section):
+    """How long a module's hook may take, and how long a failing one is repeated."""
+
+    timeout_s: PositiveSeconds = Field(10, description="One try of a hook, in seconds.")
+    retry_for_s: PositiveSeconds = Field(
+        86_400, description="How long a failing departure hook is repeated before it is parked, in seconds."
+    )
+
+
+class LimitSettings(Section):
+    """Bounds; 0 is off for the first three."""
+
+    connections: NonNegativeInt = Field(
+        50_000,
+        description="Open event streams; also held below what the limit of open files allows.",
+    )
+    connections_per_user: NonNegativeInt = Field(10, description="Open event streams of one user.")
+    calls_per_minute: NonNegativeInt = Field(600, description="Requests of one user in a minute.")
+    body_bytes: PositiveInt = Field(1_048_576, description="Size of a request's body.")
+    outbox_bytes: PositiveInt = Field(
+        2_097_152, description="What may wait for a slow reader before its connection is ended."
+    )
+
+
+class BacklogSettings(Section):
+    """The log of a user's events from which a returning client gets what it missed."""
+
+    events: PositiveInt = Field(256, description="Events kept for one user.")
+    bytes: PositiveInt = Field(1_048_576, description="Bytes kept for one user.")
+    seconds: PositiveSeconds = Field(300, description="How long an event is kept.")
+
+
+class Settings(Section):
+    """All settings of the core. Modules add sections of their own, read into `modules_settings`."""
+
+    host: str = Field(
+        "localhost",
+        description="Address to listen on; `localhost` is 127.0.0.1 and ::1.",
+        json_schema_extra={"env": "HOST"},
+    )
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        3799, description="Port to listen on; 0 takes a free one.", json_schema_extra={"env": "PORT"}
+    )
+    data_dir: Path = Field(Path("data"), description="Folder of the dialogs.")
+    log_dir: Path = Field(Path("logs"), description="Folder of `server.log`.")
+    engine: Literal["memory://"] = Field(
+        "memory://",
+        description="What keeps presence and event logs.",
+        json_schema_extra={"secret": True},
+    )
+    modules_dir: Path | None = Field(
+        None, description="Folder of plugins; without it the checkout's `modules`."
+    )
+    modules: tuple[str, ...] | None = Field(
+        None,
+        description="Plugins by name, or `package.module:Class`; without it all found in the folder.",
+    )
+    heartbeat_s: PositiveSeconds = Field(15, description="Seconds between two heartbeats of a connection.")
+    send_timeout_s: PositiveSeconds = Field(
+        20, description="How long sent bytes may stay unacknowledged, in seconds."
+    )
+    shutdown_timeout_s: PositiveSeconds = Field(30, description="All that a shutdown may take, in seconds.")
+    presence: PresenceSettings = PresenceSettings()
+    log: LogSettings = LogSettings()
+    auth: AuthSettings = AuthSettings()
+    cors: CorsSettings = CorsSettings()
+    hooks: HookSettings = HookSettings()
+    limits: LimitSettings = LimitSettings()
+    backlog: BacklogSettings = BacklogSettings()
+
+    @field_validator("host")
+    @classmethod
+    def _usable_host(cls, host: str) -> str:
+        if _address_of(host) is None and not _HOST_NAME.fullmatch(host):
+            raise ValueError("expected a host name or an IP address, without scheme, port or brackets")
+        return host
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether `host` is reached from this machine alone."""
+        address = _address_of(self.host)
+        return self.host.lower() == "localhost" if address is None else address.is_loopback
+
+    @property
+    def development_tokens(self) -> bool:
+        """Whether nobody was given access, so that the development tokens are active."""
+        return not (self.auth.tokens or self.auth.jwt_secret or self.auth.jwt_public_key_file)
+
+    @property
+    def retry_ms(self) -> int:
+        """The reconnection time that clients are told: 1000 ms, or a quarter of a grace below 4 s, not 0."""
+        quarter = self.presence.grace_ms // 4
+        return min(1000, quarter) if quarter else 1000
+
+
+def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,29 @@
+# Sourced by ./run and ./test: finds a Python and keeps .venv up to date. Works in bash 3.2 and later.
+
+# Prints a Python 3.11+ that can make virtual environments; says what is missing when there is none.
+find_python() {
+    local name without_venv=""
+    for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
+        "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+        if "$name" -c 'import ensurepip, venv' 2>/dev/null; then
+            echo "$name"
+            return
+        fi
+        without_venv="$name"
+    done
+    if [[ -n "$without_venv" ]]; then
+        echo "$without_venv lacks the venv module: install it (Debian, Ubuntu: the package python3-venv)." >&2
+    else
+        echo "Python 3.11 or later is needed, and none is on PATH." >&2
+    fi
+    return 1
+}
+
+# Makes sure that .venv holds potoserver with the extras named (separated by commas, or empty).
+prepare_environment() {
+    local python=.venv/bin/python
+    if ! "$python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python="$(find_python)" || exit 1
+    fi
+    "$python" scripts/environment.py "$1"
+}
