@@ -1,0 +1,131 @@
+"""The loggers of one server."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any, NoReturn, TextIO, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from potoserver.logs.entry import Entry
+from potoserver.logs.file import RotatingFile
+from potoserver.logs.levels import DebugPatterns
+from potoserver.logs.sinks import FileSink, TerminalSink
+from potoserver.logs.writer import Writer
+from potoserver.settings.model import LogSettings
+
+LOG_FILE_NAME = "server.log"
+QUEUE_LINES = 10_000
+"""How many lines may wait for the file, and as many for the terminal."""
+
+_STOP_LIMIT_S = 5.0
+_PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
+
+class Logs:
+    """Structured loggers on a file and a terminal. Nothing is global: each server has its own.
+
+    Logging never waits and never raises: a thread each formats and writes for the file and for the
+    terminal, so that a terminal on hold does not keep lines out of the file. Lines logged before `start`
+    wait for it.
+
+    Args:
+        settings: Levels and rotation.
+        log_dir: Where `server.log` is; None for no file.
+        terminal: Where readable lines go; None for none.
+        on_dropped: Called once for every line that could not be written, on any thread.
+
+    Attributes:
+        on_dropped: The same; who counts may come later than the logs.
+    """
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        log_dir: Path | None,
+        terminal: TextIO | None,
+        *,
+        on_dropped: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.on_dropped = on_dropped
+        self._debug = DebugPatterns(settings.debug)
+        self._loggers: dict[str, FilteringBoundLogger] = {}
+        self._file: RotatingFile | None = None
+        self._terminal: Writer | None = None
+        self._writers: list[Writer] = []
+        if log_dir is not None:
+            self._file = RotatingFile(log_dir / LOG_FILE_NAME, settings.max_bytes, settings.backups)
+            self._writers.append(self._writer(FileSink(self._file, self._tell_failure)))
+        if terminal is not None:
+            self._terminal = self._writer(TerminalSink(terminal))
+            self._writers.append(self._terminal)
+
+    def start(self) -> None:
+        """Opens the file and starts writing.
+
+        Raises:
+            OSError: The file can't be opened, and not for a reason that passes by itself.
+        """
+        if self._file is not None:
+            try:
+                self._file.open()
+            except OSError as error:
+                if error.errno not in _PASSING_ERRORS:
+                    raise
+        for writer in self._writers:
+            writer.start()
+
+    def stop(self) -> None:
+        """Writes what was logged and closes the file; gives up on each after 5 s. Idempotent."""
+        for writer in self._writers:
+            writer.stop(_STOP_LIMIT_S)
+
+    def get(self, name: str) -> FilteringBoundLogger:
+        """The logger of that name, at info level, or at debug where `log.debug` says so."""
+        logger = self._loggers.get(name)
+        if logger is None:
+            # Below its level a logger's methods do nothing at all, so the pattern is matched once.
+            level = logging.DEBUG if self.is_debug(name) else logging.INFO
+            make: Any = structlog.make_filtering_bound_logger(level)
+            logger = self._loggers[name] = cast(
+                FilteringBoundLogger, make(None, [_Capture(name, self._put)], {})
+            )
+        return logger
+
+    def is_debug(self, name: str) -> bool:
+        """Whether the logger of that name is at debug level."""
+        return self._debug.match(name)
+
+    def _put(self, entry: Entry) -> None:
+        for writer in self._writers:
+            writer.put(entry)
+
+    def _writer(self, sink: FileSink | TerminalSink) -> Writer:
+        return Writer(sink, QUEUE_LINES, self._count_dropped)
+
+    def _count_dropped(self) -> None:
+        self.on_dropped()
+
+    def _tell_failure(self, error: OSError) -> None:
+        if self._terminal is not None:
+            at_ms = time.time_ns() // 1_000_000
+            fields = {"error": str(error)}
+            self._terminal.put(Entry(at_ms, "error", "log", "log file can't be written", fields))
+
+
+class _Capture:
+    """The one structlog processor: hands the line over and ends structlog's part."""
+
+    def __init__(self, name: str, put: Callable[[Entry], None]) -> None:
+        self._name = name
+        self._put = put
+
+    def __call__(self, _logger: Any, level: str, fields: MutableMapping[str, Any]) -> NoReturn:
+        event = fields.pop("event", "")
+        self._put(Entry.capture(self._name, level, event, dict(fields)))
+        raise structlog.DropEvent
