@@ -1,0 +1,44 @@
+"""What the parts of a running server share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from potoserver.clock import Clock
+from potoserver.engine.base import Engine
+from potoserver.heartbeat import Heartbeat
+from potoserver.logs import Logs
+from potoserver.metrics import Metrics
+from potoserver.module.base import ServerModule
+from potoserver.module.hooks import Hooks
+from potoserver.settings.model import Settings
+from potoserver.subscriptions import Subscriptions
+from potoserver.tasks import OwnedTasks
+
+
+@dataclass(slots=True)
+class Core:
+    """The parts, composed by PotoServer and handed to the web layer.
+
+    Attributes:
+        modules: The registered modules by name.
+        connection_limit: Event streams that may be open at once; 0 for no limit.
+        draining: The server is on its way out and refuses new work.
+        ready: Every module has started and none has been told to stop.
+        started_s: When the server started, on the clock's monotonic time.
+    """
+
+    settings: Settings
+    clock: Clock
+    logs: Logs
+    metrics: Metrics
+    engine: Engine
+    tasks: OwnedTasks
+    subscriptions: Subscriptions
+    heartbeat: Heartbeat
+    hooks: Hooks
+    modules: dict[str, ServerModule] = field(default_factory=dict)
+    connection_limit: int = 0
+    draining: bool = False
+    ready: bool = False
+    started_s: float = 0.0

@@ -1,0 +1,69 @@
+"""The context that the server hands to each module."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from potoserver.core import Core
+from potoserver.engine.base import Presence
+from potoserver.events import Event, EventId
+from potoserver.module.base import ModuleContext
+
+
+class ServerContext(ModuleContext):
+    """One module's view of a running server.
+
+    Args:
+        core: The server's parts.
+        module_name: Whose context it is.
+        settings: The module's section.
+    """
+
+    def __init__(self, core: Core, module_name: str, settings: Any) -> None:
+        self._core = core
+        self._module_name = module_name
+        self.settings = settings
+        self.clock = core.clock
+        self.data_dir = core.settings.data_dir
+        self.registry = core.metrics.registry
+        self.grace_ms = core.settings.presence.grace_ms
+        self.retry_ms = core.settings.retry_ms
+        self.shutdown_timeout_s = core.settings.shutdown_timeout_s
+
+    @override
+    def logger(self, name: str | None = None) -> FilteringBoundLogger:
+        return self._core.logs.get(name or f"module:{self._module_name}")
+
+    @override
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        return self._core.tasks.spawn(work, name)
+
+    @property
+    @override
+    def draining(self) -> bool:
+        return self._core.draining
+
+    @override
+    async def publish(self, user_id: str, event: Event) -> EventId:
+        return await self._core.engine.publish(user_id, event)
+
+    @override
+    async def broadcast(self, event: Event) -> int:
+        return await self._core.engine.broadcast(event)
+
+    @override
+    async def count_online(self) -> int:
+        return await self._core.engine.count_online()
+
+    @override
+    async def online_users(self) -> list[str]:
+        return await self._core.engine.online_users()
+
+    @override
+    async def presence_of(self, user_id: str) -> Presence:
+        return await self._core.engine.presence_of(user_id)

@@ -1,0 +1,298 @@
+"""Dispatch of events to modules' hooks: each module on its own, in order per user, departures until done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from potoserver.clock import Clock
+from potoserver.engine.base import Cause, Departure
+from potoserver.metrics import Metrics
+from potoserver.module.base import Connection, ServerModule
+from potoserver.settings.model import HookSettings
+from potoserver.tasks import OwnedTasks
+
+FIELDS_TIMEOUT_S = 1.0
+"""How long `connected` and `/health` wait for a module's fields."""
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_LAST_S = 60.0
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What one module still has to be told of one user, oldest first.
+
+    A departure that fails moves to `failing` and is repeated there; those after it queue up behind it, while
+    connect hooks go on, since a user must not stay unknown to a module for as long as a hook may fail.
+    """
+
+    pending: deque[Departure | None] = field(default_factory=deque)
+    """None stands for an arrival."""
+    failing: deque[Departure] = field(default_factory=deque)
+    backoff_s: float = _BACKOFF_FIRST_S
+    retry_at_s: float = 0.0
+    give_up_at_s: float = 0.0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Hooks:
+    """Runs the hooks of all modules.
+
+    Args:
+        settings: Time limits.
+        clock: Measures them.
+        metrics: Time, failures, parked departures.
+        tasks: Owns the running hooks.
+        logger: Gives a logger by name.
+        acknowledge: Tells the engine that every module is done with a departure.
+    """
+
+    def __init__(
+        self,
+        settings: HookSettings,
+        clock: Clock,
+        metrics: Metrics,
+        tasks: OwnedTasks,
+        logger: Callable[[str], FilteringBoundLogger],
+        acknowledge: Callable[[Departure], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._tasks = tasks
+        self._logger = logger
+        self._acknowledge = acknowledge
+        self._modules: list[ServerModule] = []
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._undone: dict[str, int] = {}
+        self._stopping = False
+        self.parked = 0
+        """Departures that were given up since the start."""
+
+    @property
+    def failing(self) -> int:
+        """Departures that a module has not taken yet and that are being repeated."""
+        return sum(len(lane.failing) for lane in self._lanes.values())
+
+    def add(self, module: ServerModule) -> None:
+        """Takes a module in; hooks run in no particular order among modules."""
+        self._modules.append(module)
+
+    # Presence
+
+    def arrived(self, user_id: str) -> None:
+        """Dispatches `on_sse_connect`; returns at once."""
+        for module in self._overriding("on_sse_connect"):
+            self._enqueue(module, user_id, None)
+
+    def departed(self, departure: Departure) -> None:
+        """Dispatches `on_sse_disconnect` until each module has taken it; returns at once."""
+        modules = self._overriding("on_sse_disconnect")
+        self._undone[departure.id] = len(modules)
+        for module in modules:
+            self._enqueue(module, departure.user_id, departure)
+        if not modules:
+            self._tasks.spawn(self._acknowledge_done(departure), f"acknowledge {departure.id}")
+
+    def _overriding(self, hook: str) -> list[ServerModule]:
+        """The modules that have such a hook: a base class's no-op costs nothing."""
+        base = getattr(ServerModule, hook)
+        return [module for module in self._modules if getattr(type(module), hook) is not base]
+
+    def _enqueue(self, module: ServerModule, user_id: str, item: Departure | None) -> None:
+        key = (module.name(), user_id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane()
+            self._tasks.spawn(self._run_lane(module, user_id, lane), f"hooks of {module.name()}")
+        lane.pending.append(item)
+        lane.wake.set()
+
+    async def _run_lane(self, module: ServerModule, user_id: str, lane: _Lane) -> None:
+        while True:
+            if lane.pending:
+                item = lane.pending.popleft()
+                if item is None:
+                    await self._try(module, "on_sse_connect", lambda: module.on_sse_connect(user_id))
+                elif lane.failing:
+                    lane.failing.append(item)
+                elif not await self._try_departure(module, item):
+                    self._start_failing(lane, item)
+            elif lane.failing and not self._stopping:
+                await self._wait_for_retry(lane)
+                if self._clock.monotonic_s() >= lane.retry_at_s or self._stopping:
+                    await self._retry(module, lane)
+            else:
+                # Nothing awaits between this check and the removal, so no item can slip in.
+                del self._lanes[module.name(), user_id]
+                return
+
+    async def _try_departure(self, module: ServerModule, departure: Departure) -> bool:
+        if not await self._try(
+            module, "on_sse_disconnect", lambda: module.on_sse_disconnect(departure.user_id, departure)
+        ):
+            return False
+        await self._acknowledge_done(departure)
+        return True
+
+    def _start_failing(self, lane: _Lane, departure: Departure) -> None:
+        now_s = self._clock.monotonic_s()
+        lane.failing.appendleft(departure)
+        lane.backoff_s = _BACKOFF_FIRST_S
+        lane.retry_at_s = now_s + lane.backoff_s
+        lane.give_up_at_s = now_s + self._settings.retry_for_s
+
+    async def _wait_for_retry(self, lane: _Lane) -> None:
+        lane.wake.clear()
+        handle = self._clock.call_later(lane.retry_at_s - self._clock.monotonic_s(), lane.wake.set)
+        try:
+            await lane.wake.wait()
+        finally:
+            handle.cancel()
+
+    async def _retry(self, module: ServerModule, lane: _Lane) -> None:
+        departure = lane.failing[0]
+        if not await self._try_departure(module, departure):
+            if self._clock.monotonic_s() < lane.give_up_at_s:
+                lane.backoff_s = min(lane.backoff_s * 2, _BACKOFF_LAST_S)
+                lane.retry_at_s = self._clock.monotonic_s() + lane.backoff_s
+                return
+            await self._park(module, departure)
+        lane.failing.popleft()
+        if lane.failing:  # the next one gets its own full time, beginning with a try at once
+            self._start_failing(lane, lane.failing.popleft())
+            lane.retry_at_s = self._clock.monotonic_s()
+
+    async def _park(self, module: ServerModule, departure: Departure) -> None:
+        self.parked += 1
+        self._metrics.hooks_parked.labels(module.name()).inc()
+        self._logger("presence").error(
+            "departure parked",
+            module=module.name(),
+            user=departure.user_id,
+            departure=departure.id,
+            retried_for_s=self._settings.retry_for_s,
+        )
+        await self._acknowledge_done(departure)
+
+    async def _acknowledge_done(self, departure: Departure) -> None:
+        """Counts a module as done; the last one acknowledges the departure to the engine."""
+        left = self._undone.get(departure.id, 1) - 1
+        if left > 0:
+            self._undone[departure.id] = left
+            return
+        self._undone.pop(departure.id, None)
+        await self._acknowledge(departure)
+
+    # Connections
+
+    def connection_opened(self, connection: Connection) -> None:
+        """Dispatches `on_connection_opened`; returns at once."""
+        for module in self._overriding("on_connection_opened"):
+            self._spawn_try(module, "on_connection_opened", partial(module.on_connection_opened, connection))
+
+    def connection_closed(self, connection: Connection, cause: Cause) -> None:
+        """Dispatches `on_connection_closed`; returns at once."""
+        for module in self._overriding("on_connection_closed"):
+            call = partial(module.on_connection_closed, connection, cause)
+            self._spawn_try(module, "on_connection_closed", call)
+
+    def _spawn_try(self, module: ServerModule, hook: str, call: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.spawn(self._try(module, hook, call), f"{hook} of {module.name()}")
+
+    # Fields
+
+    async def connected_fields(self, user_id: str) -> dict[str, Any]:
+        """What the modules add to `connected`; a module that fails or is late adds nulls."""
+        fields: dict[str, Any] = {}
+        for module in self._modules:
+            fields.update(dict.fromkeys(module.connected_field_names))
+        await self._collect(fields, "connected_fields", lambda module: module.connected_fields(user_id))
+        return fields
+
+    async def health_fields(self) -> dict[str, Any]:
+        """What the modules add to `/health`."""
+        fields: dict[str, Any] = {}
+        await self._collect(fields, "health_fields", lambda module: module.health_fields())
+        return fields
+
+    async def _collect(
+        self,
+        fields: dict[str, Any],
+        hook: str,
+        ask: Callable[[ServerModule], Awaitable[Mapping[str, Any]]],
+    ) -> None:
+        async def one(module: ServerModule) -> None:
+            answer: list[Mapping[str, Any]] = []
+
+            async def call() -> None:
+                answer.append(await ask(module))
+
+            if await self._try(module, hook, call, FIELDS_TIMEOUT_S):
+                fields.update(answer[0])
+
+        asked = [asyncio.create_task(one(module)) for module in self._overriding(hook)]
+        if not asked:
+            return
+        # A hook may swallow its cancellation: waited for here, not joined.
+        try:
+            async with self._clock.timeout(FIELDS_TIMEOUT_S * 1.5):
+                await asyncio.wait(asked)
+        except TimeoutError:
+            for task in asked:
+                task.cancel()
+
+    # One try
+
+    async def _try(
+        self,
+        module: ServerModule,
+        hook: str,
+        call: Callable[[], Awaitable[None]],
+        timeout_s: float | None = None,
+    ) -> bool:
+        """Calls a hook once within its time. Its failure is logged and counted, never raised."""
+        limit_s = timeout_s or module.hook_timeout_s or self._settings.timeout_s
+        started = time.perf_counter()
+        problem: BaseException | None = None
+        try:
+            async with self._clock.timeout(limit_s):
+                await call()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            problem = error  # the module's own, not ours
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its own failure
+            problem = error
+        self._metrics.hook_seconds.labels(module.name(), hook).observe(time.perf_counter() - started)
+        if problem is None:
+            return True
+        self._metrics.hook_failures.labels(module.name(), hook).inc()
+        late = isinstance(problem, TimeoutError)
+        self._logger(f"module:{module.name()}").error(
+            "hook failed",
+            hook=hook,
+            error=f"not done within {limit_s:g} s" if late else repr(problem),
+            exc_info=None if late else problem,
+        )
+        return False
+
+    # Lifecycle
+
+    def stop(self) -> None:
+        """Lets each failing departure have one last try; the owned tasks then come to their end."""
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.wake.set()
+
+    def undone(self) -> Sequence[str]:
+        """The ids of departures that some module has not taken."""
+        return sorted(self._undone)

@@ -1,0 +1,163 @@
+"""The event streams open on this node, by user: delivery, the hand-over from replay to live, their ends."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from structlog.typing import FilteringBoundLogger
+
+from potoserver.engine.base import Cause, LogEntry, Replay
+from potoserver.events import EventId, Frame
+from potoserver.metrics import Metrics
+from potoserver.module.base import Connection
+
+
+class EventStream(ABC):
+    """The wire under a subscription. Small, so that what is underneath can change."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def write(self, frame: Frame) -> None:
+        """Sends bytes without waiting. A reader that is too slow ends the stream with cause `slow`."""
+
+    @abstractmethod
+    def close(self, cause: Cause) -> None:
+        """Ends the stream. Whoever listens is told the cause at once. Idempotent."""
+
+    @abstractmethod
+    def listen(self, on_lost: Callable[[Cause], None]) -> None:
+        """Sets who is told, once, that the stream has ended; at once if it has already."""
+
+    @property
+    @abstractmethod
+    def stalled_since_s(self) -> float | None:
+        """Since when (monotonic) the reader has not kept up, or None."""
+
+
+class Subscription:
+    """One open event stream of a user.
+
+    It begins held: live events wait while what the client missed is fetched. `open` sends the opening, the
+    replay and what was held, then delivery is direct. So nothing is lost, doubled or reordered between.
+
+    Args:
+        connection: What modules see of it.
+        stream: Its wire.
+        outbox_bytes: What may be held before the subscription is ended as `slow`.
+    """
+
+    __slots__ = ("_held", "_held_bytes", "_outbox_bytes", "_position", "connection", "stream")
+
+    def __init__(self, connection: Connection, stream: EventStream, outbox_bytes: int) -> None:
+        self.connection = connection
+        self.stream = stream
+        self._outbox_bytes = outbox_bytes
+        self._held: deque[tuple[EventId | None, Frame]] | None = deque()
+        self._held_bytes = 0
+        self._position = 0
+
+    def deliver(self, event_id: EventId | None, frame: Frame) -> None:
+        """Sends an event, or holds it. A log event that the client has already is left out."""
+        if self._held is not None:
+            self._held.append((event_id, frame))
+            self._held_bytes += len(frame.raw)
+            if self._held_bytes > self._outbox_bytes:
+                self.stream.close(Cause.SLOW)
+            return
+        if event_id is not None:
+            if event_id.seq <= self._position:
+                return
+            self._position = event_id.seq
+        self.stream.write(frame)
+
+    def open(self, opening: Frame, replay: Replay) -> None:
+        """Sends the opening, what the client missed and what was held meanwhile."""
+        held, self._held = self._held or deque(), None
+        self._position = replay.resume_id.seq
+        self.stream.write(opening)
+        for entry in replay.entries:
+            self.deliver(entry.id, entry.frame)
+        for event_id, frame in held:
+            self.deliver(event_id, frame)
+
+
+class Subscriptions:
+    """All event streams of this node.
+
+    Args:
+        metrics: Where connections and deliveries are counted.
+        event_logger: Set while every event is to be logged (`log.debug_sse`), else None.
+    """
+
+    def __init__(self, metrics: Metrics, event_logger: FilteringBoundLogger | None = None) -> None:
+        self._metrics = metrics
+        self._event_logger = event_logger
+        self._by_user: dict[str, dict[str, Subscription]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Subscription]:
+        for of_user in list(self._by_user.values()):
+            yield from list(of_user.values())
+
+    def of_user(self, user_id: str) -> dict[str, Subscription]:
+        """The user's subscriptions on this node by connection id; empty without one."""
+        return dict(self._by_user.get(user_id, {}))
+
+    def count_of(self, user_id: str) -> int:
+        """How many subscriptions the user has on this node."""
+        return len(self._by_user.get(user_id, ()))
+
+    def add(self, subscription: Subscription) -> None:
+        """Registers a subscription, before anybody is told of it: no event from now on is missed."""
+        connection = subscription.connection
+        self._by_user.setdefault(connection.user_id, {})[connection.id] = subscription
+        self._count += 1
+        self._metrics.connections.set(self._count)
+
+    def remove(self, connection: Connection) -> None:
+        """Takes a subscription out, before anybody is told that it is gone. Idempotent."""
+        of_user = self._by_user.get(connection.user_id)
+        if of_user is None or of_user.pop(connection.id, None) is None:
+            return
+        if not of_user:
+            del self._by_user[connection.user_id]
+        self._count -= 1
+        self._metrics.connections.set(self._count)
+
+    def deliver(self, user_id: str, entry: LogEntry) -> None:
+        """Sends a log event to the user's subscriptions on this node."""
+        of_user = self._by_user.get(user_id)
+        if of_user:
+            self._send(list(of_user.values()), entry.type, entry.frame, entry.id)
+
+    def broadcast(self, event_type: str, frame: Frame) -> int:
+        """Sends an event to every subscription on this node; returns to how many."""
+        everyone = list(self)
+        self._send(everyone, event_type, frame, None)
+        return len(everyone)
+
+    def _send(
+        self, subscriptions: list[Subscription], event_type: str, frame: Frame, event_id: EventId | None
+    ) -> None:
+        for subscription in subscriptions:
+            subscription.deliver(event_id, frame)
+        self._metrics.events_delivered.inc(len(subscriptions))
+        if self._event_logger is not None:
+            self._event_logger.info(
+                "SSE event",
+                type=event_type,
+                id=str(event_id) if event_id else None,
+                bytes=len(frame.raw),
+                connections=len(subscriptions),
+            )
+
+    def close_all(self, cause: Cause) -> None:
+        """Ends every subscription of this node."""
+        for subscription in self:
+            subscription.stream.close(cause)

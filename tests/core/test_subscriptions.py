@@ -1,0 +1,95 @@
+"""The hand-over from replay to live, on one connection."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from potoserver.engine.base import Cause, LogEntry, Replay
+from potoserver.events import EventId, Frame
+from potoserver.metrics import Metrics
+from potoserver.module.base import Connection
+from potoserver.subscriptions import EventStream, Subscription, Subscriptions
+
+
+class RecordedStream(EventStream):
+    """A wire that keeps what was written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.cause: Cause | None = None
+
+    def write(self, frame: Frame) -> None:
+        if self.cause is None:
+            self.written.append(frame.raw)
+
+    def close(self, cause: Cause) -> None:
+        self.cause = self.cause or cause
+
+    def listen(self, on_lost: Callable[[Cause], None]) -> None:
+        raise NotImplementedError
+
+    @property
+    def stalled_since_s(self) -> float | None:
+        return None
+
+
+def entry(seq: int) -> LogEntry:
+    event_id = EventId("e", seq)
+    return LogEntry(event_id, "note", Frame(str(seq).encode()))
+
+
+def subscription(stream: RecordedStream, outbox_bytes: int = 1000) -> Subscription:
+    return Subscription(Connection("c1", "a1", 1), stream, outbox_bytes)
+
+
+def test_live_events_wait_for_the_replay_and_none_is_lost_or_doubled() -> None:
+    """Whatever was published while the replay was fetched, the client gets each event once, in order."""
+    for resume, read_until, live_from in itertools.product(range(4), range(4, 8), range(1, 8)):
+        stream = RecordedStream()
+        held = subscription(stream)
+        for seq in range(live_from, 9):
+            held.deliver(EventId("e", seq), entry(seq).frame)
+        missed = tuple(entry(seq) for seq in range(resume + 1, max(read_until, live_from - 1) + 1))
+        held.open(Frame(b"open"), Replay(missed, gap=False, resume_id=EventId("e", resume)))
+        held.deliver(EventId("e", 9), entry(9).frame)
+        assert stream.written == [b"open", *(str(seq).encode() for seq in range(resume + 1, 10))]
+
+
+def test_nothing_is_written_before_the_opening() -> None:
+    """`connected` comes first, broadcasts included."""
+    stream = RecordedStream()
+    held = subscription(stream)
+    held.deliver(None, Frame(b"broadcast"))
+    assert stream.written == []
+    held.open(Frame(b"open"), Replay((), gap=False, resume_id=EventId("e", 0)))
+    assert stream.written == [b"open", b"broadcast"]
+
+
+def test_too_much_held_ends_the_connection_as_slow() -> None:
+    """What waits for the opening is bounded too."""
+    stream = RecordedStream()
+    held = subscription(stream, outbox_bytes=10)
+    for _ in range(3):
+        held.deliver(None, Frame(b"12345"))
+    assert stream.cause is Cause.SLOW
+
+
+def test_a_users_events_reach_that_users_connections_only() -> None:
+    """And a broadcast reaches everyone's; a removed connection gets nothing."""
+    everyone = Subscriptions(Metrics())
+    streams = {}
+    for name, user in (("c1", "a1"), ("c2", "a1"), ("c3", "a2")):
+        stream = streams[name] = RecordedStream()
+        each = Subscription(Connection(name, user, 1), stream, 1000)
+        everyone.add(each)
+        each.open(Frame(b"open"), Replay((), gap=False, resume_id=EventId("e", 0)))
+    everyone.deliver("a1", entry(1))
+    assert everyone.broadcast("all", Frame(b"all")) == 3
+    everyone.remove(Connection("c1", "a1", 1))
+    everyone.remove(Connection("c1", "a1", 1))
+    everyone.deliver("a1", entry(2))
+    assert streams["c1"].written == [b"open", b"1", b"all"]
+    assert streams["c2"].written == [b"open", b"1", b"all", b"2"]
+    assert streams["c3"].written == [b"open", b"all"]
+    assert (len(everyone), everyone.count_of("a1"), everyone.count_of("a2")) == (2, 1, 1)
