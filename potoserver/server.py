@@ -1,0 +1,304 @@
+"""PotoServer: the composition of a server and its life."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+from aiohttp import web
+from pydantic import BaseModel
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from potoserver.clock import Clock, SystemClock
+from potoserver.core import Core
+from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry
+from potoserver.engine.memory import MemoryEngine
+from potoserver.events import Event, Frame, to_json
+from potoserver.heartbeat import Heartbeat
+from potoserver.listen import listen
+from potoserver.logs import Logs
+from potoserver.metrics import Metrics
+from potoserver.module.base import ServerModule
+from potoserver.module.context import ServerContext
+from potoserver.module.hooks import Hooks
+from potoserver.module.rpc import rpc_methods
+from potoserver.settings.model import Settings
+from potoserver.subscriptions import Subscriptions
+from potoserver.tasks import DRAIN_CANCELLED_S, OwnedTasks
+from potoserver.web.app import create_app
+
+_SPARE_DESCRIPTORS = 256
+"""Left for files, the listening sockets and calls when connections are held below the limit."""
+_CANCELLED_S = 0.5
+"""What a module may take to end once it is told that its time is over."""
+_CLEANUP_RESERVE_S = 2.0
+"""Of a shutdown's time, what is left for closing once the modules have stopped."""
+
+
+class StartError(Exception):
+    """The server can't start; the message says why in one line."""
+
+
+class PotoServer:
+    """A server: its parts put together, started and stopped.
+
+    Args:
+        settings: The core's settings.
+        sections: Each module section's settings, by the section's name.
+        modules: The module classes to run; more can be registered until the start.
+        logs: Where log lines go; the caller starts and stops it.
+        clock: The time; the machine's unless a test moves it.
+
+    Raises:
+        StartError: A key can't be read or made.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sections: Mapping[str, BaseModel] | None = None,
+        modules: Iterable[type[ServerModule]] = (),
+        logs: Logs,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        metrics = Metrics()
+        logs.on_dropped = metrics.log_lines_dropped.inc
+        engine: Engine = MemoryEngine(settings.presence.grace_ms, settings.backlog, clock, metrics)
+        tasks = OwnedTasks(logs.get("engine"), clock)
+        event_logger = logs.get("sse") if settings.log.debug_sse else None
+        self.core = Core(
+            settings=settings,
+            clock=clock,
+            logs=logs,
+            metrics=metrics,
+            engine=engine,
+            tasks=tasks,
+            subscriptions=Subscriptions(metrics, event_logger),
+            heartbeat=Heartbeat(clock, settings.heartbeat_s, settings.send_timeout_s, event_logger),
+            hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, engine.acknowledge),
+            connection_limit=_connection_limit(settings.limits.connections, logs.get("sse")),
+        )
+        self._sections = dict(sections or {})
+        self._started: list[ServerModule] = []
+        self._failed = False
+        for module in modules:
+            self.register_module(module())
+        try:
+            web_app = create_app(self.core)
+        except (ValueError, OSError) as error:
+            raise StartError(str(error)) from error
+        self.app = web_app.app
+        """The aiohttp application; its start-up starts the server, its clean-up stops it."""
+        self.handle_subscribe = web_app.subscribe_handler.subscribe
+        """Answers `GET /subscribe`."""
+        self.app.cleanup_ctx.append(self._life)
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The event streams open on this server."""
+        return self.core.subscriptions
+
+    def register_module(self, module: ServerModule) -> None:
+        """Takes a module in, before the start.
+
+        Raises:
+            ValueError: A module of that name is there already.
+            TypeError: One of its methods can't be offered.
+        """
+        rpc_methods(module)
+        name = module.name()
+        if name in self.core.modules:
+            raise ValueError(f"two modules are named {name}")
+        module.context = ServerContext(self.core, name, self._sections.get(module.section))
+        self.core.modules[name] = module
+        self.core.hooks.add(module)
+
+    def notify_sse_connect(self, user_id: str) -> None:
+        """Tells the modules that a user came online; returns at once."""
+        self.core.hooks.arrived(user_id)
+
+    # Life
+
+    async def start(self) -> None:
+        """Starts engine and modules; the server is ready when this returns.
+
+        Raises:
+            StartError: A module could not start. What had started is stopped again.
+        """
+        core = self.core
+        core.started_s = core.clock.monotonic_s()
+        await core.engine.start(_Listener(core))
+        core.heartbeat.start()
+        for module in core.modules.values():
+            try:
+                await module.on_start()
+            except Exception as error:
+                core.logs.get(f"module:{module.name()}").debug("start failed", exc_info=error)
+                await self.stop()
+                raise StartError(f"{module.name()} could not start: {error}") from error
+            self._started.append(module)
+        core.ready = True
+
+    async def stop(self) -> bool:
+        """Refuses new work, tells subscribers, stops the modules, ends all streams.
+
+        Returns:
+            Whether all was ended in order; False when something is left for the next start.
+        """
+        core = self.core
+        if core.draining:
+            return not self._failed
+        core.draining = True
+        core.ready = False
+        logger = core.logs.get("engine")
+        ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
+        event = Event("shutdown", {"retryAfterMs": core.settings.retry_ms})
+        core.subscriptions.broadcast(event.type, Frame.encode(event.type, to_json(event.data)))
+        await self._stop_modules(ends_at_s - core.clock.monotonic_s() - _CLEANUP_RESERVE_S)
+        core.subscriptions.close_all(Cause.SHUTDOWN)
+        core.hooks.stop()
+        limit_s = ends_at_s - core.clock.monotonic_s() - DRAIN_CANCELLED_S - _CANCELLED_S
+        cancelled = await core.tasks.drain(max(0.5, limit_s))
+        undone = core.hooks.undone()
+        if cancelled or undone:
+            self._failed = True
+            logger.error("left undone at shutdown", tasks=cancelled, departures=list(undone))
+        await core.heartbeat.stop()
+        await core.engine.stop()
+        return not self._failed
+
+    async def _stop_modules(self, limit_s: float) -> None:
+        """Stops all modules at once: one that hangs takes no time from the others, and ends with its time."""
+        core = self.core
+        stopping = {
+            asyncio.create_task(each.on_stop(), name=f"stop {each.name()}"): each for each in self._started
+        }
+        if not stopping:
+            return
+        try:
+            async with core.clock.timeout(limit_s):
+                await asyncio.wait(stopping)
+        except TimeoutError:
+            pass
+        late = [task for task in stopping if not task.done()]
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=_CANCELLED_S)
+        for task, module in stopping.items():
+            error: BaseException | None = TimeoutError(f"not done within {limit_s:g} s")
+            if task not in late:
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            if error is not None:
+                self._failed = True
+                core.logs.get(f"module:{module.name()}").error(
+                    "stop failed", error=repr(error), exc_info=error
+                )
+
+    async def _life(self, _app: web.Application) -> AsyncIterator[None]:
+        await self.start()
+        yield
+        await self.stop()
+
+    async def serve(self) -> int:
+        """Serves until SIGTERM or SIGINT; a second signal exits at once.
+
+        Returns:
+            The exit status: 0 when all was ended in order, 1 when something is left for the next start.
+
+        Raises:
+            StartError: A module could not start, or the address can't be listened on.
+        """
+        core = self.core
+        logger = core.logs.get("http")
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: signal.Signals) -> None:
+            if asked.is_set():
+                core.logs.stop()
+                os._exit(1)
+            logger.info("signal received", signal=number.name)
+            asked.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal, number)
+        # Nothing waits behind the streams: they are ended before aiohttp's own wait for its handlers begins.
+        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_CLEANUP_RESERVE_S)
+        try:
+            await runner.setup()
+            try:
+                addresses = await listen(runner, core.settings.host, core.settings.port)
+            except OSError as error:
+                raise StartError(
+                    f"can't listen on {core.settings.host} port {core.settings.port}: "
+                    f"{error.strerror or error}"
+                ) from error
+            logger.info("serving", addresses=addresses)
+            await asked.wait()
+            await self.stop()
+        finally:
+            await runner.cleanup()
+        logger.info("stopped", in_order=not self._failed)
+        await self._exit_if_held()
+        return 1 if self._failed else 0
+
+    async def _exit_if_held(self) -> None:
+        """Exits at once where a task swallows its cancellation: the loop would wait for it for ever."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if not others:
+            return
+        _, held = await asyncio.wait(others, timeout=_CANCELLED_S)
+        if held:
+            names = sorted(task.get_name() for task in held)
+            self.core.logs.get("engine").error("tasks do not end", tasks=names)
+            self.core.logs.stop()
+            os._exit(1)
+
+
+class _Listener(EngineListener):
+    """Passes on what the engine tells this node."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @override
+    def on_entry(self, user_id: str, entry: LogEntry) -> None:
+        self._core.subscriptions.deliver(user_id, entry)
+
+    @override
+    def on_broadcast(self, event_type: str, frame: Frame) -> int:
+        return self._core.subscriptions.broadcast(event_type, frame)
+
+    @override
+    def on_departure(self, departure: Departure) -> None:
+        self._core.logs.get("presence").info(
+            "user departed",
+            user=departure.user_id,
+            generation=departure.generation,
+            cause=str(departure.cause),
+            departure=departure.id,
+        )
+        self._core.hooks.departed(departure)
+
+
+def _connection_limit(wanted: int, logger: FilteringBoundLogger) -> int:
+    """Raises the limit of open files as far as allowed, and holds connections below it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = max(soft, wanted + _SPARE_DESCRIPTORS)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    allowed = max(1, hard - _SPARE_DESCRIPTORS)
+    if not wanted or wanted <= allowed:
+        return wanted or allowed
+    logger.info("connections held below the limit of open files", wanted=wanted, allowed=allowed)
+    return allowed

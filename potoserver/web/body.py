@@ -1,0 +1,192 @@
+"""The bodies of requests: strict JSON, and its check against a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from potoserver.errors import FieldError, ProblemError
+
+MAX_DEPTH = 64
+"""How deep a body's objects and lists may nest."""
+MAX_ERRORS = 50
+"""How many bad fields an answer names at most."""
+MAX_FIELD_CHARS = 200
+"""A field's path is the caller's own text: cut in the answer."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Path = tuple[str | int, ...]
+
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_MESSAGES = {"missing": "is required", "extra_forbidden": "is not known here"}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A body that is JSON.
+
+    Attributes:
+        raw: Its bytes; `{}` where it was empty.
+        value: What they say.
+    """
+
+    raw: bytes
+    value: Any
+
+
+async def read_body(request: web.Request) -> Body:
+    """Reads a body of strict JSON (RFC 8259, and unique names as in RFC 7493). An empty one is `{}`.
+
+    Raises:
+        ProblemError: 400 for what is not JSON, 415 for another content type.
+        aiohttp.web.HTTPRequestEntityTooLarge: It exceeds the limit.
+    """
+    raw = await request.read()
+    if not raw:
+        return Body(b"{}", {})
+    charset = (request.charset or "utf-8").lower()
+    if request.content_type != "application/json" or charset not in ("utf-8", "utf8"):
+        raise ProblemError(
+            415,
+            "The body must be JSON, with Content-Type: application/json.",
+            headers={"Accept": "application/json"},
+        )
+    return Body(raw, parse_json(raw))
+
+
+def parse_json(raw: bytes) -> Any:
+    """What strict JSON says.
+
+    Raises:
+        ProblemError: 400; the detail says what is wrong, never what was sent.
+    """
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
+    except UnicodeDecodeError:
+        raise _not_json("it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        what = "it begins with a byte order mark" if raw.startswith(b"\xef\xbb\xbf") else error.msg
+        raise _not_json(f"{what} (line {error.lineno}, column {error.colno})") from None
+    except RecursionError:
+        raise _not_json("it nests too deeply") from None
+    except ValueError:  # from int(), of more digits than Python converts
+        raise _not_json("a number has too many digits") from None
+    # Only a body with that many brackets can nest too deeply; the others aren't walked.
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and any(
+        len(path) >= MAX_DEPTH for path, _ in _walk(value)
+    ):
+        raise _not_json("it nests too deeply")
+    return value
+
+
+def validate_body(model: type[_Model], body: Body) -> _Model:
+    """An instance of the model, by wire names.
+
+    Raises:
+        ProblemError: 422, with one entry per bad field.
+    """
+    if not isinstance(body.value, dict):
+        raise _invalid([FieldError("", "must be a JSON object")])
+    raw = body.raw
+    bad: dict[str, str] = {}
+    if _SURROGATE_ESCAPE.search(raw):
+        # No file and no answer can hold a lone surrogate: it has no UTF-8.
+        for path, text in _walk(body.value):
+            if isinstance(text, str) and _SURROGATE.search(text):
+                bad[_dotted(path)] = "holds a lone surrogate, which is no Unicode text"
+        raw = json.dumps(_clean(body.value)).encode()
+    of_text = frozenset(bad)
+    try:
+        valid = model.model_validate_json(raw, by_alias=True, by_name=False)
+    except ValidationError as error:
+        for each in error.errors(include_url=False, include_context=False, include_input=False):
+            field = _dotted(_resolved(each["loc"], body.value))
+            message = _MESSAGES.get(each["type"], each["msg"])
+            if field not in of_text:
+                bad[field] = f"{bad[field]}; or: {message}" if field in bad else message
+    if bad:
+        raise _invalid([FieldError(field, message) for field, message in bad.items()])
+    return valid
+
+
+def _invalid(errors: list[FieldError]) -> ProblemError:
+    return ProblemError(422, "The arguments are not valid.", errors=errors[:MAX_ERRORS])
+
+
+def _not_json(what: str) -> ProblemError:
+    return ProblemError(400, f"The body is not JSON: {what}.")
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise _not_json("NaN and Infinity are no JSON numbers")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _not_json("a number is out of range")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _not_json("an object has a name twice")
+    return found
+
+
+def _walk(value: Any) -> Iterator[tuple[_Path, Any]]:
+    """Every key and every value with its path; a key's path is that of its value."""
+    waiting: list[tuple[_Path, Any]] = [((), value)]
+    while waiting:
+        path, item = waiting.pop()
+        yield path, item
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                yield (*path, key), key
+                waiting.append(((*path, key), inner))
+        elif isinstance(item, list):
+            waiting.extend(((*path, index), inner) for index, inner in enumerate(item))
+
+
+def _clean(value: Any) -> Any:
+    """The value with every lone surrogate replaced, so that its other fields can be checked."""
+    if isinstance(value, dict):
+        return {_SURROGATE.sub("�", key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    return _SURROGATE.sub("�", value) if isinstance(value, str) else value
+
+
+def _resolved(location: tuple[str | int, ...], value: Any) -> _Path:
+    """Where pydantic means, without the names of a union's members that it puts between."""
+    path: list[str | int] = []
+    for position, step in enumerate(location):
+        if isinstance(value, dict):
+            if step in value:
+                value = value[step]
+            elif position < len(location) - 1:
+                continue
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _dotted(path: _Path) -> str:
+    return _SURROGATE.sub("�", ".".join(map(str, path)))[:MAX_FIELD_CHARS]

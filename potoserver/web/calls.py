@@ -1,0 +1,234 @@
+"""`POST /{Module}/{method}`: calls of modules' methods."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from aiohttp import hdrs, web
+from aiohttp_sse import EventSourceResponse, sse_response
+
+from potoserver.core import Core
+from potoserver.errors import FieldError, ProblemError
+from potoserver.events import to_json
+from potoserver.module.rpc import Call, Done
+from potoserver.module.wire import encode_result
+from potoserver.web.auth import Authenticator
+from potoserver.web.body import read_body, validate_body
+from potoserver.web.keys import REQUEST_ID, ROUTE
+from potoserver.web.methods import Methods
+from potoserver.web.middleware import refuse_new_work
+from potoserver.web.problems import problem_document, problem_of, unforeseen
+from potoserver.web.rate_limit import RateLimiter
+from potoserver.web.reply import End, Failure, Item, ReplyBuffer, ReplyOverflowError
+
+EVENT_STREAM = "text/event-stream"
+_IDEMPOTENCY_KEY = "Idempotency-Key"
+_VISIBLE = re.compile(r"[!-~]{1,128}")
+_NO_WEIGHT = re.compile(r"q=0(\.0{0,3})?")
+
+
+class CallHandler:
+    """Answers calls. Each runs in a task of the server's own: a caller that goes away stops nothing.
+
+    Args:
+        core: The parts of the server.
+        authenticator: Tells who asks.
+        limiter: How often a user may ask.
+        methods: What can be called.
+    """
+
+    def __init__(
+        self, core: Core, authenticator: Authenticator, limiter: RateLimiter, methods: Methods
+    ) -> None:
+        self._core = core
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._methods = methods
+        self._logger = core.logs.get("http")
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answers one call."""
+        module_name, wire_name = request.match_info["module"], request.match_info["method"]
+        method = self._methods.find(module_name, wire_name)
+        if method is not None:
+            request[ROUTE] = f"/{module_name}/{wire_name}"
+            if request.method != hdrs.METH_POST:
+                raise web.HTTPMethodNotAllowed(request.method, [hdrs.METH_POST])
+        elif request.method != hdrs.METH_POST:
+            raise web.HTTPNotFound
+        refuse_new_work(self._core)
+        identity = await self._authenticator.identify(request)
+        self._limiter.take(identity.user.id)
+        if method is None:
+            raise ProblemError(404, "There is no such method.")
+        if method.roles and not method.roles & identity.user.roles:
+            raise ProblemError(403, f"This needs the role {' or '.join(sorted(method.roles))}.")
+        call = Call(identity.user, request[REQUEST_ID], _idempotency_key_of(request))
+        arguments = validate_body(method.arguments, await read_body(request))
+        refuse_new_work(self._core)  # the body may have been long in coming
+        running = method.invoke(arguments, call)
+        name = f"call {module_name}.{method.name}"
+        if not method.streams:
+            return _json_response(await self._finish(running, name, call))
+        if _wants_events(request):
+            return await self._stream(request, running, name, call)
+        return _json_response(await self._finish(self._gather(running), name, call, encoded=True))
+
+    # One result
+
+    async def _finish(
+        self, running: Coroutine[Any, Any, Any], name: str, call: Call, *, encoded: bool = False
+    ) -> str:
+        """Awaits a method in a task of its own, and gives its result as JSON."""
+
+        async def work() -> str | ProblemError:
+            # A failure is returned: it is the caller's, not one of a task that nobody awaits.
+            try:
+                result = await running
+                return result if encoded else encode_result(result)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
+                return self._problem_of(error, name, call)
+
+        outcome: str | ProblemError = await asyncio.shield(self._core.tasks.spawn(work(), name))
+        if isinstance(outcome, ProblemError):
+            raise outcome
+        return outcome
+
+    async def _gather(self, running: AsyncGenerator[Any, None]) -> str:
+        """The result that a stream ends with, or the list of its items."""
+        items: list[str] = []
+        size = 0
+        result: str | None = None
+        limit = self._core.settings.limits.outbox_bytes
+        async with aclosing(running):
+            async for item in running:
+                if isinstance(item, Done):
+                    result = encode_result(item.result)
+                elif size <= limit:
+                    items.append(encode_result(item))
+                    size += len(items[-1])
+        if result is not None:
+            return result
+        if size > limit:
+            raise ProblemError(500, "The result is too long for one answer; send Accept: text/event-stream.")
+        return f"[{','.join(items)}]"
+
+    # A stream
+
+    async def _stream(
+        self, request: web.Request, running: AsyncGenerator[Any, None], name: str, call: Call
+    ) -> web.StreamResponse:
+        settings = self._core.settings
+        buffer = ReplyBuffer(settings.limits.outbox_bytes)
+        self._core.tasks.spawn(self._pump(running, buffer, name, call), name)
+        try:
+            await self._await_first(buffer)
+            async with sse_response(
+                request,
+                sep="\n",
+                allow_all_methods=True,
+                send_timeout=settings.send_timeout_s,
+                ping_interval=settings.heartbeat_s,
+            ) as response:
+                await self._send(request, response, buffer, call)
+            return response
+        finally:
+            buffer.close()
+
+    async def _pump(
+        self, running: AsyncGenerator[Any, None], buffer: ReplyBuffer, name: str, call: Call
+    ) -> None:
+        """Runs the method to its end, whether anybody reads or not."""
+        result: str | None = None
+        try:
+            async with aclosing(running):
+                async for item in running:
+                    if isinstance(item, Done):
+                        result = encode_result(item.result)
+                    else:
+                        buffer.put(Item(encode_result(item)))
+            buffer.finish(End(result))
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
+            buffer.finish(Failure(self._problem_of(error, name, call)))
+
+    async def _await_first(self, buffer: ReplyBuffer) -> None:
+        """Waits for the first item, so that an error before it is an ordinary answer with its own status.
+
+        Not for longer than a heartbeat: then the stream is opened, or a proxy would give up on it.
+        """
+        try:
+            async with self._core.clock.timeout(self._core.settings.heartbeat_s):
+                await buffer.wait()
+        except TimeoutError:
+            return
+        try:
+            first = buffer.peek()
+        except ReplyOverflowError:
+            return
+        if isinstance(first, Failure):
+            raise first.problem
+
+    async def _send(
+        self, request: web.Request, response: EventSourceResponse, buffer: ReplyBuffer, call: Call
+    ) -> None:
+        """Sends the reply as it comes. Without its reader, or for one too slow, it ends without `done`."""
+        try:
+            while True:
+                await buffer.wait()
+                part = buffer.take()
+                if isinstance(part, Item):
+                    await response.send(part.json, event="delta")
+                    continue
+                if isinstance(part, End):
+                    await response.send(part.result or "null", event="done")
+                else:
+                    document = to_json(problem_document(part.problem, call.request_id))
+                    await response.send(document, event="error")
+                return
+        except (ReplyOverflowError, ConnectionError, TimeoutError) as error:
+            self._logger.info(
+                "reply cut", request=call.request_id, user=call.user.id, cause=type(error).__name__
+            )
+            if request.transport is not None:
+                request.transport.abort()
+
+    # Errors
+
+    def _problem_of(self, error: BaseException, name: str, call: Call) -> ProblemError:
+        problem = problem_of(error, self._core.settings.limits.body_bytes)
+        if problem is None or isinstance(error, web.HTTPException):
+            self._logger.error(
+                "call failed", request=call.request_id, user=call.user.id, call=name, exc_info=error
+            )
+            return unforeseen()
+        return problem
+
+
+def _idempotency_key_of(request: web.Request) -> str | None:
+    keys = request.headers.getall(_IDEMPOTENCY_KEY, ())
+    if not keys:
+        return None
+    if len(keys) > 1 or not _VISIBLE.fullmatch(keys[0]):
+        expected = "must be one value of 1 to 128 visible ASCII characters"
+        raise ProblemError(
+            422, "The Idempotency-Key is not valid.", errors=[FieldError(_IDEMPOTENCY_KEY, expected)]
+        )
+    return keys[0]
+
+
+def _wants_events(request: web.Request) -> bool:
+    """Whether `Accept` names event streams; `*/*` does not, it is what plain clients send."""
+    for header in request.headers.getall(hdrs.ACCEPT, ()):
+        for part in header.split(","):
+            media_type, *parameters = (each.strip().lower() for each in part.split(";"))
+            if media_type == EVENT_STREAM and not any(map(_NO_WEIGHT.fullmatch, parameters)):
+                return True
+    return False
+
+
+def _json_response(text: str) -> web.Response:
+    return web.Response(text=text, content_type="application/json")

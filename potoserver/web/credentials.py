@@ -1,0 +1,201 @@
+"""Tokens: for whom each stands, and for how long."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from potoserver.clock import Clock
+from potoserver.settings.model import AuthSettings, Settings, TokenOwner
+from potoserver.users import User
+from potoserver.web.signing import UNCHECKED
+
+DEVELOPMENT_TOKENS = {
+    "test-token": TokenOwner(user="a1", roles=("user",)),
+    "admin-token": TokenOwner(user="admin", roles=("user", "admin")),
+}
+"""Valid while nothing else is configured, and then for requests to loopback names alone."""
+
+DEFAULT_ROLES = ("user",)
+"""The roles of a JSON Web Token that names none."""
+
+_MIN_RSA_BITS = 2048
+_HS256_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asks, as proven.
+
+    Attributes:
+        user: Who it is.
+        expires_ms: When the proof ends: wall time, milliseconds since 1970 UTC; None for no end.
+        credential: Names the token or the key behind the proof, without telling it: what is derived
+            from it (a cookie, a ticket) ends when it is taken out of the settings.
+    """
+
+    user: User
+    expires_ms: int | None
+    credential: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A key that others sign with. The algorithm follows from the key, never from the token."""
+
+    algorithm: str
+    key: Any
+    credential: str
+
+
+class Credentials:
+    """Verifies tokens against the settings.
+
+    Args:
+        settings: The tokens and keys, in `auth`.
+        clock: Tells whether a token has expired.
+
+    Raises:
+        ValueError: The public key can't be used; the message begins with its setting.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._clock = clock
+        tokens = DEVELOPMENT_TOKENS if settings.development_tokens else settings.auth.tokens
+        self._users = {_digest_of(token): _user_of(owner) for token, owner in tokens.items()}
+        self._by_credential = {_credential("token", digest): user for digest, user in self._users.items()}
+        self._keys = _keys_of(settings.auth)
+
+    def verify(self, token: str) -> Identity | None:
+        """For whom a token stands, or None when it is not valid."""
+        # Looked up by hash: the time that takes tells nothing about a token.
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        user = self._users.get(digest)
+        if user is not None:
+            return Identity(user, None, _credential("token", digest))
+        for key in self._keys:
+            try:
+                claims = jwt.decode(token, key.key, algorithms=[key.algorithm], options=UNCHECKED)
+            except jwt.PyJWTError:
+                continue
+            return self._of_claims(claims, key.credential)
+        return None
+
+    def _of_claims(self, claims: dict[str, Any], credential: str) -> Identity | None:
+        """Who the claims name: `sub`, `roles`, `name`, `email`; within `nbf` and `exp`."""
+        try:
+            expires_ms = _claimed_ms(claims.get("exp"))
+            begins_ms = _claimed_ms(claims.get("nbf"))
+            user = User.create(
+                _text(claims.get("sub")),
+                _text(claims.get("name", "")),
+                _text(claims.get("email", "")),
+                _texts(claims.get("roles", list(DEFAULT_ROLES))),
+            )
+        except ValueError:
+            return None
+        now_ms = self._clock.now_ms()
+        if (expires_ms is not None and expires_ms <= now_ms) or (
+            begins_ms is not None and begins_ms > now_ms
+        ):
+            return None
+        return Identity(user, expires_ms, credential)
+
+    def claims_of(self, identity: Identity) -> dict[str, Any]:
+        """An identity as claims of a cookie or ticket of our own, for `restore`."""
+        user = identity.user
+        return {
+            "sub": user.id,
+            "name": user.name,
+            "email": user.email,
+            "roles": sorted(user.roles),
+            "credential": identity.credential,
+            "until_ms": identity.expires_ms,
+        }
+
+    def restore(self, claims: dict[str, Any]) -> Identity | None:
+        """The identity that `claims_of` wrote down, if what it came from is still valid, else None.
+
+        A user of the settings gets the roles that stand there now.
+        """
+        until_ms, credential = claims["until_ms"], claims["credential"]
+        if until_ms is not None and until_ms <= self._clock.now_ms():
+            return None
+        user = self._by_credential.get(credential)
+        if user is not None:
+            return Identity(user, until_ms, credential) if user.id == claims["sub"] else None
+        if any(key.credential == credential for key in self._keys):
+            user = User.create(claims["sub"], claims["name"], claims["email"], claims["roles"])
+            return Identity(user, until_ms, credential)
+        return None
+
+
+def _credential(kind: str, secret: bytes) -> str:
+    return f"{kind}:{hashlib.sha256(b'potoserver credential' + secret).hexdigest()[:32]}"
+
+
+def _digest_of(token: str) -> bytes:
+    hashed = token.removeprefix("sha256:")
+    return hashlib.sha256(token.encode()).digest() if hashed == token else bytes.fromhex(hashed)
+
+
+def _user_of(owner: TokenOwner) -> User:
+    return User.create(owner.user, owner.name, owner.email, owner.roles)
+
+
+def _keys_of(settings: AuthSettings) -> list[_Key]:
+    keys = []
+    if settings.jwt_secret is not None:
+        secret = settings.jwt_secret.get_secret_value().encode()
+        # HMAC fills a short key with zeros itself (RFC 2104), so this changes no signature. It keeps PyJWT
+        # from warning at each request that the operator chose a short secret.
+        padded = secret.ljust(_HS256_KEY_BYTES, b"\0")
+        keys.append(_Key("HS256", padded, _credential("jwt", secret)))
+    if settings.jwt_public_key_file is not None:
+        try:
+            pem = settings.jwt_public_key_file.read_bytes()
+            key = load_pem_public_key(pem)
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+            raise ValueError(f"auth.jwt_public_key_file: no PEM public key can be read: {error}") from None
+        keys.append(_Key(_algorithm_of(key), key, _credential("jwt", pem)))
+    return keys
+
+
+def _algorithm_of(key: object) -> str:
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _MIN_RSA_BITS:
+        return "RS256"
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return "ES256"
+    raise ValueError(
+        f"auth.jwt_public_key_file: must be an RSA key of {_MIN_RSA_BITS} bits or more (RS256) "
+        "or an EC key on the curve P-256 (ES256)"
+    )
+
+
+def _claimed_ms(value: Any) -> int | None:
+    """A NumericDate (RFC 7519) in milliseconds."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError("no number")
+    return int(value * 1000)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")  # noqa: TRY004 - a bad claim is one error, whatever is bad about it
+    value.encode()  # a lone surrogate has no UTF-8, and the error is a ValueError
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError("no list")  # noqa: TRY004 - as above
+    return [_text(item) for item in value]

@@ -1,0 +1,80 @@
+"""How the server is: for load balancers, supervisors and Prometheus."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from aiohttp import hdrs, web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from potoserver.core import Core
+from potoserver.errors import UnavailableError
+from potoserver.web.login import json_response
+
+_ENGINE_TIMEOUT_S = 1.0
+
+
+class HealthHandler:
+    """Answers without a token; nothing here names a user.
+
+    Args:
+        core: The parts of the server.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._version = server_version()
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """The whole of it; 503 once the server is on its way out."""
+        core = self._core
+        fields: dict[str, Any] = {"activeSessions": 0}
+        fields |= await core.hooks.health_fields()
+        fields |= {
+            "status": "draining" if core.draining else "healthy",
+            "uptime": round(core.clock.monotonic_s() - core.started_s, 3),
+            "version": self._version,
+            "usersOnline": await self._count_online(),
+            "connections": len(core.subscriptions),
+            "parkedHooks": core.hooks.parked,
+        }
+        return json_response(fields, status=503 if core.draining else 200)
+
+    async def live(self, _request: web.Request) -> web.Response:
+        """The process answers."""
+        return json_response({"status": "live"})
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """Whether to send it work: 503 while it starts, once it stops, and while its engine is away."""
+        core = self._core
+        if core.draining:
+            status = "draining"
+        elif not core.ready:
+            status = "starting"
+        else:
+            status = "engine-away" if await self._count_online() is None else "ready"
+        return json_response({"status": status}, status=200 if status == "ready" else 503)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Prometheus' text format."""
+        return web.Response(
+            body=generate_latest(self._core.metrics.registry),
+            headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST},
+        )
+
+    async def _count_online(self) -> int | None:
+        """How many users are online, or None while the engine is away."""
+        try:
+            async with self._core.clock.timeout(_ENGINE_TIMEOUT_S):
+                return await self._core.engine.count_online()
+        except (UnavailableError, TimeoutError):
+            return None
+
+
+def server_version() -> str:
+    """The installed package's version; `unknown` in a checkout that isn't installed."""
+    try:
+        return version("potoserver")
+    except PackageNotFoundError:
+        return "unknown"

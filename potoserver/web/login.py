@@ -1,0 +1,97 @@
+"""`POST /login`, `POST /logout` and `POST /subscribe/ticket`."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from potoserver.core import Core
+from potoserver.errors import ProblemError
+from potoserver.events import to_json
+from potoserver.module.rpc import WireModel
+from potoserver.web.auth import Authenticator
+from potoserver.web.body import read_body, validate_body
+from potoserver.web.cookies import LoginCookie
+from potoserver.web.cors import Origins
+from potoserver.web.keys import USER_ID
+from potoserver.web.rate_limit import RateLimiter
+from potoserver.web.tickets import FIRST_USE_S, Tickets
+
+FAILED_LOGINS_PER_MINUTE = 10
+"""From one address. Behind a proxy all share one, so only failures are counted."""
+
+
+class LoginRequest(WireModel):
+    """The body of `POST /login`."""
+
+    token: str
+
+
+class LoginHandler:
+    """Turns a token into what a browser can send by itself.
+
+    Args:
+        core: The parts of the server.
+        authenticator: Tells who asks.
+        cookie: Written at login.
+        tickets: Handed out.
+        limiter: How often a user may ask.
+        origins: Tell whose pages may log out.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        authenticator: Authenticator,
+        cookie: LoginCookie,
+        tickets: Tickets,
+        limiter: RateLimiter,
+        origins: Origins,
+    ) -> None:
+        self._authenticator = authenticator
+        self._cookie = cookie
+        self._tickets = tickets
+        self._limiter = limiter
+        self._origins = origins
+        self._failures = RateLimiter(FAILED_LOGINS_PER_MINUTE, core.clock, core.metrics)
+        self._logger = core.logs.get("http")
+
+    async def login(self, request: web.Request) -> web.Response:
+        """`{token}` → `{user, name, roles}` and the cookie."""
+        self._refuse_foreign(request)
+        address = request.remote or ""
+        body = validate_body(LoginRequest, await read_body(request))
+        self._failures.check(address)
+        try:
+            identity = self._authenticator.verify(body.token)
+        except ProblemError:
+            self._failures.take(address)
+            self._logger.warning("login refused", remote=address)
+            raise
+        user = identity.user
+        request[USER_ID] = user.id
+        response = json_response({"user": user.id, "name": user.name, "roles": sorted(user.roles)})
+        self._cookie.write(request, response, identity)
+        return response
+
+    async def logout(self, request: web.Request) -> web.Response:
+        """Takes the cookie back; 204."""
+        self._refuse_foreign(request)
+        response = web.Response(status=204)
+        self._cookie.clear(request, response)
+        return response
+
+    async def ticket(self, request: web.Request) -> web.Response:
+        """→ `{ticket, expiresInS}`, for one event stream of the user who asks."""
+        identity = await self._authenticator.identify(request)
+        self._limiter.take(identity.user.id)
+        return json_response({"ticket": self._tickets.issue(identity), "expiresInS": FIRST_USE_S})
+
+    def _refuse_foreign(self, request: web.Request) -> None:
+        """No page of another site logs anybody in or out here."""
+        if not self._origins.trusts(request):
+            raise ProblemError(403, "A page of another origin can't log in or out here.")
+
+
+def json_response(value: object, status: int = 200) -> web.Response:
+    """A JSON answer, non-ASCII text as it is."""
+    return web.Response(text=to_json(value), status=status, content_type="application/json")

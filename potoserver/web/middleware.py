@@ -1,0 +1,166 @@
+"""What happens around every request: its id, its errors, its metrics, its log line, whose page may call."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+import time
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from potoserver.core import Core
+from potoserver.errors import ProblemError
+from potoserver.web.cors import Origins
+from potoserver.web.keys import REQUEST_ID, ROUTE, USER_ID
+from potoserver.web.problems import problem_of, problem_response, unforeseen
+
+REQUEST_ID_HEADER = "X-Request-ID"
+UNKNOWN_ROUTE = "unknown"
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]*)?")
+_MAX_LOGGED_PATH = 200
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    hdrs.CACHE_CONTROL: "no-store",
+}
+"""For every answer that does not say otherwise."""
+
+
+def observe(core: Core) -> Middleware:
+    """The outermost layer: gives the request its id, turns errors into problem documents, counts and logs."""
+    logger = core.logs.get("http")
+    body_bytes = core.settings.limits.body_bytes
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get(REQUEST_ID_HEADER, "")
+        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request[REQUEST_ID] = request_id
+        started = time.perf_counter()
+        status = 499  # the client went away, as nginx has it
+        try:
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                status = error.status
+                if status < 400:
+                    raise
+                problem = problem_of(error, body_bytes) or unforeseen()
+                response = problem_response(problem, request_id)
+            except Exception as error:
+                foreseen = problem_of(error, body_bytes)
+                problem = foreseen or unforeseen()
+                if foreseen is None:
+                    if isinstance(error, ConnectionError) and _is_gone(request):
+                        return problem_response(problem, request_id)  # to nobody
+                    logger.exception("request failed", request=request_id, path=_path(request))
+                response = problem_response(problem, request_id)
+            status = response.status
+            return response
+        finally:
+            seconds = time.perf_counter() - started
+            method = request.method if request.method in _METHODS else "other"
+            core.metrics.request_seconds.labels(_route(request), method, str(status)).observe(seconds)
+            logger.debug(
+                "request",
+                request=request_id,
+                method=method,
+                path=_path(request),
+                status=status,
+                ms=round(seconds * 1000, 1),
+                user=request.get(USER_ID),
+            )
+
+    return middleware
+
+
+def loopback_only() -> Middleware:
+    """Serves requests to loopback names alone.
+
+    With the well-known development tokens, a page on any site could else reach the server by a name of its
+    own that it makes resolve to 127.0.0.1.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        hosts = request.headers.getall(hdrs.HOST, ())
+        if len(hosts) != 1 or not is_loopback_host(hosts[0]):
+            raise ProblemError(
+                403,
+                "With the development tokens this server answers to localhost alone. Configure auth.tokens, "
+                "auth.jwt_secret or auth.jwt_public_key_file to serve other names.",
+            )
+        return await handler(request)
+
+    return middleware
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a Host header names this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with any port.
+
+    Not `*.localhost`: some resolvers ask the network for it.
+    """
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = match["v6"] or match["name"]
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def cross_origin(origins: Origins) -> Middleware:
+    """Answers browsers that ask whether a page of another origin may call."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return origins.preflight(request) or await handler(request)
+
+    return middleware
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse, origins: Origins) -> None:
+    """Adds what every answer carries; also to streams, whose headers go out before their handler ends."""
+    response.headers[hdrs.SERVER] = "potoserver"
+    response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    origins.add_headers(request, response)
+
+
+def refuse_new_work(core: Core) -> None:
+    """Raises while the server is starting or on its way out.
+
+    Raises:
+        ProblemError: 503 with `Retry-After`.
+    """
+    if core.draining or not core.ready:
+        state = "stopping" if core.draining else "starting"
+        raise ProblemError(503, f"The server is {state}; try again in a moment.", retry_after_s=1)
+
+
+def _route(request: web.Request) -> str:
+    """The route's name, of a closed set: what a caller made up never becomes a label."""
+    known: str | None = request.get(ROUTE)
+    if known is not None:
+        return known
+    resource = request.match_info.route.resource
+    return UNKNOWN_ROUTE if resource is None else str(resource.canonical)
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
+
+
+def _path(request: web.Request) -> str:
+    """Without the query: a ticket may stand there."""
+    return request.path[:_MAX_LOGGED_PATH]

@@ -1,0 +1,238 @@
+"""`GET /subscribe` and `POST /subscribe/ack`: the life of an event stream."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from dataclasses import dataclass
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from potoserver.clock import TimerHandle
+from potoserver.core import Core
+from potoserver.engine.base import Attachment, Cause
+from potoserver.errors import FieldError, ProblemError, UnavailableError
+from potoserver.events import Frame, to_json
+from potoserver.module.base import Connection
+from potoserver.subscriptions import Subscription
+from potoserver.web.auth import Authenticator
+from potoserver.web.body import read_body, validate_body
+from potoserver.web.credentials import Identity
+from potoserver.web.stream import SubscriptionResponse, TransportStream
+from potoserver.web.tickets import RedeemedTicket, Tickets, last_event_id_of
+
+_LEASE_S = range(10, 301)
+
+
+class Acknowledgement(BaseModel):
+    """The body of `POST /subscribe/ack`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
+
+    connection: str
+    last_event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """What a request asked for."""
+
+    identity: Identity
+    ticket: RedeemedTicket | None
+    lease_s: int | None
+    last_event_id: str | None
+
+
+class SubscribeHandler:
+    """Opens event streams, and sees each one to its end.
+
+    Args:
+        core: The parts of the server.
+        authenticator: Tells who asks.
+        tickets: Told when a ticket has opened a stream.
+    """
+
+    def __init__(self, core: Core, authenticator: Authenticator, tickets: Tickets) -> None:
+        self._core = core
+        self._authenticator = authenticator
+        self._tickets = tickets
+        self._logger = core.logs.get("sse")
+
+    async def subscribe(self, request: web.Request) -> web.StreamResponse:
+        """Answers 200 and a stream, also where it has to say `unavailable`.
+
+        A browser's EventSource gives up for good on any other status (HTML standard, section 9.2.3), so
+        what passes by itself is said in the stream.
+        """
+        core = self._core
+        lease_s = _lease_of(request)
+        try:
+            identity, ticket = await self._authenticator.identify_subscriber(request)
+        except UnavailableError:
+            identity, ticket = None, None  # whose ticket it is can't be told while the engine is away
+        response = SubscriptionResponse()
+        await response.prepare(request)
+        stream = TransportStream.take_over(
+            request,
+            outbox_bytes=core.settings.limits.outbox_bytes,
+            send_timeout_s=core.settings.send_timeout_s,
+            clock=core.clock,
+        )
+        if stream is None:
+            return response
+        if identity is None:
+            self._refuse(stream, "engine-away")
+        else:
+            # A task of the server's: aiohttp may cancel the handler of a connection that it has let go of.
+            opening = _Opening(identity, ticket, lease_s, last_event_id_of(request))
+            core.tasks.spawn(self._open(stream, opening), f"open stream of {identity.user.id}")
+        return response
+
+    async def _open(self, stream: TransportStream, opening: _Opening) -> None:
+        core = self._core
+        user_id = opening.identity.user.id
+        reason = self._reason_to_refuse(user_id)
+        if reason is not None:
+            await self._refuse_for_now(stream, opening, reason)
+            return
+        connection = Connection(f"c-{secrets.token_urlsafe(9)}", user_id, generation=0)
+        subscription = Subscription(connection, stream, core.settings.limits.outbox_bytes)
+        # Registered before anybody is told: an event published from here on is held for the client.
+        core.subscriptions.add(subscription)
+        try:
+            attachment = await core.engine.attach(user_id, connection.id)
+        except UnavailableError:
+            core.subscriptions.remove(connection)
+            await self._refuse_for_now(stream, opening, "engine-away")
+            return
+        self._watch_end(subscription, attachment, opening)
+        await self._send_opening(subscription, attachment, opening)
+
+    def _reason_to_refuse(self, user_id: str) -> str | None:
+        core = self._core
+        if core.draining:
+            return "draining"
+        if core.connection_limit and len(core.subscriptions) >= core.connection_limit:
+            return "too-many-connections"
+        per_user = core.settings.limits.connections_per_user
+        if per_user and core.subscriptions.count_of(user_id) >= per_user:
+            return "too-many-connections-of-user"
+        return None
+
+    async def _refuse_for_now(self, stream: TransportStream, opening: _Opening, reason: str) -> None:
+        self._refuse(stream, reason, opening.identity.user.id)
+        if opening.ticket is not None:
+            await self._tickets.release(opening.ticket)
+
+    def _refuse(self, stream: TransportStream, reason: str, user_id: str | None = None) -> None:
+        """Says that it passes by itself, with jitter lest all come back at once, and ends the stream."""
+        retry_after_ms = round(self._core.settings.retry_ms * random.uniform(1, 3))  # noqa: S311 - spread, no secret
+        data = to_json({"reason": reason, "retryAfterMs": retry_after_ms})
+        stream.write(Frame.encode("unavailable", data, retry_ms=retry_after_ms))
+        stream.close(Cause.SHUTDOWN)
+        self._core.metrics.connections_refused.labels(reason).inc()
+        self._logger.info("SSE refused", user=user_id, reason=reason)
+
+    def _watch_end(self, subscription: Subscription, attachment: Attachment, opening: _Opening) -> None:
+        """From here on the end of the stream, however it comes, is followed by its detaching."""
+        core = self._core
+        connection = subscription.connection = Connection(
+            subscription.connection.id, subscription.connection.user_id, attachment.generation
+        )
+        core.heartbeat.add(subscription, opening.lease_s)
+        expiry: TimerHandle | None = None
+        expires_ms = opening.identity.expires_ms
+        if expires_ms is not None:
+            expiry = core.clock.call_later(
+                (expires_ms - core.clock.now_ms()) / 1000,
+                lambda: subscription.stream.close(Cause.EXPIRED),
+            )
+        self._logger.info(
+            "SSE subscribed",
+            user=connection.user_id,
+            connection=connection.id,
+            generation=attachment.generation,
+            resumed=attachment.resumed,
+            lease_s=opening.lease_s,
+        )
+        if attachment.arrived:
+            core.hooks.arrived(connection.user_id)
+        core.hooks.connection_opened(connection)
+
+        def on_lost(cause: Cause) -> None:
+            if expiry is not None:
+                expiry.cancel()
+            core.heartbeat.remove(connection.id)
+            core.subscriptions.remove(connection)
+            core.tasks.spawn(self._detach(connection, cause), f"detach {connection.id}")
+
+        subscription.stream.listen(on_lost)
+
+    async def _detach(self, connection: Connection, cause: Cause) -> None:
+        core = self._core
+        left = await core.engine.detach(connection.user_id, connection.id, cause)
+        core.metrics.connections_ended.labels(cause).inc()
+        self._logger.info(
+            "SSE disconnect detected",
+            user=connection.user_id,
+            connection=connection.id,
+            cause=str(cause),
+            connections_left=left,
+            grace_ms=core.settings.presence.grace_ms if left == 0 else None,
+        )
+        core.hooks.connection_closed(connection, cause)
+
+    async def _send_opening(
+        self, subscription: Subscription, attachment: Attachment, opening: _Opening
+    ) -> None:
+        """Sends `connected`, then what the client missed."""
+        core = self._core
+        connection = subscription.connection
+        fields = await core.hooks.connected_fields(connection.user_id)
+        replay = await core.engine.replay(connection.user_id, opening.last_event_id)
+        if opening.ticket is not None:
+            await self._tickets.opened(opening.ticket, replay.resume_id)
+        data = {
+            "user": connection.user_id,
+            "connection": connection.id,
+            "resumed": attachment.resumed,
+            "gap": replay.gap,
+        }
+        # Read top-down: the core's fields come first, and no module can replace them.
+        connected = to_json(data | fields | data)
+        frame = Frame.encode("connected", connected, replay.resume_id, core.settings.retry_ms)
+        subscription.open(frame, replay)
+        core.metrics.events_replayed.inc(len(replay.entries))
+        if replay.gap:
+            core.metrics.gaps.inc()
+        if core.settings.log.debug_sse:
+            self._logger.info(
+                "SSE replay",
+                user=connection.user_id,
+                connection=connection.id,
+                after=opening.last_event_id,
+                gap=replay.gap,
+                events=len(replay.entries),
+                bytes=sum(len(entry.frame.raw) for entry in replay.entries),
+            )
+
+    async def acknowledge(self, request: web.Request) -> web.Response:
+        """Takes a client's proof of life for one of its own connections: 204, or 404 for any other."""
+        identity = await self._authenticator.identify(request)
+        ack = validate_body(Acknowledgement, await read_body(request))
+        if ack.connection not in self._core.subscriptions.of_user(identity.user.id):
+            raise ProblemError(404, "You have no such connection open; subscribe again.")
+        self._core.heartbeat.acknowledge(ack.connection)
+        return web.Response(status=204)
+
+
+def _lease_of(request: web.Request) -> int | None:
+    text = request.query.get("lease")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) in _LEASE_S):
+        expected = f"a whole number of seconds, {_LEASE_S[0]} to {_LEASE_S[-1]}"
+        raise ProblemError(422, "The lease can't be granted.", errors=[FieldError("lease", expected)])
+    return int(text)

@@ -1,0 +1,336 @@
+"""`POST /{Module}/{method}` through real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from openapi_spec_validator import validate
+
+from tests.support.clock import ManualClock
+from tests.support.server import RunningServer, log_lines, running_server
+from tests.support.sse import parse_events
+from tests.web.sample import Sample
+
+AUTH = {"Authorization": "Bearer test-token"}
+JSON = AUTH | {"Content-Type": "application/json"}
+EVENTS = JSON | {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+def sample() -> Sample:
+    return Sample()
+
+
+@pytest.fixture
+async def running(tmp_path: Path, sample: Sample) -> AsyncIterator[RunningServer]:
+    async with running_server(tmp_path, [sample], clock=ManualClock()) as running:
+        yield running
+        sample.gate.set()
+
+
+async def post(
+    running: RunningServer, path: str, body: bytes | str = b"", headers: dict[str, str] | None = None
+) -> tuple[int, Any, aiohttp.ClientResponse]:
+    data = body.encode() if isinstance(body, str) else body
+    url = f"{running.url}/{path}"
+    async with running.session.post(url, data=data, headers=JSON if headers is None else headers) as answer:
+        return answer.status, json.loads(await answer.text()), answer
+
+
+BAD_BODIES: list[tuple[str, bytes | str, int, list[str]]] = [
+    ("Sample/echo", b"{", 400, []),
+    ("Sample/echo", b" ", 400, []),
+    ("Sample/echo", b"{}x", 400, []),
+    ("Sample/echo", b"\xef\xbb\xbf{}", 400, []),
+    ("Sample/echo", b'{"someText": "\xff"}', 400, []),
+    ("Sample/echo", '{"someText": NaN}', 400, []),
+    ("Sample/echo", '{"someText": -Infinity}', 400, []),
+    ("Sample/echo", '{"someText": 1e999}', 400, []),
+    ("Sample/echo", '{"someText": "a", "someText": "b"}', 400, []),
+    ("Sample/echo", '{"someText": ' + "1" * 5000 + "}", 400, []),
+    ("Sample/echo", '{"someText": ' + "[" * 100 + "]" * 100 + "}", 400, []),
+    ("Sample/echo", "[" * 100_000, 400, []),
+    ("Sample/echo", '{"someText": "a\nb"}', 400, []),
+    ("Sample/echo", "{'someText': 1}", 400, []),
+    ("Sample/echo", "[]", 422, [""]),
+    ("Sample/echo", "null", 422, [""]),
+    ("Sample/echo", '"someText"', 422, [""]),
+    ("Sample/echo", "{}", 422, ["someText"]),
+    ("Sample/echo", b"", 422, ["someText"]),
+    ("Sample/echo", '{"some_text": "a"}', 422, ["someText", "some_text"]),
+    ("Sample/echo", '{"p0": "a"}', 422, ["someText", "p0"]),
+    ("Sample/echo", '{"someText": 1}', 422, ["someText"]),
+    ("Sample/echo", '{"someText": null}', 422, ["someText"]),
+    ("Sample/echo", '{"someText": "a", "repeatCount": "1"}', 422, ["repeatCount"]),
+    ("Sample/echo", '{"someText": "a", "repeatCount": 1.5}', 422, ["repeatCount"]),
+    ("Sample/echo", '{"someText": "a", "repeatCount": true}', 422, ["repeatCount"]),
+    ("Sample/echo", '{"someText": "a", "repeatCount": 10}', 422, ["repeatCount"]),
+    ("Sample/echo", '{"someText": "a", "other": 1, "more": 2}', 422, ["other", "more"]),
+    ("Sample/echo", '{"someText": "\\ud800"}', 422, ["someText"]),
+    ("Sample/echo", '{"someText": "\\udc00\\ud800", "repeatCount": "x"}', 422, ["someText", "repeatCount"]),
+    ("Sample/echo", '{"someText": "a", "\\ud800": 1}', 422, ["�"]),
+    ("Sample/mixed", '{"value": 1.5}', 422, ["value"]),
+    ("Sample/mixed", '{"tags": ["a", 1, "b", null]}', 422, ["tags.1", "tags.3"]),
+    ("Sample/mixed", '{"tags": ["a", "\\ud800"]}', 422, ["tags.1"]),
+    ("Sample/mixed", '{"kind": "c"}', 422, ["kind"]),
+    ("Sample/visit", '{"place": {"street_name": "x"}}', 422, ["place.streetName", "place.street_name"]),
+    ("Sample/visit", '{"place": {"streetName": "x"}, "user": "admin"}', 422, ["user"]),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "fields"), BAD_BODIES)
+async def test_a_bad_body_is_refused_with_its_fields(
+    running: RunningServer, path: str, body: bytes | str, status: int, fields: list[str]
+) -> None:
+    """400 for what is not JSON, 422 with one entry per bad field by its wire name."""
+    got, problem, answer = await post(running, path, body)
+    assert (got, answer.content_type) == (status, "application/problem+json")
+    assert [error["field"] for error in problem.get("errors", [])] == fields
+    assert all(error["message"] for error in problem.get("errors", []))
+    assert problem["type"] == "about:blank"
+    assert problem["status"] == status
+    assert problem["requestId"] == answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/Sample/echo", {}, 401),
+        ("POST", "/Nothing/echo", {}, 401),
+        ("POST", "/Nothing/echo", AUTH, 404),
+        ("POST", "/Sample/nothing", AUTH, 404),
+        ("POST", "/Sample/hidden", AUTH, 404),
+        ("POST", "/Sample/on_start", AUTH, 404),
+        ("POST", "/Sample/onStart", AUTH, 404),
+        ("POST", "/Sample/__init__", AUTH, 404),
+        ("POST", "/sample/echo", AUTH, 404),
+        ("GET", "/Sample/echo", AUTH, 405),
+        ("PUT", "/Sample/echo", AUTH, 405),
+        ("GET", "/Nothing/echo", AUTH, 404),
+        ("GET", "/nothing", {}, 404),
+        ("POST", "/health/live", AUTH, 405),
+        ("POST", "/health", {}, 405),
+        ("GET", "/login", {}, 405),
+        ("HEAD", "/subscribe", AUTH, 405),
+        ("OPTIONS", "/Sample/echo", AUTH, 405),
+        ("POST", "/Sample/rule", AUTH, 403),
+    ],
+)
+async def test_an_address_answers_to_its_method_alone(
+    running: RunningServer, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    """404 for what is not there (or not marked as a method), 405 with Allow, 403 for a missing role."""
+    async with running.session.request(method, running.url + path, headers=headers) as answer:
+        assert answer.status == status
+        assert answer.content_type == "application/problem+json"
+        assert ("Allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("application/json; charset=utf-8", 200),
+        ("application/json; charset=latin-1", 415),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+    ],
+)
+async def test_a_body_must_be_called_json(running: RunningServer, content_type: str, status: int) -> None:
+    """415 for any other content type."""
+    headers = AUTH | {"Content-Type": content_type}
+    got, _, _ = await post(running, "Sample/echo", '{"someText": "a"}', headers)
+    assert got == status
+
+
+async def test_an_empty_body_is_an_empty_object(running: RunningServer) -> None:
+    """With and without a content type."""
+    assert (await post(running, "Sample/mixed", b"", AUTH))[:2] == (
+        200,
+        {"value": None, "tags": [], "kind": "a"},
+    )
+    assert (await post(running, "Sample/mixed", b"", JSON))[0] == 200
+
+
+async def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
+    """`limits.body_bytes` holds."""
+    async with running_server(tmp_path, [Sample()], limits={"body_bytes": 1000}) as running:
+        assert (await post(running, "Sample/echo", '{"someText": "%s"}' % ("x" * 900)))[0] == 200
+        status, problem, _ = await post(running, "Sample/echo", '{"someText": "%s"}' % ("x" * 1000))
+        assert status == 413
+        assert "1000" in problem["detail"]
+
+
+async def test_names_are_camel_case_on_the_wire(running: RunningServer) -> None:
+    """Models and dataclasses, in arguments and results."""
+    status, result, _ = await post(running, "Sample/visit", '{"place": {"streetName": "Ä"}}')
+    assert status == 200
+    assert result == {"visitedPlace": {"streetName": "Ä", "houseNumber": 1}, "visitorId": "a1"}
+
+
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [("k", 200), ("!~" * 64, 200), ("x" * 129, 422), ("a b", 422), ("ä", 422), ("", 422)],
+)
+async def test_an_idempotency_key_is_checked_and_handed_over(
+    running: RunningServer, sample: Sample, key: str, status: int
+) -> None:
+    """1 to 128 visible ASCII characters."""
+    got, result, answer = await post(running, "Sample/remember", b"", JSON | {"Idempotency-Key": key})
+    assert got == status
+    if status == 200:
+        assert result == key
+        assert sample.calls[0].request_id == answer.headers["X-Request-ID"]
+    else:
+        assert result["errors"][0]["field"] == "Idempotency-Key"
+
+
+@pytest.mark.parametrize(("how", "status"), [("timeout", 504), ("full", 507), ("problem", 409), ("bug", 500)])
+async def test_a_failing_method_answers_a_problem(running: RunningServer, how: str, status: int) -> None:
+    """By its kind; nothing internal is told."""
+    got, problem, answer = await post(running, "Sample/fail", json.dumps({"how": how}))
+    assert got == status
+    assert "secret" not in json.dumps(problem)
+    assert answer.headers.get("Retry-After") == ("7" if how == "problem" else None)
+    await running.server.stop()
+
+
+async def test_an_unforeseen_failure_is_logged_with_its_request_id(tmp_path: Path) -> None:
+    """At error by `http`, with the traceback."""
+    async with running_server(tmp_path, [Sample()]) as running:
+        _, problem, _ = await post(running, "Sample/fail", '{"how": "bug"}')
+    (line,) = [line for line in log_lines(tmp_path) if line["event"] == "call failed"]
+    assert line["level"] == "error"
+    assert line["logger"] == "http"
+    assert line["request"] == problem["requestId"]
+    assert "RuntimeError" in json.dumps(line)
+
+
+async def test_a_caller_that_goes_away_stops_nothing(running: RunningServer, sample: Sample) -> None:
+    """Neither a method with one result nor a stream."""
+    with pytest.raises(TimeoutError):
+        await running.session.post(
+            f"{running.url}/Sample/wait", headers=AUTH, timeout=aiohttp.ClientTimeout(total=0.2)
+        )
+    answer = await running.session.post(f"{running.url}/Sample/held", headers=EVENTS)
+    assert b"first" in await answer.content.readuntil(b"\n\n")
+    answer.close()
+    sample.gate.set()
+    async with asyncio.timeout(10):
+        while len(sample.finished) < 2:
+            await asyncio.sleep(0.005)
+    assert sorted(sample.finished) == ["held", "wait"]
+
+
+async def test_a_stream_gives_deltas_and_done(running: RunningServer, sample: Sample) -> None:
+    """`done` carries the result, or null where the method gives none; what stands after it runs."""
+    async with running.session.post(
+        f"{running.url}/Sample/spell", data='{"word": "hü"}', headers=EVENTS
+    ) as answer:
+        assert answer.content_type == "text/event-stream"
+        events = parse_events(await answer.read())
+    assert [(event.type, event.data) for event in events] == [
+        ("delta", "h"),
+        ("delta", "ü"),
+        ("done", {"visitedPlace": {"streetName": "hü", "houseNumber": 1}, "visitorId": "v"}),
+    ]
+    assert sample.finished == ["spell"]
+    async with running.session.post(
+        f"{running.url}/Sample/count", data='{"upto": 0}', headers=EVENTS
+    ) as answer:
+        assert [(event.type, event.data) for event in parse_events(await answer.read())] == [("done", None)]
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream;q=0", ""])
+async def test_without_asking_for_events_a_stream_is_gathered(running: RunningServer, accept: str) -> None:
+    """Into its result, or the list of its items."""
+    headers = JSON | {"Accept": accept}
+    assert (await post(running, "Sample/count", '{"upto": 3}', headers))[1] == [0, 1, 2]
+    _, result, _ = await post(running, "Sample/spell", '{"word": "a"}', headers)
+    assert result["visitorId"] == "v"
+
+
+async def test_an_error_before_the_first_item_has_its_own_status(running: RunningServer) -> None:
+    """Later it is an `error` event with a problem document."""
+    status, problem, answer = await post(running, "Sample/breakAfter", '{"items": 0}', EVENTS)
+    assert (status, problem["detail"]) == (502, "The model failed.")
+    assert answer.content_type == "application/problem+json"
+    async with running.session.post(
+        f"{running.url}/Sample/breakAfter", data='{"items": 1}', headers=EVENTS
+    ) as reply:
+        assert reply.status == 200
+        events = parse_events(await reply.read())
+    assert [event.type for event in events] == ["delta", "error"]
+    assert events[1].data["status"] == 502
+    assert events[1].data["requestId"] == reply.headers["X-Request-ID"]
+    assert (await post(running, "Sample/breakAfter", '{"items": 1}'))[0] == 502
+
+
+async def test_a_slow_reader_ends_its_reply_and_not_the_method(tmp_path: Path) -> None:
+    """More than `limits.outbox_bytes` waiting cuts the answer without `done`."""
+    sample = Sample()
+    async with running_server(tmp_path, [sample], limits={"outbox_bytes": 200_000}) as running:
+        answer = await running.session.post(
+            f"{running.url}/Sample/flood", data='{"blocks": 600}', headers=EVENTS
+        )
+        async with asyncio.timeout(20):
+            while "flood" not in sample.finished:
+                await asyncio.sleep(0.01)
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+        status, problem, _ = await post(running, "Sample/flood", '{"blocks": 10}')
+        assert status == 500
+        assert "text/event-stream" in problem["detail"]
+
+
+async def test_a_stream_opens_after_a_heartbeat_without_an_item(
+    running: RunningServer, sample: Sample
+) -> None:
+    """A proxy must not give up on a slow model."""
+    asking = asyncio.ensure_future(running.session.post(f"{running.url}/Sample/silent", headers=EVENTS))
+    await asyncio.wait_for(sample.started.wait(), 10)
+    await running.core.clock.advance(14.9)
+    assert not asking.done()
+    await running.core.clock.advance(0.2)
+    answer = await asyncio.wait_for(asking, 10)
+    assert answer.status == 200
+    sample.gate.set()
+    assert [event.type for event in parse_events(await answer.read())] == ["delta", "done"]
+
+
+async def test_a_client_of_http_1_0_gets_a_stream(running: RunningServer) -> None:
+    """Without chunks: nginx speaks it to us unless told otherwise."""
+    host, port = running.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /Sample/count HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n"
+        b"Accept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+        b'{"upto":1}'
+    )
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    writer.close()
+    assert b" 200 " in head.split(b"\r\n")[0]
+    assert [event.type for event in parse_events(body)] == ["delta", "done"]
+
+
+async def test_the_description_is_valid_openapi(running: RunningServer) -> None:
+    """Made from the signatures: every method is in it, with its arguments by wire name."""
+    async with running.session.get(f"{running.url}/openapi.json") as answer:
+        document = await answer.json()
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+    echo = document["paths"]["/Sample/echo"]["post"]
+    schema = echo["requestBody"]["content"]["application/json"]["schema"]
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    assert set(schema["properties"]) == {"someText", "repeatCount"}
+    assert schema["required"] == ["someText"]
+    assert "/Sample/hidden" not in document["paths"]
+    assert "text/event-stream" in document["paths"]["/Sample/spell"]["post"]["responses"]["200"]["content"]
+    assert "visitedPlace" in document["components"]["schemas"]["Visit"]["properties"]
