@@ -1,0 +1,37 @@
+"""Where dialogs are kept."""
+
+from .base import (
+    ArchivePage,
+    ArchiveSummary,
+    Conversation,
+    ConversationEndedError,
+    Dialog,
+    DialogueJournal,
+    JournalError,
+    JournalFullError,
+    JournalUnavailableError,
+    KeyedMessage,
+    Message,
+    OpenDialog,
+    Reason,
+)
+from .filesystem import FileSystemDialogueJournal
+from .memory import MemoryDialogueJournal
+
+__all__ = [
+    "ArchivePage",
+    "ArchiveSummary",
+    "Conversation",
+    "ConversationEndedError",
+    "Dialog",
+    "DialogueJournal",
+    "FileSystemDialogueJournal",
+    "JournalError",
+    "JournalFullError",
+    "JournalUnavailableError",
+    "KeyedMessage",
+    "MemoryDialogueJournal",
+    "Message",
+    "OpenDialog",
+    "Reason",
+]

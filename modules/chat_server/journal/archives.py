@@ -1,0 +1,141 @@
+"""A user's archives on disk: a page of them, one of them, those since a moment. Blocking."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from .base import ArchivePage, ArchiveSummary, Dialog
+from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, parse_dialog
+from .disk import Disk
+from .layout import Layout, archive_order, second_name
+from .scan import HEAD_BYTES, TAIL_BYTES, summarize, summarize_dialog
+
+_SUFFIX: Final = ".yaml"
+_REPORTED_LIMIT: Final = 1024
+
+
+class Archives:
+    """Reads what is under `archived`; files that are no archives are passed over.
+
+    Args:
+        disk: The system calls.
+        layout: Where things lie.
+        logger: `journal:archive`; an archive that can't be read is reported there once.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout, logger: FilteringBoundLogger) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._logger = logger
+        self._reported: OrderedDict[Path, None] = OrderedDict()
+
+    def page(self, user_id: str, limit: int, cursor: str | None) -> ArchivePage:
+        """A page, newest first; the cursor is the last id of the page before.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        ids = self._ids(user_id)
+        if cursor is not None:
+            before = archive_order(cursor)
+            ids = [found for found in ids if before is None or _order(found) < before]
+        page: list[ArchiveSummary] = []
+        for position, archive_id in enumerate(ids):
+            summary = self._summary(user_id, archive_id)
+            if summary is not None:
+                page.append(summary)
+            if len(page) == limit:
+                return ArchivePage(tuple(page), archive_id if position + 1 < len(ids) else None)
+        return ArchivePage(tuple(page), None)
+
+    def get(self, user_id: str, archive_id: str) -> Dialog | None:
+        """One archive; None where there is none that can be read.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        if archive_order(archive_id) is None:
+            return None
+        path = self._path(user_id, archive_id)
+        data = self._read(path)
+        return self._parse(path, data) if data is not None else None
+
+    def since(self, user_id: str, since_ms: int, word: str) -> Iterator[Dialog]:
+        """The archives that ended since then and hold a word, newest first.
+
+        Args:
+            user_id: Whose.
+            since_ms: Wall time, milliseconds since 1970 UTC.
+            word: ASCII letters, digits and `-_.` only, so every way of writing YAML leaves it as it is.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        oldest = (second_name(since_ms), 0)
+        for archive_id in self._ids(user_id):
+            if _order(archive_id) < oldest:
+                return
+            path = self._path(user_id, archive_id)
+            data = self._read(path)
+            if data is not None and word.encode() in data:
+                dialog = self._parse(path, data)
+                if dialog is not None:
+                    yield dialog
+
+    def _ids(self, user_id: str) -> list[str]:
+        names = self._disk.names(self._layout.user(user_id).archived)
+        ids = [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
+        return sorted((found for found in ids if archive_order(found)), key=_order, reverse=True)
+
+    def _path(self, user_id: str, archive_id: str) -> Path:
+        return self._layout.user(user_id).archived / f"{archive_id}{_SUFFIX}"
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            return self._disk.read(path, MAX_FILE_BYTES + 1)
+        except FileNotFoundError:
+            return None
+
+    def _parse(self, path: Path, data: bytes) -> Dialog | None:
+        try:
+            dialog = parse_dialog(data)
+            summarize_dialog(path.stem, dialog)
+        except NotADialogError as error:
+            self._report(path, error)
+            return None
+        return dialog
+
+    def _summary(self, user_id: str, archive_id: str) -> ArchiveSummary | None:
+        path = self._path(user_id, archive_id)
+        found = self._disk.find(path)
+        if found is None:
+            return None
+        try:
+            head = self._disk.read(path, HEAD_BYTES)
+            tail = self._disk.read(path, TAIL_BYTES, max(0, found.st_size - TAIL_BYTES))
+            return summarize(archive_id, head, tail)
+        except FileNotFoundError:
+            return None
+        except NotADialogError:
+            # A person may have edited it: read it whole.
+            dialog = self.get(user_id, archive_id)
+            return summarize_dialog(archive_id, dialog) if dialog else None
+
+    def _report(self, path: Path, error: NotADialogError) -> None:
+        if path in self._reported:
+            return
+        self._reported[path] = None
+        if len(self._reported) > _REPORTED_LIMIT:
+            self._reported.popitem(last=False)
+        self._logger.warning("archive can't be read", file=str(path), why=str(error))
+
+
+def _order(archive_id: str) -> tuple[str, int]:
+    order = archive_order(archive_id)
+    assert order is not None, "only archive ids are compared"
+    return order

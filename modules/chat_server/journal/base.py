@@ -1,0 +1,277 @@
+"""The abstract journal: where dialogs are kept, whatever they are kept on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from potoserver import ProblemError, User
+
+
+class Reason(StrEnum):
+    """Why a dialog ended."""
+
+    DISCONNECT = "disconnect"
+    """The user's last connection was gone for the grace."""
+    TIMEOUT = "timeout"
+    """The fallback found no activity."""
+    SHUTDOWN = "shutdown"
+    """The server stopped in order."""
+    REQUEST = "request"
+    """The user asked for it."""
+    RECOVERED = "recovered"
+    """A crash had left it open, and nobody went on with it."""
+    SUPERSEDED = "superseded"
+    """Another conversation of the user had to begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One dialog, by name.
+
+    Attributes:
+        id: `sse-<ms>-<9 of a-z0-9>`.
+        started_ms: When it began: wall time, milliseconds since 1970 UTC.
+    """
+
+    id: str
+    started_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a dialog.
+
+    Attributes:
+        role: `user` or `assistant`.
+        content: The text, any Unicode without lone surrogates.
+        id: `m-…`, new for each message.
+        timestamp_ms: When it was journaled; the journal never lets it go back within a dialog.
+        model: What model answered, or None.
+        reasoning: The model's reasoning, apart from the reply, or None.
+        finish_reason: Why the reply ended (`stop`, `length`, …), or None.
+        interrupted: The reply was kept as far as it got.
+        reply_to: The id of the question that this answers, where it does not stand right behind it.
+        idempotency_key: The key that the question came with, or None.
+        request_digest: SHA-256 (hex) of the request that came with the key, or None.
+    """
+
+    role: str
+    content: str
+    id: str
+    timestamp_ms: int
+    model: str | None = None
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    interrupted: bool = False
+    reply_to: str | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialog:
+    """A dialog as it stands on disk: open, or archived when `ended_ms` is there."""
+
+    conversation: Conversation
+    user_id: str
+    messages: tuple[Message, ...]
+    ended_ms: int | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDialog:
+    """A dialog that was left open, found again.
+
+    Attributes:
+        conversation: Which one.
+        last_activity_ms: Its last message's timestamp.
+        messages: How many it holds.
+    """
+
+    conversation: Conversation
+    last_activity_ms: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSummary:
+    """An archive, from its file's head and tail alone.
+
+    Attributes:
+        id: The file's name without `.yaml`.
+        conversation: Which dialog it holds.
+        ended_ms: When it ended.
+        reason: Why.
+        message_count: How many messages it holds.
+    """
+
+    id: str
+    conversation: Conversation
+    ended_ms: int
+    reason: Reason
+    message_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePage:
+    """Some archives, newest first (by end, then by suffix), and where the next page begins, if any."""
+
+    archives: tuple[ArchiveSummary, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedMessage:
+    """A question found by its idempotency key.
+
+    Attributes:
+        conversation: Where it stands.
+        question: The user's message.
+        reply: Its answer, or None when none was journaled.
+        history: The messages before the question, in its dialog.
+    """
+
+    conversation: Conversation
+    question: Message
+    reply: Message | None
+    history: tuple[Message, ...]
+
+
+class JournalError(ProblemError):
+    """The journal could not keep something; what was kept before is untouched."""
+
+
+class JournalFullError(JournalError):
+    """No room: disk full or over quota (507)."""
+
+    def __init__(self, detail: str = "The disk is full; the message was not kept. Try again later.") -> None:
+        super().__init__(507, detail)
+
+
+class JournalUnavailableError(JournalError):
+    """The disk fails (503)."""
+
+    def __init__(
+        self, detail: str = "The dialog can't be written at the moment; the message was not kept."
+    ) -> None:
+        super().__init__(503, detail, retry_after_s=5)
+
+
+class ConversationEndedError(JournalError):
+    """The conversation was archived, so nothing can be added to it any more (409)."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "This conversation has ended; the message was not kept. Send it again.")
+
+
+class DialogueJournal(ABC):
+    """Keeps each user's one open dialog and the archives.
+
+    Calls for one user may come at the same time; they take effect one after the other. Once a call that
+    changes something has begun, cancelling the caller does not stop it half-way.
+    """
+
+    @abstractmethod
+    async def start(self) -> Sequence[str]:
+        """Takes the storage over. Quick, whatever number of users exists.
+
+        Returns:
+            The ids of the users whose dialogs were left open, for `recover`.
+
+        Raises:
+            JournalError: The storage can't be used, or another process owns it.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Gives the storage back; every append has been flushed before."""
+
+    @abstractmethod
+    async def recover(self, user: User) -> OpenDialog | None:
+        """Puts a user's open dialog in order after a crash, once; later calls only tell what is open.
+
+        A torn tail is cut and set aside; a dialog with a whole footer is archived with its own reason; a
+        file that is no dialog is set aside. Every other method does this first for the user that it is
+        about, so nobody has to wait for others' recovery.
+
+        Returns:
+            The dialog that is open, or None.
+        """
+
+    @abstractmethod
+    async def get_conversation(self, user: User) -> list[Message]:
+        """The messages of the user's open dialog, oldest first; empty without one."""
+
+    @abstractmethod
+    async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
+        """Appends a message; once this returns it is on disk.
+
+        The first message of a conversation begins its dialog. Another dialog of the user that is still
+        open is archived first, as `superseded`; one whose archiving was begun is finished first.
+
+        Returns:
+            The message as it was kept, its timestamp not before the one before it.
+
+        Raises:
+            JournalFullError: No room. Nothing of the message was kept.
+            JournalUnavailableError: The disk fails. Nothing of the message was kept.
+            ConversationEndedError: The conversation was archived lately, so a late message of it never ends
+                or enters a newer one. Nothing of the message was kept.
+            ValueError: The text holds a lone surrogate, which no file can keep.
+        """
+
+    @abstractmethod
+    async def archive_conversation(
+        self,
+        user: User,
+        conversation_id: str | None = None,
+        *,
+        reason: Reason = Reason.REQUEST,
+        ended_ms: int | None = None,
+    ) -> str | None:
+        """Ends a dialog: footer, flush, rename, folder flush. Idempotent per conversation.
+
+        Args:
+            user: Whose.
+            conversation_id: Which one; None for the one that is open now.
+            reason: Why it ended. Once a footer is written, its reason stands.
+            ended_ms: When; None for now. Never before the last message.
+
+        Returns:
+            The archive's id, also when that conversation was archived before; None when it holds no
+            message, or is not this user's open one and was not archived lately.
+
+        Raises:
+            JournalError: It could not be finished; call again.
+        """
+
+    @abstractmethod
+    async def list_archives(self, user: User, limit: int, cursor: str | None) -> ArchivePage:
+        """A page of the user's archives.
+
+        Raises:
+            ValueError: The cursor is none that this gave.
+        """
+
+    @abstractmethod
+    async def get_archive(self, user: User, archive_id: str) -> Dialog | None:
+        """One archive of the user, whole; None where there is no such one."""
+
+    @abstractmethod
+    async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:
+        """The newest question that came with this idempotency key since then, open or archived.
+
+        Args:
+            user: Whose.
+            key: The idempotency key.
+            since_ms: Wall time, milliseconds since 1970 UTC.
+        """
+
+    @property
+    @abstractmethod
+    def pending_archives(self) -> int:
+        """How many dialogs have begun to be archived and are not yet."""

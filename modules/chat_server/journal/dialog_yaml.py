@@ -1,0 +1,268 @@
+"""The file format: a dialog as YAML that grows by appending, written and read.
+
+A file is a head (`conversation`, `user`, `started`, `messages:`), the messages, and, once the dialog has
+ended, a footer (`ended`, `reason`, `message_count`). Each part is YAML of its own, so appending one to a
+valid file gives a valid file.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import yaml
+
+from potoserver import iso_utc
+
+from .base import Conversation, Dialog, Message, Reason
+
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+"""No dialog grows beyond this, and no larger file is read whole."""
+
+_MAX_DEPTH: Final = 8
+"""A dialog nests three deep. The C loader recurses, and a file of 200 000 brackets would end the process."""
+
+_OWN_FORM: Final = re.compile(
+    rb"(?>(?:- |  )?[a-z_]+:"
+    rb"(?: (?:\"[^\n]*\"|true|\d+)| \|-\n(?:(?:    [^\n]*+)?\n)*    [^\n]*+)?(?:\n|\Z))*+"
+)
+"""What `emit_…` writes: quoted scalars on one line each, and literal blocks. Nothing in it nests deeper."""
+
+_NOT_LITERAL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
+_STAND_INS: Final = range(0xE000, 0xF900)
+_ISO_MS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+
+
+class NotADialogError(Exception):
+    """The bytes are no YAML, or YAML of another shape; the message says what was found."""
+
+
+class _Quoted(str):
+    """A string to be written in double quotes."""
+
+
+class _Literal(str):
+    """A string to be written as a literal block."""
+
+
+class _Dumper(yaml.CSafeDumper):
+    """PyYAML's C emitter with the two styles that this format uses."""
+
+
+_Dumper.add_representer(
+    _Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style='"')
+)
+_Dumper.add_representer(
+    _Literal, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+)
+
+
+def emit_head(conversation: Conversation, user_id: str) -> bytes:
+    """The lines before the first message."""
+    head = {
+        "conversation": _Quoted(conversation.id),
+        "user": _Quoted(user_id),
+        "started": _Quoted(iso_utc(conversation.started_ms)),
+    }
+    return _dump(head) + b"messages:\n"
+
+
+def emit_message(message: Message) -> bytes:
+    """One item of `messages`; its last line is `timestamp`, so that a torn one is recognised.
+
+    Raises:
+        ValueError: A text holds a lone surrogate.
+    """
+    item: dict[str, object] = {"role": _Quoted(message.role), "content": _text(message.content)}
+    if message.model is not None:
+        item["model"] = _Quoted(message.model)
+    if message.reasoning is not None:
+        item["reasoning"] = _text(message.reasoning)
+    if message.finish_reason is not None:
+        item["finish_reason"] = _Quoted(message.finish_reason)
+    if message.interrupted:
+        item["interrupted"] = True
+    for key in ("reply_to", "idempotency_key", "request_digest"):
+        value = getattr(message, key)
+        if value is not None:
+            item[key] = _Quoted(value)
+    item["id"] = _Quoted(message.id)
+    item["timestamp"] = _Quoted(iso_utc(message.timestamp_ms))
+    return _dump([item])
+
+
+def emit_footer(ended_ms: int, reason: Reason, message_count: int) -> bytes:
+    """The lines that end a dialog."""
+    return _dump(
+        {"ended": _Quoted(iso_utc(ended_ms)), "reason": _Quoted(reason.value), "message_count": message_count}
+    )
+
+
+def _text(text: str) -> str:
+    """A literal block where every reader agrees on it, else double quotes."""
+    lines = text.split("\n")
+    readable = (
+        len(lines) > 1
+        and lines[0] != ""
+        and lines[-1] != ""
+        and not _NOT_LITERAL.search(text)
+        and all(line == line.strip() for line in lines)
+    )
+    return _Literal(text) if readable else _Quoted(text)
+
+
+def _dump(part: object) -> bytes:
+    # The C emitter takes characters beyond the BMP for unprintable: it escapes them and refuses a literal
+    # block. So that emoji stay readable, each is written as a private character that the part does not
+    # use, and put back afterwards.
+    text = _dump_text(part)
+    if "\\U" in text:
+        stood_in, originals = _stand_in(part)
+        if stood_in is not None:
+            text = _dump_text(stood_in).translate(originals)
+    return text.encode("utf-8")
+
+
+def _dump_text(part: object) -> str:
+    # A width of -1 keeps each quoted scalar on one line, however long.
+    try:
+        emitted: str = yaml.dump(part, Dumper=_Dumper, width=-1, allow_unicode=True, sort_keys=False)
+    except UnicodeEncodeError:
+        raise ValueError("text must not hold a lone surrogate") from None
+    return emitted
+
+
+def _stand_in(part: object) -> tuple[object | None, dict[int, str]]:
+    """The part with each astral character replaced, and how to undo that; None where too many are in use."""
+    fields: dict[str, Any] = part[0] if isinstance(part, list) else part  # type: ignore[assignment]  # one of the two
+    texts = [value for value in fields.values() if isinstance(value, str)]
+    astral = sorted({character for text in texts for character in _ASTRAL.findall(text)})
+    used = {ord(character) for text in texts for character in text if ord(character) in _STAND_INS}
+    free = [code for code in _STAND_INS if code not in used]
+    if not astral or len(astral) > len(free):
+        return None, {}
+    forth = {ord(character): code for character, code in zip(astral, free, strict=False)}
+    replaced = {
+        key: type(value)(value.translate(forth)) if isinstance(value, str) else value
+        for key, value in fields.items()
+    }
+    return ([replaced] if isinstance(part, list) else replaced), {
+        code: chr(own) for own, code in forth.items()
+    }
+
+
+def load_yaml(data: bytes) -> object:
+    """Loads YAML from a file that may be anything.
+
+    Raises:
+        NotADialogError: It is no YAML, too large, or nests too deeply.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise NotADialogError(f"larger than {MAX_FILE_BYTES} bytes")
+    try:
+        if not _OWN_FORM.fullmatch(data):
+            _check_depth(data)
+        return yaml.load(data, Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
+        # Besides YAMLError, PyYAML's constructors let through what a scalar such as `2024-99-99` makes
+        # Python's own types raise.
+        raise NotADialogError(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
+
+
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise NotADialogError("it uses an alias")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise NotADialogError("it nests too deeply")
+
+
+def parse_dialog(data: bytes) -> Dialog:
+    """Reads a whole file, ours or one that a person has edited.
+
+    Raises:
+        NotADialogError: It is no dialog, or one of its messages is not whole.
+    """
+    loaded = _mapping(load_yaml(data), "the file")
+    conversation, user_id = read_head(loaded)
+    items = loaded.get("messages")
+    if items is not None and not isinstance(items, list):
+        raise NotADialogError("`messages` is no list")
+    messages = tuple(read_message(item) for item in items or ())
+    if "ended" not in loaded and "reason" not in loaded and "message_count" not in loaded:
+        return Dialog(conversation, user_id, messages)
+    ended_ms, reason, _ = read_footer(loaded)
+    return Dialog(conversation, user_id, messages, ended_ms, reason)
+
+
+def read_head(loaded: dict[Any, Any]) -> tuple[Conversation, str]:
+    """The conversation and the user's id of a loaded file."""
+    return Conversation(_string(loaded, "conversation"), _moment(loaded, "started")), _string(loaded, "user")
+
+
+def read_footer(loaded: dict[Any, Any]) -> tuple[int, Reason, int]:
+    """When the dialog ended (ms since 1970 UTC), why, and how many messages it holds."""
+    try:
+        reason = Reason(_string(loaded, "reason"))
+    except ValueError:
+        raise NotADialogError("`reason` is none that is known") from None
+    count = loaded.get("message_count")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise NotADialogError("`message_count` is no count")
+    return _moment(loaded, "ended"), reason, count
+
+
+def read_message(loaded: object) -> Message:
+    """One loaded item of `messages`."""
+    item = _mapping(loaded, "a message")
+    interrupted = item.get("interrupted", False)
+    if not isinstance(interrupted, bool):
+        raise NotADialogError("`interrupted` is neither true nor false")
+    return Message(
+        role=_string(item, "role"),
+        content=_string(item, "content"),
+        id=_string(item, "id"),
+        timestamp_ms=_moment(item, "timestamp"),
+        model=_optional(item, "model"),
+        reasoning=_optional(item, "reasoning"),
+        finish_reason=_optional(item, "finish_reason"),
+        interrupted=interrupted,
+        reply_to=_optional(item, "reply_to"),
+        idempotency_key=_optional(item, "idempotency_key"),
+        request_digest=_optional(item, "request_digest"),
+    )
+
+
+def _mapping(loaded: object, what: str) -> dict[Any, Any]:
+    if not isinstance(loaded, dict):
+        raise NotADialogError(f"{what} is no mapping")
+    return loaded
+
+
+def _string(mapping: dict[Any, Any], key: str) -> str:
+    value = mapping.get(key)
+    if not isinstance(value, str):
+        raise NotADialogError(f"`{key}` is missing or no text")
+    return value
+
+
+def _optional(mapping: dict[Any, Any], key: str) -> str | None:
+    return _string(mapping, key) if mapping.get(key) is not None else None
+
+
+def _moment(mapping: dict[Any, Any], key: str) -> int:
+    text = _string(mapping, key)
+    try:
+        moment = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC) if _ISO_MS.fullmatch(text) else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise NotADialogError(f"`{key}` is no time such as 2024-01-15T10:12:03.120Z")
+    return int(moment.timestamp()) * 1000 + int(text[20:23])

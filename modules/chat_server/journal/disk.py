@@ -1,0 +1,155 @@
+"""Every system call of the journal, in one place: a test can make each of them fail or be the last."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_flush_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+@dataclass(slots=True)
+class Handle:
+    """An open file, closed at most once: a number closed twice might be another thread's file by then."""
+
+    descriptor: int
+    closed: bool = False
+
+
+class Disk:
+    """Blocking file operations; call them off the loop. Each raises OSError.
+
+    Args:
+        fsync: Whether `flush` and `sync_folder` reach the medium; without it they do nothing.
+    """
+
+    def __init__(self, *, fsync: bool) -> None:
+        self._fsync = fsync
+
+    def _call(self, name: str, function: Callable[..., Any], *arguments: object) -> Any:
+        """Makes one call; the one place to override for fault injection. `name` is the method's."""
+        return function(*arguments)
+
+    def lock(self, path: Path) -> Handle:
+        """Takes a lock that the kernel gives back when the process ends, or when this is closed.
+
+        Raises:
+            BlockingIOError: Another process holds it.
+        """
+        descriptor: int = self._call("lock", os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        try:
+            self._call("lock", os.fchmod, descriptor, FILE_MODE)
+            self._call("lock", fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return Handle(descriptor)
+
+    def make_folder(self, path: Path) -> bool:
+        """Makes a folder for the owner alone, whatever the umask; False when it was there."""
+        try:
+            self._call("make_folder", os.mkdir, path, FOLDER_MODE)
+        except FileExistsError:
+            return False
+        self._call("make_folder", os.chmod, path, FOLDER_MODE)
+        return True
+
+    def sync_folder(self, path: Path) -> None:
+        """Makes the names in a folder durable."""
+        if self._fsync:
+            self._call("sync_folder", _sync_folder, path)
+
+    def open(self, path: Path, *, create: bool = False, exclusive: bool = False) -> Handle:
+        """Opens a file for appending; a new one is for the owner alone, whatever the umask."""
+        flags = _FLAGS | (os.O_CREAT if create or exclusive else 0) | (os.O_EXCL if exclusive else 0)
+        descriptor: int = self._call("open", os.open, path, flags, FILE_MODE)
+        if create or exclusive:
+            try:
+                if stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE:
+                    self._call("open", os.fchmod, descriptor, FILE_MODE)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return Handle(descriptor)
+
+    def write_all(self, handle: Handle, data: bytes) -> None:
+        """Writes every byte, however many calls the system makes of it."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._call("write", os.write, handle.descriptor, rest) :]
+
+    def flush(self, handle: Handle) -> None:
+        """Makes a file's bytes and length durable."""
+        if self._fsync:
+            self._call("flush", _flush_data, handle.descriptor)
+
+    def truncate(self, handle: Handle, size: int) -> None:
+        """Cuts a file."""
+        self._call("truncate", os.ftruncate, handle.descriptor, size)
+
+    def close(self, handle: Handle) -> None:
+        """Gives a file back; harmless when that was done."""
+        if not handle.closed:
+            handle.closed = True
+            self._call("close", os.close, handle.descriptor)
+
+    def status(self, handle: Handle) -> os.stat_result:
+        """What an open file is."""
+        result: os.stat_result = self._call("status", os.fstat, handle.descriptor)
+        return result
+
+    def find(self, path: Path) -> os.stat_result | None:
+        """What stands at a path, itself and not what it links to; None for nothing."""
+        try:
+            result: os.stat_result = self._call("find", os.lstat, path)
+        except FileNotFoundError:
+            return None
+        return result
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Gives a file another name. The target must be free: the system would replace it."""
+        self._call("rename", os.rename, source, target)
+
+    def remove(self, path: Path) -> None:
+        """Removes a file; harmless when there is none."""
+        with suppress(FileNotFoundError):
+            self._call("remove", os.unlink, path)
+
+    def names(self, folder: Path) -> list[str]:
+        """The names in a folder, in no order; none when there is no such folder."""
+        try:
+            result: list[str] = self._call("names", os.listdir, folder)
+        except FileNotFoundError:
+            return []
+        return result
+
+    def read(self, path: Path, size: int, offset: int = 0) -> bytes:
+        """Up to `size` bytes of a file from `offset` on."""
+        data: bytes = self._call("read", _read, path, size, offset)
+        return data
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path, size: int, offset: int) -> bytes:
+    # O_NONBLOCK: a pipe that somebody put there must not hang the server.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(offset)
+        return file.read(size)

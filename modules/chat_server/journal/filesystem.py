@@ -1,0 +1,296 @@
+"""The journal on a file system: one YAML file for each dialog."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+from urllib.parse import unquote
+
+from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from potoserver import Clock, User, folder_name
+
+from .archives import Archives
+from .base import (
+    ArchivePage,
+    Conversation,
+    Dialog,
+    DialogueJournal,
+    JournalError,
+    JournalUnavailableError,
+    KeyedMessage,
+    Message,
+    OpenDialog,
+    Reason,
+)
+from .disk import Disk, Handle
+from .grouping import GroupedAppends
+from .keyed import find_question, find_reply, search_word
+from .layout import Layout, archive_order
+from .metrics import JournalMetrics
+from .recovery import Recovery
+from .tools import RecentArchives, Tools, journal_errors
+from .user_dialogs import UserDialogs
+
+_THREADS: Final = 4
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@dataclass(slots=True)
+class _InUse:
+    """One user's dialogs while somebody uses them or one is open.
+
+    Attributes:
+        dialogs: The blocking part; only touched with the lock held.
+        lock: Calls for one user take effect one after the other.
+        calls: How many hold the lock or wait for it.
+    """
+
+    dialogs: UserDialogs
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    calls: int = 0
+
+
+class FileSystemDialogueJournal(DialogueJournal):
+    """Keeps dialogs under a folder that this process owns.
+
+    Each call runs as a task of the journal's own, so that it finishes whoever asked for it; everything
+    that blocks runs on threads.
+
+    Args:
+        data_dir: The folder; made if it is not there.
+        clock: Stamps archives.
+        fsync: Whether a message is flushed to the medium before it counts as kept.
+        logger: Gives a logger by name: `journal:append`, `journal:archive`, `journal:recovery`.
+        registry: Where the metrics go.
+        disk: The system calls; for fault injection.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        clock: Clock,
+        fsync: bool,
+        logger: Callable[[str], FilteringBoundLogger],
+        registry: CollectorRegistry,
+        disk: Disk | None = None,
+    ) -> None:
+        self._clock = clock
+        self._append_log = logger("journal:append")
+        self._recovery_log = logger("journal:recovery")
+        self._disk = disk or Disk(fsync=fsync)
+        self._layout = Layout(data_dir)
+        self._pending: set[str] = set()
+        self._metrics = JournalMetrics(registry, lambda: self.pending_archives)
+        archive_log = logger("journal:archive")
+        recovery = Recovery(self._disk, self._layout.open, clock, self._recovery_log, self._metrics)
+        self._tools = Tools(
+            disk=self._disk,
+            layout=self._layout,
+            clock=clock,
+            recovery=recovery,
+            recent=RecentArchives(),
+            metrics=self._metrics,
+            pending=self._pending,
+            archive_log=archive_log,
+            recovery_log=self._recovery_log,
+        )
+        self._archives = Archives(self._disk, self._layout, archive_log)
+        self._in_use: dict[str, _InUse] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lock: Handle | None = None
+        self._accepting = False
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="journal")
+        self._appends = GroupedAppends()
+
+    @override
+    async def start(self) -> Sequence[str]:
+        names = await self._threaded(self._take_over)
+        self._accepting = True
+        users = []
+        for name in sorted(names):
+            user_id = unquote(name, errors="replace")
+            try:
+                known = folder_name(user_id) == name
+            except ValueError:
+                known = False
+            if known:
+                users.append(user_id)
+            else:
+                self._recovery_log.warning("marker of no user", file=str(self._layout.open / name))
+        return users
+
+    def _take_over(self) -> list[str]:
+        root = self._layout.root
+        try:
+            for folder in (*reversed(root.absolute().parents), root):
+                if self._disk.find(folder) is None and self._disk.make_folder(folder):
+                    self._disk.sync_folder(folder.parent)
+            self._lock = self._disk.lock(self._layout.lock)
+        except BlockingIOError:
+            raise JournalError(
+                503, f"The data folder {root} is owned by another potoserver process. Stop that one first."
+            ) from None
+        except OSError as error:
+            raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
+        try:
+            self._disk.make_folder(self._layout.open)
+            self._disk.make_folder(self._layout.users)
+            self._disk.sync_folder(root)
+            return self._disk.names(self._layout.open)
+        except OSError as error:
+            with suppress(OSError):
+                self._disk.close(self._lock)
+            raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
+
+    @override
+    async def close(self) -> None:
+        self._accepting = False
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await asyncio.to_thread(self._give_back)
+
+    def _give_back(self) -> None:
+        self._appends.close()
+        self._pool.shutdown()
+        if self._lock is not None:
+            with suppress(OSError):
+                self._disk.close(self._lock)
+
+    @override
+    async def recover(self, user: User) -> OpenDialog | None:
+        return await self._owned(user, lambda dialogs: self._threaded(dialogs.recover))
+
+    @override
+    async def get_conversation(self, user: User) -> list[Message]:
+        dialog = await self._owned(user, lambda dialogs: self._threaded(dialogs.read))
+        return list(dialog.messages) if dialog else []
+
+    @override
+    async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
+        return await self._owned(user, lambda dialogs: self._append(dialogs, user.id, message, conversation))
+
+    async def _append(
+        self, dialogs: UserDialogs, user_id: str, message: Message, conversation: Conversation
+    ) -> Message:
+        begun_s = self._clock.monotonic_s()
+        about = {
+            "user": user_id,
+            "conversation": conversation.id,
+            "message": message.id,
+            "role": message.role,
+        }
+        try:
+            if not dialogs.is_ready(conversation):
+                await self._threaded(dialogs.make_ready, conversation)
+            kept = await self._appends.append(dialogs, message, conversation)
+        except JournalError as error:
+            self._append_log.warning("message not kept", **about, error=repr(error.__cause__ or error))
+            raise
+        self._metrics.append_seconds.observe(self._clock.monotonic_s() - begun_s)
+        self._append_log.info(
+            "session message added to dialogue journal", **about, bytes=len(kept.content.encode())
+        )
+        return kept
+
+    @override
+    async def archive_conversation(
+        self,
+        user: User,
+        conversation_id: str | None = None,
+        *,
+        reason: Reason = Reason.REQUEST,
+        ended_ms: int | None = None,
+    ) -> str | None:
+        return await self._owned(
+            user, lambda dialogs: self._threaded(dialogs.archive, conversation_id, reason, ended_ms)
+        )
+
+    @override
+    async def list_archives(self, user: User, limit: int, cursor: str | None) -> ArchivePage:
+        if limit < 1 or (cursor is not None and archive_order(cursor) is None):
+            raise ValueError("the limit must be at least 1 and the cursor one that a page came with")
+
+        def read(dialogs: UserDialogs) -> ArchivePage:
+            dialogs.recover()
+            with _reading():
+                return self._archives.page(user.id, limit, cursor)
+
+        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+
+    @override
+    async def get_archive(self, user: User, archive_id: str) -> Dialog | None:
+        def read(dialogs: UserDialogs) -> Dialog | None:
+            dialogs.recover()
+            with _reading():
+                return self._archives.get(user.id, archive_id)
+
+        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+
+    @override
+    async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:
+        def search(dialogs: UserDialogs) -> KeyedMessage | None:
+            with _reading():
+                found = find_question(self._newest(dialogs, user.id, since_ms, key), key, since_ms)
+                if found is None or found.reply is not None:
+                    return found
+                question = found.question
+                later = self._newest(dialogs, user.id, question.timestamp_ms, question.id)
+                return replace(found, reply=find_reply(later, question))
+
+        return await self._owned(user, lambda dialogs: self._threaded(search, dialogs))
+
+    def _newest(self, dialogs: UserDialogs, user_id: str, since_ms: int, text: str) -> Iterator[Dialog]:
+        """The dialogs that may hold a text, newest first."""
+        word = search_word(text)
+        dialog = dialogs.read(word)
+        if dialog is not None:
+            yield dialog
+        yield from self._archives.since(user_id, since_ms, word)
+
+    @property
+    @override
+    def pending_archives(self) -> int:
+        return len(self._pending)
+
+    async def _owned(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
+        """Runs work on one user's dialogs to its end, alone, though the caller may be cancelled."""
+        if not self._accepting:
+            raise JournalUnavailableError("The journal is closed; nothing was kept.")
+        task = asyncio.create_task(self._alone(user, work), name="journal call")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _alone(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
+        in_use = self._in_use.get(user.id)
+        if in_use is None:
+            in_use = self._in_use[user.id] = _InUse(UserDialogs(user.id, self._tools))
+        in_use.calls += 1
+        try:
+            async with in_use.lock:
+                return await work(in_use.dialogs)
+        finally:
+            in_use.calls -= 1
+            if in_use.calls == 0 and in_use.dialogs.idle:
+                del self._in_use[user.id]
+
+    async def _threaded(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+
+def _reading() -> AbstractContextManager[None]:
+    return journal_errors(failing="The dialogs can't be read at the moment.")

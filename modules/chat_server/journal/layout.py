@@ -1,0 +1,86 @@
+"""Where things lie under the data folder, and what an archive may be called."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from potoserver import folder_name
+
+_ARCHIVE_ID: Final = re.compile(r"(\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?:-([2-9]|[1-9]\d{1,8}))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class UserPaths:
+    """One user's files.
+
+    Attributes:
+        folder: `users/<user>`.
+        dialogs: `users/<user>/dialogs`.
+        archived: `users/<user>/dialogs/archived`.
+        current: The active dialog; zero bytes when there is none.
+        marker: There while a dialog is open; recovery looks at markers only.
+    """
+
+    folder: Path
+    dialogs: Path
+    archived: Path
+    current: Path
+    marker: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The data folder.
+
+    Attributes:
+        root: The data folder itself.
+    """
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that owns the folder."""
+        return self.root / ".lock"
+
+    @property
+    def open(self) -> Path:
+        """One marker for each open dialog."""
+        return self.root / "open"
+
+    @property
+    def users(self) -> Path:
+        """One folder for each user."""
+        return self.root / "users"
+
+    def user(self, user_id: str) -> UserPaths:
+        """The paths of one user.
+
+        Raises:
+            ValueError: The id has no safe folder name.
+        """
+        name = folder_name(user_id)
+        dialogs = self.users / name / "dialogs"
+        return UserPaths(
+            self.users / name, dialogs, dialogs / "archived", dialogs / "current.yaml", self.open / name
+        )
+
+
+def second_name(at_ms: int) -> str:
+    """`2024-01-15-10-30-00` for milliseconds since 1970 UTC."""
+    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d-%H-%M-%S}"
+
+
+def archive_order(archive_id: str) -> tuple[str, int] | None:
+    """Sorts archive ids by the second of the end, then by suffix; None for what is no archive id."""
+    match = _ARCHIVE_ID.fullmatch(archive_id)
+    return (match[1], int(match[2] or 1)) if match else None
+
+
+def with_suffix(name: str, number: int) -> str:
+    """The name that is tried as number 1, 2, …: `name`, `name-2`, …."""
+    return name if number == 1 else f"{name}-{number}"

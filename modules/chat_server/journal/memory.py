@@ -1,0 +1,204 @@
+"""The journal in memory: the same behaviour, gone with the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from potoserver import Clock, User, folder_name
+
+from .base import (
+    ArchivePage,
+    ArchiveSummary,
+    Conversation,
+    ConversationEndedError,
+    Dialog,
+    DialogueJournal,
+    JournalUnavailableError,
+    KeyedMessage,
+    Message,
+    OpenDialog,
+    Reason,
+)
+from .keyed import find_question, find_reply
+from .layout import archive_order, second_name, with_suffix
+from .metrics import JournalMetrics
+
+
+@dataclass(slots=True)
+class _Dialogs:
+    """One user's dialogs: the open one, and the archives by id."""
+
+    current: Dialog | None = None
+    archives: dict[str, Dialog] = field(default_factory=dict)
+
+
+class MemoryDialogueJournal(DialogueJournal):
+    """Keeps dialogs for as long as the process lives. No call waits, so none can be cut half-way.
+
+    Args:
+        clock: Stamps archives.
+        logger: Gives a logger by name: `journal:append`, `journal:archive`.
+        registry: Where the metrics go.
+    """
+
+    def __init__(
+        self, *, clock: Clock, logger: Callable[[str], FilteringBoundLogger], registry: CollectorRegistry
+    ) -> None:
+        self._clock = clock
+        self._append_log = logger("journal:append")
+        self._archive_log = logger("journal:archive")
+        self._metrics = JournalMetrics(registry, lambda: 0)
+        self._users: dict[str, _Dialogs] = {}
+        self._accepting = False
+
+    @override
+    async def start(self) -> Sequence[str]:
+        self._accepting = True
+        return [user_id for user_id, dialogs in self._users.items() if dialogs.current]
+
+    @override
+    async def close(self) -> None:
+        self._accepting = False
+
+    @override
+    async def recover(self, user: User) -> OpenDialog | None:
+        dialog = self._of(user).current
+        if dialog is None:
+            return None
+        return OpenDialog(dialog.conversation, dialog.messages[-1].timestamp_ms, len(dialog.messages))
+
+    @override
+    async def get_conversation(self, user: User) -> list[Message]:
+        dialog = self._of(user).current
+        return list(dialog.messages) if dialog else []
+
+    @override
+    async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
+        dialogs = self._of(user)
+        message.content.encode()  # a lone surrogate is refused here as by a file
+        if any(archive.conversation.id == conversation.id for archive in dialogs.archives.values()):
+            raise ConversationEndedError
+        current = dialogs.current
+        if current is not None and current.conversation.id != conversation.id:
+            self._archive(user, dialogs, current, Reason.SUPERSEDED, None)
+            current = None
+        if current is None:
+            current = Dialog(conversation, user.id, ())
+        last_ms = current.messages[-1].timestamp_ms if current.messages else conversation.started_ms
+        kept = replace(message, timestamp_ms=max(message.timestamp_ms, last_ms))
+        dialogs.current = replace(current, messages=(*current.messages, kept))
+        self._metrics.append_seconds.observe(0)
+        self._append_log.info(
+            "session message added to dialogue journal",
+            user=user.id,
+            conversation=conversation.id,
+            message=kept.id,
+            role=kept.role,
+            bytes=len(kept.content.encode()),
+        )
+        return kept
+
+    @override
+    async def archive_conversation(
+        self,
+        user: User,
+        conversation_id: str | None = None,
+        *,
+        reason: Reason = Reason.REQUEST,
+        ended_ms: int | None = None,
+    ) -> str | None:
+        dialogs = self._of(user)
+        current = dialogs.current
+        if current is not None and conversation_id in {None, current.conversation.id}:
+            return self._archive(user, dialogs, current, reason, ended_ms)
+        for archive_id, archive in dialogs.archives.items():
+            if archive.conversation.id == conversation_id:
+                return archive_id
+        return None
+
+    def _archive(
+        self, user: User, dialogs: _Dialogs, dialog: Dialog, reason: Reason, ended_ms: int | None
+    ) -> str:
+        ended = max(self._clock.now_ms() if ended_ms is None else ended_ms, dialog.messages[-1].timestamp_ms)
+        number = 1
+        while (archive_id := with_suffix(second_name(ended), number)) in dialogs.archives:
+            number += 1
+        dialogs.archives[archive_id] = replace(dialog, ended_ms=ended, reason=reason)
+        dialogs.current = None
+        self._metrics.archives.labels(reason.value).inc()
+        self._archive_log.info(
+            "conversation archived",
+            archive=archive_id,
+            user=user.id,
+            conversation=dialog.conversation.id,
+            reason=reason.value,
+            messages=len(dialog.messages),
+        )
+        return archive_id
+
+    @override
+    async def list_archives(self, user: User, limit: int, cursor: str | None) -> ArchivePage:
+        before = archive_order(cursor) if cursor is not None else None
+        if limit < 1 or (cursor is not None and before is None):
+            raise ValueError("the limit must be at least 1 and the cursor one that a page came with")
+        older = [
+            (archive_id, dialog)
+            for archive_id, dialog in self._newest_archives(user)
+            if before is None or _order(archive_id) < before
+        ]
+        page = tuple(_summary(archive_id, dialog) for archive_id, dialog in older[:limit])
+        return ArchivePage(page, page[-1].id if len(older) > limit else None)
+
+    @override
+    async def get_archive(self, user: User, archive_id: str) -> Dialog | None:
+        return self._of(user).archives.get(archive_id)
+
+    @override
+    async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:
+        found = find_question(self._since(user, since_ms), key, since_ms)
+        if found is None or found.reply is not None:
+            return found
+        later = self._since(user, found.question.timestamp_ms)
+        return replace(found, reply=find_reply(later, found.question))
+
+    @property
+    @override
+    def pending_archives(self) -> int:
+        return 0
+
+    def _of(self, user: User) -> _Dialogs:
+        if not self._accepting:
+            raise JournalUnavailableError("The journal is closed; nothing was kept.")
+        folder_name(user.id)  # refuses the ids that a file system journal refuses
+        return self._users.setdefault(user.id, _Dialogs())
+
+    def _newest_archives(self, user: User) -> list[tuple[str, Dialog]]:
+        archives = self._of(user).archives.items()
+        return sorted(archives, key=lambda item: _order(item[0]), reverse=True)
+
+    def _since(self, user: User, since_ms: int) -> Iterator[Dialog]:
+        current = self._of(user).current
+        if current is not None:
+            yield current
+        for _, dialog in self._newest_archives(user):
+            if dialog.ended_ms is None or dialog.ended_ms < since_ms:
+                return
+            yield dialog
+
+
+def _order(archive_id: str) -> tuple[str, int]:
+    order = archive_order(archive_id)
+    assert order is not None, "only archive ids are compared"
+    return order
+
+
+def _summary(archive_id: str, dialog: Dialog) -> ArchiveSummary:
+    assert dialog.ended_ms is not None and dialog.reason is not None, "it was archived"
+    return ArchiveSummary(
+        archive_id, dialog.conversation, dialog.ended_ms, dialog.reason, len(dialog.messages)
+    )

@@ -1,0 +1,87 @@
+"""What all users' dialogs on one disk share."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from potoserver import Clock
+
+from .base import JournalFullError, JournalUnavailableError
+from .disk import Disk
+from .layout import Layout
+from .metrics import JournalMetrics
+from .recovery import Recovery
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class RecentArchives:
+    """Which conversations were archived lately, and as what; bounded, for all users together."""
+
+    def __init__(self, limit: int = 16_384) -> None:
+        self._limit = limit
+        self._ids: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, user_id: str, conversation_id: str, archive_id: str) -> None:
+        """Remembers an archive, and forgets the oldest beyond the limit."""
+        with self._lock:
+            self._ids[user_id, conversation_id] = archive_id
+            if len(self._ids) > self._limit:
+                self._ids.popitem(last=False)
+
+    def find(self, user_id: str, conversation_id: str) -> str | None:
+        """The archive's id; None when the conversation was not archived lately."""
+        with self._lock:
+            return self._ids.get((user_id, conversation_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all users' dialogs share.
+
+    Attributes:
+        pending: The users whose dialog has begun to be archived and is not yet.
+    """
+
+    disk: Disk
+    layout: Layout
+    clock: Clock
+    recovery: Recovery
+    recent: RecentArchives
+    metrics: JournalMetrics
+    pending: set[str]
+    archive_log: FilteringBoundLogger
+    recovery_log: FilteringBoundLogger
+
+
+@contextmanager
+def journal_errors(full: str | None = None, failing: str | None = None) -> Iterator[None]:
+    """Turns what the system says into what the caller is told; without texts, the errors' own.
+
+    Raises:
+        JournalFullError: No room.
+        JournalUnavailableError: Anything else that the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise (JournalFullError(full) if full else JournalFullError()) from error
+        raise (JournalUnavailableError(failing) if failing else JournalUnavailableError()) from error
+
+
+def archive_errors() -> AbstractContextManager[None]:
+    """The same for an archive."""
+    return journal_errors(
+        "The disk is full; the dialog could not be archived yet. Nothing of it is lost.",
+        "The dialog could not be archived at the moment. Nothing of it is lost.",
+    )

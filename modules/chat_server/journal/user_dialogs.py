@@ -1,0 +1,340 @@
+"""One user's open dialog on disk: begin, append, take back, end. Blocking; one thread at a time."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from .base import Conversation, ConversationEndedError, Dialog, JournalError, Message, OpenDialog, Reason
+from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, emit_footer, emit_head, emit_message, parse_dialog
+from .disk import Handle
+from .layout import second_name, with_suffix
+from .recovery import OpenFile
+from .scan import scan
+from .tools import Tools, archive_errors, journal_errors
+
+_FOOTER_ROOM: Final = 1024
+_MOST_SUFFIXES: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class _Append:
+    """A message between its write and its flush.
+
+    Attributes:
+        handle: Open for appending.
+        message: As it is kept.
+        bytes: How many the write added.
+        new: `current.yaml` may not have existed.
+    """
+
+    handle: Handle
+    message: Message
+    bytes: int
+    new: bool
+
+
+class UserDialogs:
+    """What is known of one user's open dialog, and what can be done with it.
+
+    A failure leaves the file as it was, or remembers that it must be cut before anything else is done.
+
+    Args:
+        user_id: Whose.
+        tools: What all users share.
+    """
+
+    def __init__(self, user_id: str, tools: Tools) -> None:
+        self._user_id = user_id
+        self._tools = tools
+        self._disk = tools.disk
+        self._paths = tools.layout.user(user_id)
+        self._recovered = False
+        self._file: OpenFile | None = None
+        self._append: _Append | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is open and nothing is owed: this object can be forgotten."""
+        return self._file is None
+
+    def is_ready(self, conversation: Conversation) -> bool:
+        """Whether a message can be written with nothing else to be done first."""
+        file = self._file
+        if not self._recovered or self._tools.recent.find(self._user_id, conversation.id):
+            return False
+        return file is None or (
+            not file.suspect and file.reason is None and file.conversation.id == conversation.id
+        )
+
+    def recover(self) -> OpenDialog | None:
+        """Puts the file in order, once after a crash; an archive that was begun is finished.
+
+        Raises:
+            JournalError: The disk refused; call again.
+        """
+        with archive_errors():
+            self._settle()
+        file = self._file
+        return OpenDialog(file.conversation, file.last_ms, file.messages) if file else None
+
+    def read(self, word: str = "") -> Dialog | None:
+        """The open dialog; None without one, or when the word stands nowhere in its file.
+
+        Raises:
+            JournalError: The disk refused; call again.
+        """
+        with journal_errors(failing="The dialog can't be read at the moment."):
+            self._settle()
+            for _ in range(2):
+                if self._file is None:
+                    return None
+                data = self._disk.read(self._paths.current, self._file.size)
+                if word.encode() not in data:
+                    return None
+                try:
+                    return parse_dialog(data)
+                except NotADialogError:
+                    # Somebody wrote into it without changing its length.
+                    self._file, self._recovered = None, False
+                    self._settle()
+            return None
+
+    def make_ready(self, conversation: Conversation) -> None:
+        """Does what must come before a message of this conversation can be written.
+
+        Raises:
+            JournalError: The disk refused; call again.
+            ConversationEndedError: The conversation was archived.
+        """
+        with archive_errors():
+            self._settle()
+            if self._tools.recent.find(self._user_id, conversation.id):
+                raise ConversationEndedError
+            if self._file is not None and self._file.conversation.id != conversation.id:
+                self._end(self._file, Reason.SUPERSEDED, None)
+
+    def write(self, message: Message, conversation: Conversation) -> None:
+        """Writes a message; it counts only after `flush`. `make_ready` must have been done.
+
+        Raises:
+            JournalError: It was not written, and nothing of it is left.
+            ValueError: A text holds a lone surrogate.
+        """
+        with journal_errors():
+            if self._notice_edit():
+                self.make_ready(conversation)
+            file = self._file
+            last_ms = file.last_ms if file else conversation.started_ms
+            kept = replace(message, timestamp_ms=max(message.timestamp_ms, last_ms))
+            data = emit_message(kept)
+            if file is None:
+                data = emit_head(conversation, self._user_id) + data
+            if (file.size if file else 0) + len(data) > MAX_FILE_BYTES - _FOOTER_ROOM:
+                raise JournalError(507, "This dialog has reached its largest size. End the session to go on.")
+            handle = self._begin(conversation) if file is None else self._disk.open(self._paths.current)
+            assert self._file is not None, "there is one, or it was begun"
+            self._append = _Append(handle, kept, len(data), new=file is None)
+            with self._taken_back(self._file, handle):
+                self._disk.write_all(handle, data)
+
+    def flush(self) -> Message:
+        """Makes the written message durable.
+
+        Returns:
+            The message as it is kept.
+
+        Raises:
+            JournalError: It was taken back.
+        """
+        append, file = self._append, self._file
+        assert append is not None and file is not None, "flush follows write"
+        with journal_errors(), self._taken_back(file, append.handle):
+            self._flush_and_close(append.handle)
+            if append.new:
+                self._disk.sync_folder(self._paths.dialogs)
+        file.size += append.bytes
+        file.messages += 1
+        file.last_ms = append.message.timestamp_ms
+        self._tools.pending.discard(self._user_id)
+        return append.message
+
+    def archive(self, conversation_id: str | None, reason: Reason, ended_ms: int | None) -> str | None:
+        """Ends the open dialog, see `DialogueJournal.archive_conversation`.
+
+        Raises:
+            JournalError: It could not be finished; call again.
+        """
+        with archive_errors():
+            finished = self._settle()
+            file = self._file
+            if file is not None and conversation_id in {None, file.conversation.id}:
+                return self._end(file, reason, ended_ms)
+            if conversation_id is None:
+                return finished
+            return self._tools.recent.find(self._user_id, conversation_id)
+
+    def _settle(self) -> str | None:
+        """Does what is owed: recovery, taking a failed write back, finishing an archive; gives its id."""
+        if not self._recovered:
+            self._file = self._tools.recovery.examine(self._user_id, self._paths)
+            self._recovered = True
+        if self._file is not None and self._file.suspect:
+            self._repair(self._file)
+        self._notice_edit()
+        if self._file is not None and self._file.reason is not None:
+            return self._finish(self._file)
+        return None
+
+    def _begin(self, conversation: Conversation) -> Handle:
+        """Makes folders, marker and file for a new dialog; returns the open file."""
+        paths = self._paths
+        if self._disk.find(paths.current) is None:
+            # Synced even when they exist: an earlier try may have failed between the two. A file in its
+            # place means that all this was done.
+            for folder in (paths.folder, paths.dialogs, paths.archived):
+                self._disk.make_folder(folder)
+                self._disk.sync_folder(folder.parent)
+        try:
+            self._tools.recovery.mark(paths)
+            handle = self._disk.open(paths.current, create=True)
+            with self._closed_on_error(handle):
+                found = self._disk.status(handle)
+                if found.st_size:
+                    self._recovered = False
+                    raise FileExistsError(errno.EEXIST, "somebody put a dialog here", str(paths.current))
+        except OSError:
+            self._unmark()
+            raise
+        self._file = OpenFile(conversation, 0, found.st_ino, conversation.started_ms, 0)
+        return handle
+
+    def _end(self, file: OpenFile, reason: Reason, ended_ms: int | None) -> str | None:
+        """Writes and flushes the footer, then finishes."""
+        self._tools.pending.add(self._user_id)
+        ended = max(self._tools.clock.now_ms() if ended_ms is None else ended_ms, file.last_ms)
+        footer = emit_footer(ended, reason, file.messages)
+        handle = self._disk.open(self._paths.current)
+        with self._taken_back(file, handle):
+            self._disk.write_all(handle, footer)
+            self._flush_and_close(handle)
+        file.size += len(footer)
+        file.reason, file.ended_ms = reason, ended
+        return self._finish(file)
+
+    def _finish(self, file: OpenFile) -> str | None:
+        """Renames a dialog that has its footer, and clears up behind it. Safe to repeat after any failure."""
+        self._tools.pending.add(self._user_id)
+        renamed = self._rename(file)
+        self._tools.recovery.clear(self._paths)
+        self._file = None
+        self._tools.pending.discard(self._user_id)
+        if not renamed:
+            return None
+        assert file.archive_id is not None and file.reason is not None, "it was renamed"
+        self._tools.recent.add(self._user_id, file.conversation.id, file.archive_id)
+        self._tools.metrics.archives.labels(file.reason.value).inc()
+        self._tools.archive_log.info(
+            "conversation archived",
+            archive=file.archive_id,
+            user=self._user_id,
+            conversation=file.conversation.id,
+            reason=file.reason.value,
+            messages=file.messages,
+        )
+        return file.archive_id
+
+    def _rename(self, file: OpenFile) -> bool:
+        """Gives the file its archive's name, unless an earlier try did; False when it is gone."""
+        paths = self._paths
+        tried = paths.archived / f"{file.archive_id}.yaml" if file.archive_id else None
+        there = self._disk.find(tried) if tried else None
+        if there is not None and there.st_ino == file.inode:
+            return True
+        if self._disk.find(paths.current) is None:
+            self._tools.recovery_log.warning(
+                "open dialog is gone", user=self._user_id, conversation=file.conversation.id
+            )
+            return False
+        self._disk.make_folder(paths.archived)
+        assert file.ended_ms is not None, "it has its footer"
+        file.archive_id, target = self._free_archive(second_name(file.ended_ms))
+        self._disk.rename(paths.current, target)
+        return True
+
+    def _free_archive(self, name: str) -> tuple[str, Path]:
+        for number in range(1, _MOST_SUFFIXES):
+            archive_id = with_suffix(name, number)
+            path = self._paths.archived / f"{archive_id}.yaml"
+            if self._disk.find(path) is None:
+                return archive_id, path
+        raise FileExistsError(name)
+
+    def _notice_edit(self) -> bool:
+        """Looks whether somebody else changed the file: a whole dialog goes on, the rest is set aside."""
+        file = self._file
+        if file is None or file.suspect or file.reason is not None:
+            return False
+        found = self._disk.find(self._paths.current)
+        if found is not None and (found.st_ino, found.st_size) == (file.inode, file.size):
+            return False
+        self._tools.recovery_log.warning(
+            "open dialog was changed from outside", user=self._user_id, conversation=file.conversation.id
+        )
+        if found is not None and found.st_size:
+            result = scan(self._disk.read(self._paths.current, MAX_FILE_BYTES + 1))
+            same = result.dialog is not None and result.dialog.conversation.id == file.conversation.id
+            if result.why or not same:
+                why = result.why or "it is another conversation"
+                self._tools.recovery.set_aside(self._user_id, self._paths, "unreadable", why, found.st_size)
+        self._file = self._tools.recovery.examine(self._user_id, self._paths)
+        return True
+
+    @contextmanager
+    def _closed_on_error(self, handle: Handle) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):
+                self._disk.close(handle)
+            raise
+
+    @contextmanager
+    def _taken_back(self, file: OpenFile, handle: Handle) -> Iterator[None]:
+        """On a failure, cuts the file back to what is known to be whole, now or before the next use."""
+        try:
+            with self._closed_on_error(handle):
+                yield
+        except OSError:
+            file.suspect = True
+            with suppress(OSError):
+                self._repair(file)
+            raise
+
+    def _repair(self, file: OpenFile) -> None:
+        found = self._disk.find(self._paths.current)
+        if found is not None and found.st_ino == file.inode:
+            handle = self._disk.open(self._paths.current)
+            with self._closed_on_error(handle):
+                self._disk.truncate(handle, file.size)
+                self._flush_and_close(handle)
+        file.suspect = False
+        if file.messages == 0:
+            self._file = None
+            self._unmark()
+
+    def _flush_and_close(self, handle: Handle) -> None:
+        clock = self._tools.clock
+        begun_s = clock.monotonic_s()
+        self._disk.flush(handle)
+        self._tools.metrics.flush_seconds.observe(clock.monotonic_s() - begun_s)
+        self._disk.close(handle)
+
+    def _unmark(self) -> None:
+        # A marker that stays behind costs the next start one look at an empty file.
+        with suppress(OSError):
+            self._disk.remove(self._paths.marker)

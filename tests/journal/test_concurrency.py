@@ -1,0 +1,189 @@
+"""Appends of many users at once: grouped, off the loop, finished though the caller has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from typing_extensions import override
+
+from modules.chat_server.journal import Conversation, FileSystemDialogueJournal, Message, Reason
+from modules.chat_server.journal.disk import Disk, Handle
+from modules.chat_server.journal.grouping import APPEND_THREADS
+from potoserver import User
+from tests.journal.support import (
+    FIRST,
+    USER,
+    LogRecord,
+    assert_each_once,
+    dialogs_of,
+    message,
+    opened,
+    yaml_files,
+)
+from tests.support.clock import ManualClock
+
+
+class SlowDisk(Disk):
+    """Holds every flush until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(fsync=True)
+        self.held = threading.Event()
+        self.reached = threading.Semaphore(0)
+        self.order: list[str] = []
+
+    @override
+    def write_all(self, handle: Handle, data: bytes) -> None:
+        self.order.append("write")
+        super().write_all(handle, data)
+
+    @override
+    def flush(self, handle: Handle) -> None:
+        self.reached.release()
+        self.held.wait(5)
+        self.order.append("flush")
+        super().flush(handle)
+
+
+async def flush_reached(disk: SlowDisk) -> None:
+    assert await asyncio.to_thread(disk.reached.acquire, timeout=10)
+
+
+async def test_an_append_is_not_acknowledged_before_its_flush(tmp_path: Path) -> None:
+    """The call returns only after the flush, and the loop runs on meanwhile."""
+    disk = SlowDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        task = asyncio.create_task(journal.add_message(USER, message(0), FIRST))
+        await flush_reached(disk)
+        assert not task.done()
+        disk.held.set()
+        await task
+
+
+async def test_a_cancelled_caller_stops_nothing(tmp_path: Path) -> None:
+    """An append whose caller has gone is finished, and close waits for it."""
+    disk = SlowDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        task = asyncio.create_task(journal.add_message(USER, message(0), FIRST))
+        await flush_reached(disk)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        archive = asyncio.create_task(journal.archive_conversation(USER))
+        await asyncio.sleep(0)
+        archive.cancel()
+        disk.held.set()
+    files = yaml_files(tmp_path)
+    assert [loaded["message_count"] for loaded in files.values()] == [1]
+    assert (dialogs_of(tmp_path) / "current.yaml").read_bytes() == b""
+
+
+async def test_waiting_appends_are_grouped(tmp_path: Path) -> None:
+    """What waits while the threads are busy becomes few batches: all writes, then all flushes."""
+    disk = SlowDisk()
+    users = [User(f"u{number}") for number in range(40)]
+    async with opened(tmp_path, disk=disk) as journal:
+        tasks = []
+        for user in users[:APPEND_THREADS]:
+            tasks.append(asyncio.create_task(journal.add_message(user, message(0), FIRST)))
+            await flush_reached(disk)
+        tasks += [
+            asyncio.create_task(journal.add_message(user, message(0), FIRST))
+            for user in users[APPEND_THREADS:]
+        ]
+        while len(journal._appends._waiting) < len(users) - APPEND_THREADS:
+            await asyncio.sleep(0.001)
+        disk.order.clear()
+        disk.held.set()
+        await asyncio.gather(*tasks)
+    longest = max(len(run) for run in "".join(each[0] for each in disk.order).split("f"))
+    assert longest >= 4
+    assert len(yaml_files(tmp_path)) == 40
+
+
+async def test_many_users_at_once(tmp_path: Path) -> None:
+    """A hundred users' dialogs, appended and archived at once, are each whole; nothing is left in memory."""
+    async with opened(tmp_path) as journal:
+
+        async def live(number: int) -> None:
+            user = User(f"u{number}")
+            conversation = Conversation(f"c-{number}", FIRST.started_ms)
+            for each in range(4):
+                await journal.add_message(user, message(each), conversation)
+            await journal.archive_conversation(user, reason=Reason.SHUTDOWN)
+
+        await asyncio.gather(*map(live, range(100)))
+        assert journal._in_use == {}
+        assert journal.pending_archives == 0
+    files = yaml_files(tmp_path)
+    assert len(files) == 100
+    assert all(loaded["message_count"] == 4 == len(loaded["messages"]) for loaded in files.values())
+
+
+async def test_nothing_is_kept_for_users_without_a_dialog(tmp_path: Path) -> None:
+    """Asking about users leaves nothing behind in memory."""
+    async with opened(tmp_path) as journal:
+        for number in range(50):
+            user = User(f"u{number}")
+            await journal.recover(user)
+            await journal.get_conversation(user)
+            await journal.list_archives(user, 1, None)
+        assert journal._in_use == {}
+    assert list((tmp_path / "users").iterdir()) == []
+
+
+async def test_appends_and_archives_race(tmp_path: Path) -> None:
+    """Appends and an archive at the same moment leave every acknowledged message in one file."""
+    async with opened(tmp_path) as journal:
+        calls: list[Any] = [journal.add_message(USER, message(number), FIRST) for number in range(20)]
+        calls.insert(10, journal.archive_conversation(USER, FIRST.id))
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    kept = {outcome.id for outcome in outcomes if isinstance(outcome, Message)}
+    assert len(kept) == 10
+    assert_each_once(tmp_path, kept)
+
+
+async def test_without_fsync_nothing_is_flushed(tmp_path: Path) -> None:
+    """`never` writes the same files and asks for no flush."""
+    called: list[str] = []
+
+    class Watched(Disk):
+        @override
+        def _call(self, name: str, function: Any, *arguments: Any) -> Any:
+            called.append(name)
+            return super()._call(name, function, *arguments)
+
+    async with opened(tmp_path, disk=Watched(fsync=False)) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        await journal.archive_conversation(USER)
+    assert "write" in called
+    assert not {"flush", "sync_folder"} & set(called)
+
+
+async def test_what_is_measured(tmp_path: Path) -> None:
+    """Appends, flushes, archives by reason, pending ones, recoveries and what is set aside are counted."""
+    registry = CollectorRegistry()
+    journal = FileSystemDialogueJournal(
+        tmp_path, clock=ManualClock(), fsync=True, logger=LogRecord(), registry=registry
+    )
+    await journal.start()
+    await journal.add_message(USER, message(0), FIRST)
+    await journal.archive_conversation(USER, reason=Reason.TIMEOUT)
+    (dialogs_of(tmp_path) / "current.yaml").write_bytes(b"junk")
+    await journal.recover(USER)
+    await journal.close()
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"potoserver_{name}", labels)
+
+    assert value("journal_append_seconds_count") == 1
+    assert value("journal_flush_seconds_count") == 2
+    assert value("archives_total", reason="timeout") == 1
+    assert value("pending_archives") == 0
+    assert value("set_aside_total") == 1
+    assert value("recovered_dialogs_total") == 0
