@@ -1,0 +1,80 @@
+"""What a user's connections are told of the dialog."""
+
+from __future__ import annotations
+
+from potoserver import Event, ModuleContext, ProblemError, UnavailableError, iso_utc
+
+from .journal.base import Message
+
+
+class Announcer:
+    """Publishes the chat's events. An engine that is away never fails what the event only tells of.
+
+    Args:
+        context: Where events are published.
+    """
+
+    def __init__(self, context: ModuleContext) -> None:
+        self._context = context
+        self._logger = context.logger()
+
+    async def message(
+        self,
+        user_id: str,
+        conversation_id: str,
+        message: Message,
+        request_id: str,
+        *,
+        finishes: bool = False,
+    ) -> None:
+        """Tells of a message that was journaled; a reply finishes the deltas that it grew by."""
+        data = {
+            "conversationId": conversation_id,
+            "messageId": message.id,
+            "role": message.role,
+            "content": message.content,
+            "timestamp": iso_utc(message.timestamp_ms),
+            "requestId": request_id,
+        }
+        await self._publish(user_id, Event("message", data, replaces=message.id if finishes else None))
+
+    async def delta(
+        self, user_id: str, conversation_id: str, message_id: str, text: str, request_id: str
+    ) -> None:
+        """Tells of a reply's next piece."""
+        data = {
+            "conversationId": conversation_id,
+            "messageId": message_id,
+            "text": text,
+            "requestId": request_id,
+        }
+        await self._publish(user_id, Event("delta", data, group=message_id))
+
+    async def failed(
+        self, user_id: str, conversation_id: str, message_id: str, request_id: str, problem: ProblemError
+    ) -> None:
+        """Tells that a reply will not come, and takes its deltas back."""
+        data = {
+            "conversationId": conversation_id,
+            "messageId": message_id,
+            "requestId": request_id,
+            "status": problem.status,
+            "detail": problem.detail,
+        }
+        await self._publish(user_id, Event("failed", data, replaces=message_id))
+
+    async def archived(self, user_id: str, notice: dict[str, str]) -> None:
+        """Tells connections that are open that the dialog has ended."""
+        try:
+            presence = await self._context.presence_of(user_id)
+        except UnavailableError as error:
+            self._logger.warning("presence not known", user=user_id, error=str(error))
+            return
+        if presence.connections:
+            await self._publish(user_id, Event("archived", notice))
+
+    async def _publish(self, user_id: str, event: Event) -> None:
+        try:
+            await self._context.publish(user_id, event)
+        except UnavailableError as error:
+            self._logger.warning("event not published", user=user_id, type=event.type, error=str(error))

@@ -1,0 +1,205 @@
+"""From a session's end to its archive: in the user's order, again and again until it is done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from potoserver import ModuleContext, User
+
+from .announcer import Announcer
+from .journal.base import DialogueJournal, Reason
+from .lanes import Lanes, Ticket
+from .notices import Notices
+from .sessions import Session
+
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_LAST_S = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Ending:
+    """A session that has ended, on its way to the archive.
+
+    Attributes:
+        session: Which one.
+        reason: Why it ended.
+        ended_ms: When: wall time, milliseconds since 1970 UTC.
+        waiting: It has not had its turn yet.
+        archive_id: Once it is archived; stays None where it holds no message.
+    """
+
+    session: Session
+    reason: Reason
+    ended_ms: int
+    waiting: bool = True
+    archive_id: str | None = None
+
+
+@dataclass(slots=True)
+class _Backlog:
+    """What of one user is not archived yet.
+
+    Attributes:
+        running: First tries, waiting for their turn or under way, by their tasks.
+        failed: What the journal could not archive, oldest first. Touched in the user's lane alone.
+        retrying: The failed ones are being tried again.
+    """
+
+    running: dict[asyncio.Task[None], Ending] = field(default_factory=dict)
+    failed: deque[Ending] = field(default_factory=deque)
+    retrying: bool = False
+
+
+class Archiver:
+    """Archives the dialogs of sessions that have ended.
+
+    An ending waits behind the calls that came before it. When the journal fails it is kept, and tried again:
+    by this itself with backoff, by whoever asks to `finish`, and before another dialog of the user begins.
+
+    Args:
+        context: The clock, owned tasks and logs.
+        journal: Where dialogs are archived.
+        lanes: Each user's order.
+        notices: Told what a user's next connection is to be told.
+    """
+
+    def __init__(
+        self, context: ModuleContext, journal: DialogueJournal, lanes: Lanes, notices: Notices
+    ) -> None:
+        self._context = context
+        self._journal = journal
+        self._lanes = lanes
+        self._notices = notices
+        self._announcer = Announcer(context)
+        self._logger = context.logger("session:archive")
+        self._by_user: dict[str, _Backlog] = {}
+        self._stopping = asyncio.Event()
+
+    @property
+    def pending(self) -> int:
+        """How many ended sessions are not archived yet."""
+        return sum(len(each.running) + len(each.failed) for each in self._by_user.values())
+
+    @property
+    def pending_users(self) -> list[str]:
+        """The users whom these belong to."""
+        return list(self._by_user)
+
+    def ending_of(self, user_id: str) -> Ending | None:
+        """The user's newest session that has ended and is not archived yet."""
+        backlog = self._by_user.get(user_id)
+        endings = [*backlog.failed, *backlog.running.values()] if backlog else []
+        return endings[-1] if endings else None
+
+    def waiting_session(self, user_id: str) -> Session | None:
+        """The ended session whose ending waits next behind whoever has the turn in the user's lane."""
+        backlog = self._by_user.get(user_id)
+        running = backlog.running.values() if backlog else ()
+        return next((ending.session for ending in running if ending.waiting), None)
+
+    def begin(self, ending: Ending) -> None:
+        """Queues an ending behind the calls that came before it, at once. `finish` awaits it."""
+        user_id = ending.session.user_id
+        ticket = self._lanes.join(user_id)
+        task = self._context.spawn(
+            self._first_try(ending, ticket), f"archive {ending.session.conversation.id}"
+        )
+        self._by_user.setdefault(user_id, _Backlog()).running[task] = ending
+
+        def ran(task: asyncio.Task[None]) -> None:
+            self._by_user[user_id].running.pop(task)
+            self._forget_when_done(user_id)
+
+        task.add_done_callback(ran)
+
+    async def finish(self, user_id: str) -> None:
+        """Waits for the user's endings, and tries again those that have failed. Cancelling it stops none.
+
+        Raises:
+            JournalError: One could not be archived; it will be tried again.
+        """
+        backlog = self._by_user.get(user_id)
+        if backlog is None:
+            return
+        if backlog.running:
+            await asyncio.wait(set(backlog.running))
+        if backlog.failed:
+            async with self._lanes.join(user_id):
+                await self.finish_failed(user_id)
+
+    async def finish_failed(self, user_id: str) -> None:
+        """Tries again what has failed, for whoever has the turn in the user's lane.
+
+        Raises:
+            JournalError: One could not be archived; it will be tried again.
+        """
+        backlog = self._by_user.get(user_id)
+        while backlog is not None and backlog.failed:
+            await self._archive(backlog.failed[0])
+            backlog.failed.popleft()
+            self._forget_when_done(user_id)
+
+    def stop(self) -> None:
+        """Ends the repetition by itself; what is left is for `finish`."""
+        self._stopping.set()
+
+    async def _first_try(self, ending: Ending, ticket: Ticket) -> None:
+        async with ticket:
+            ending.waiting = False
+            backlog = self._by_user[ending.session.user_id]
+            try:
+                await self.finish_failed(ending.session.user_id)  # the older ones come first
+                await self._archive(ending)
+            except Exception:  # noqa: BLE001 - logged there; whatever it was, the dialog must not be forgotten
+                backlog.failed.append(ending)
+                if not backlog.retrying:
+                    backlog.retrying = True
+                    self._context.spawn(
+                        self._retry(ending.session.user_id, backlog),
+                        f"retry archives of {ending.session.user_id}",
+                    )
+
+    async def _retry(self, user_id: str, backlog: _Backlog) -> None:
+        pause_s = _BACKOFF_FIRST_S
+        while backlog.failed and not await self._stopped_within(pause_s):
+            pause_s = min(pause_s * 2, _BACKOFF_LAST_S)
+            async with self._lanes.join(user_id):
+                with suppress(Exception):  # logged there
+                    await self.finish_failed(user_id)
+        backlog.retrying = False
+        self._forget_when_done(user_id)
+
+    async def _stopped_within(self, limit_s: float) -> bool:
+        try:
+            async with self._context.clock.timeout(limit_s):
+                return await self._stopping.wait()
+        except TimeoutError:
+            return False
+
+    async def _archive(self, ending: Ending) -> None:
+        user_id, conversation_id = ending.session.user_id, ending.session.conversation.id
+        about = {"user": user_id, "conversation": conversation_id, "reason": ending.reason.value}
+        try:
+            archive_id = await self._journal.archive_conversation(
+                User(user_id), conversation_id, reason=ending.reason, ended_ms=ending.ended_ms
+            )
+        except Exception as error:
+            self._logger.error(  # noqa: TRY400 - the cause says it, and it comes again with each try
+                "dialog archive failed", **about, error=repr(error.__cause__ or error)
+            )
+            raise
+        ending.archive_id = archive_id
+        if archive_id is None:
+            return
+        self._logger.info("dialog archived", **about, archive=archive_id)
+        notice = {"id": archive_id, "reason": ending.reason.value, "conversation": conversation_id}
+        self._notices.put(user_id, notice)
+        await self._announcer.archived(user_id, notice)
+
+    def _forget_when_done(self, user_id: str) -> None:
+        backlog = self._by_user.get(user_id)
+        if backlog is not None and not (backlog.running or backlog.failed or backlog.retrying):
+            del self._by_user[user_id]

@@ -1,0 +1,170 @@
+"""One reply being made: the responder is asked, within its time, until it ends or is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+
+from potoserver import Clock, ProblemError
+
+from .journal.base import Message
+from .reply_stream import DeltaMerger, ReplyStream
+from .responders import Responder, ResponderError
+from .wire import ReplyDelta
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a chat call asks, as it is asked."""
+
+    message: str
+    json_output: bool = False
+    reasoning_enabled: bool = False
+    system_prompt: str | None = None
+
+
+class Cut(StrEnum):
+    """Why a reply is kept as far as it got; its finish reason then."""
+
+    STOPPED = "stopped"
+    """The user asked for it."""
+    SHUTDOWN = "shutdown"
+    """The server stops, and there is no time left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of it."""
+
+    text: str
+    reasoning: str | None
+    finish_reason: str | None
+    model: str | None
+    interrupted: bool
+
+
+class Generation:
+    """Asks a responder for one reply.
+
+    Args:
+        clock: Measures the limit.
+        timeout_s: All that the reply may take.
+        max_chars: Where a reply is cut, with the finish reason `length`.
+    """
+
+    def __init__(self, clock: Clock, timeout_s: float, max_chars: int) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._room = max_chars
+        self._finish_reason: str | None = None
+        self._model: str | None = None
+        self._cut: Cut | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    def cut(self, why: Cut) -> bool:
+        """Ends it now; what there is becomes the reply. Tells whether this came in time."""
+        if self._cut is not None or (self._asking is not None and self._asking.done()):
+            return False
+        self._cut = why
+        if self._asking is not None:
+            self._asking.cancel()
+        return True
+
+    async def run(
+        self,
+        responder: Responder,
+        request: ChatRequest,
+        history: Sequence[Message],
+        stream: ReplyStream,
+        merger: DeltaMerger,
+    ) -> Reply:
+        """Asks, and passes each piece on as it comes.
+
+        Raises:
+            ResponderError: There is no (whole) reply.
+        """
+        if self._cut is None:
+            self._asking = asyncio.create_task(
+                self._ask(responder, request, history, stream, merger), name="ask the model"
+            )
+            try:
+                await asyncio.wait({self._asking})
+            finally:
+                self._asking.cancel()
+            # Cut off while it was asking: that cancellation is ours, and what there is counts.
+            if not (self._asking.cancelled() and self._cut is not None):
+                self._asking.result()
+        interrupted = self._cut is not None and self._finish_reason is None
+        if request.json_output and not interrupted:
+            _check_json("".join(self._text))
+        return Reply(
+            text="".join(self._text),
+            reasoning="".join(self._reasoning) if self._reasoning else None,
+            finish_reason=str(self._cut) if interrupted else self._finish_reason,
+            model=self._model,
+            interrupted=interrupted,
+        )
+
+    async def _ask(
+        self,
+        responder: Responder,
+        request: ChatRequest,
+        history: Sequence[Message],
+        stream: ReplyStream,
+        merger: DeltaMerger,
+    ) -> None:
+        try:
+            async with (
+                self._clock.timeout(self._timeout_s),
+                aclosing(
+                    responder.reply(
+                        history,
+                        system_prompt=request.system_prompt,
+                        json_output=request.json_output,
+                        reasoning_enabled=request.reasoning_enabled,
+                    )
+                ) as chunks,
+            ):
+                async for chunk in chunks:
+                    self._model = chunk.model or self._model
+                    text, reasoning = self._within_bounds(chunk.text), self._within_bounds(chunk.reasoning)
+                    if text:
+                        self._text.append(text)
+                        merger.append(text)
+                    if reasoning:
+                        self._reasoning.append(reasoning)
+                    if text or reasoning:
+                        stream.append(ReplyDelta(text=text, reasoning=reasoning))
+                    self._finish_reason = chunk.finish_reason or self._finish_reason
+                    if not self._room:
+                        self._finish_reason = "length"
+                        return
+        except TimeoutError:
+            raise ResponderError(
+                f"The model did not finish its reply within {self._timeout_s:g} s.", late=True
+            ) from None
+        except ProblemError:
+            raise
+        except Exception as error:
+            raise ResponderError("The model failed; try again.") from error
+
+    def _within_bounds(self, text: str) -> str:
+        text = text[: self._room]
+        self._room -= len(text)
+        return text
+
+
+def _check_json(text: str) -> None:
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise ResponderError("The model's reply is not JSON, as jsonOutput asks; try again.") from None

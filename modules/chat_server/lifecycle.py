@@ -1,0 +1,186 @@
+"""The life of sessions: what the server tells of presence, calls and time, applied to the state machine."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from potoserver import Departure, ModuleContext, Presence, PresenceState, UnavailableError
+
+from .adoption import Adoption
+from .archiver import Archiver, Ending
+from .journal.base import DialogueJournal, Reason
+from .lanes import Lanes
+from .notices import Notices
+from .sessions import Moment, Session, Sessions
+from .settings import ChatSettings
+from .turns import TurnSessions
+
+
+class SessionLife(TurnSessions):
+    """Starts, continues and ends sessions, and says so in the log.
+
+    Args:
+        context: Presence, the clock and logs.
+        settings: The chat's.
+        journal: Where dialogs are.
+        lanes: Each user's order.
+    """
+
+    def __init__(
+        self, context: ModuleContext, settings: ChatSettings, journal: DialogueJournal, lanes: Lanes
+    ) -> None:
+        self._context = context
+        self._clock = context.clock
+        self._settings = settings
+        self._lanes = lanes
+        self._log = context.logger("session:lifecycle")
+        self._activity_log = context.logger("session:activity")
+        self._stopping = False
+        self.sessions = Sessions()
+        self.notices = Notices(journal)
+        self.archiver = Archiver(context, journal, lanes, self.notices)
+        self.adoption = Adoption(
+            context,
+            journal,
+            self.sessions,
+            self.notices,
+            lambda session: self.end(session, Reason.RECOVERED),
+        )
+
+    # Connections
+
+    async def arrive(self, user_id: str) -> Session | None:
+        """A connection of the user has opened, or is said to have: whoever is there now has a session.
+
+        Returns:
+            The user's session; None where there is none to be had: nobody is connected any more, or the
+            server stops.
+
+        Raises:
+            ProblemError: The engine or the journal is away.
+        """
+        await self.adoption.recovered(user_id)
+        presence = await self._context.presence_of(user_id)
+        if presence.state is PresenceState.ABSENT or self._stopping:
+            return self.sessions.get(user_id)
+        arrival = self.sessions.connect(user_id, presence.generation, self._now())
+        if arrival.ended is not None:
+            self._archive(arrival.ended, Reason.DISCONNECT)
+        if arrival.started:
+            self._log_started(arrival.session)
+        elif arrival.continued:
+            self._log_continued(arrival.session)
+        return arrival.session
+
+    async def connection_closed(self, user_id: str, generation: int) -> None:
+        """A connection has ended: if it was the last, a return in the grace is a continuation."""
+        presence = await self._context.presence_of(user_id)
+        if presence.state is PresenceState.LEAVING and presence.generation == generation:
+            self.sessions.leave(user_id, generation)
+
+    async def depart(self, departure: Departure) -> None:
+        """The grace has passed. Returns once everything of the user that has ended is archived.
+
+        Raises:
+            JournalError: Something is not; call again.
+        """
+        user_id = departure.user_id
+        ended = self.sessions.depart(user_id, departure.generation, departure.last_seen_ms)
+        if ended is not None:
+            self._archive(ended, Reason.DISCONNECT, departure.departed_ms)
+        await self.archiver.finish(user_id)
+
+    # Calls
+
+    @override
+    def call(self, user_id: str) -> Session | None:
+        called = self.sessions.call(user_id, self._now())
+        if called is None:
+            return None
+        session, continued = called
+        if continued:
+            self._log_continued(session)
+        self._activity_log.info(
+            "session activity updated", user=user_id, conversation=session.conversation.id
+        )
+        return session
+
+    @override
+    async def open(self, user_id: str) -> Session:
+        await self.adoption.recovered(user_id)
+        presence = await self._context.presence_of(user_id)
+        if self._stopping:
+            raise UnavailableError("The server is stopping; try again in a moment.")
+        # A session that ended while the call was waiting is still the call's: its ending waits in turn.
+        session = self.archiver.waiting_session(user_id) or self.call(user_id)
+        if session is None:
+            session = self.start(user_id, presence)
+            self.call(user_id)
+        return session
+
+    def start(self, user_id: str, presence: Presence, conversation_id: str | None = None) -> Session:
+        """Begins a session for a user who has none; without a connection, the fallback is to end it."""
+        generation = None if presence.state is PresenceState.ABSENT else presence.generation
+        session = self.sessions.start(user_id, self._now(), generation, conversation_id)
+        self._log_started(session)
+        return session
+
+    # Ends
+
+    def end(self, session: Session, reason: Reason) -> bool:
+        """Ends a session, named by its conversation. False when it has ended already."""
+        ended = self.sessions.end(session)
+        if ended is not None:
+            self._archive(ended, reason)
+        return ended is not None
+
+    async def end_idle(self) -> None:
+        """The fallback: ends the sessions whose users have been inactive for too long."""
+        timeout_s = self._settings.session_timeout_ms / 1000
+        connected_too = self._settings.session_timeout_scope == "idle"
+        for idle in self.sessions.idle(self._clock.monotonic_s(), timeout_s):
+            if self._lanes.length(idle.user_id):
+                continue  # a call that still runs is activity
+            presence = await self._context.presence_of(idle.user_id)
+            ended = self.sessions.expire(idle, presence.state, connected_too=connected_too)
+            if ended is not None:
+                self._archive(ended, Reason.TIMEOUT)
+
+    def stop(self) -> None:
+        """Ends every session, at once: an event that comes after finds none. No other one begins."""
+        self._stopping = True
+        self.adoption.stop()
+        self.archiver.stop()
+        for session in list(self.sessions.values()):
+            self.end(session, Reason.RECOVERED if session.adopted else Reason.SHUTDOWN)
+
+    def _archive(self, session: Session, reason: Reason, ended_ms: int | None = None) -> None:
+        self._log.info(
+            "session ended",
+            user=session.user_id,
+            conversation=session.conversation.id,
+            reason=reason.value,
+        )
+        ended_ms = self._clock.now_ms() if ended_ms is None else ended_ms
+        self.archiver.begin(Ending(session, reason, ended_ms))
+
+    # Small things
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.now_ms(), self._clock.monotonic_s())
+
+    def _log_started(self, session: Session) -> None:
+        self._log.info(
+            "session started",
+            user=session.user_id,
+            conversation=session.conversation.id,
+            generation=session.generation,
+        )
+
+    def _log_continued(self, session: Session) -> None:
+        self._log.info(
+            "session continued",
+            user=session.user_id,
+            conversation=session.conversation.id,
+            generation=session.generation,
+        )

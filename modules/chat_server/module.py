@@ -1,0 +1,339 @@
+"""ChatServerModule: the chat's hooks and methods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import override
+
+from potoserver import (
+    Call,
+    Cause,
+    Connection,
+    Departure,
+    Done,
+    FieldError,
+    ProblemError,
+    ServerModule,
+    UnavailableError,
+    User,
+    iso_utc,
+    rpc,
+)
+
+from .generation import ChatRequest
+from .journal.base import DialogueJournal, Reason
+from .journal.filesystem import FileSystemDialogueJournal
+from .lanes import Lanes
+from .lifecycle import SessionLife
+from .metrics import ChatMetrics
+from .responders import Responder, create_responder
+from .sessions import Session
+from .settings import ChatSettings
+from .turns import Turns
+from .wire import (
+    ArchivedDialog,
+    ArchiveList,
+    ChatReply,
+    ConversationView,
+    EndedSession,
+    ReplyDelta,
+    SessionInfo,
+    StopResult,
+    views_of,
+)
+
+_SERVER_RESERVE_S = 3.0
+"""Of a shutdown's time, what the server itself needs and takes from the modules' share."""
+
+
+class UnfinishedError(Exception):
+    """At the stop some dialogs could not be archived; the next start finds them."""
+
+
+class ChatServerModule(ServerModule):
+    """The chat: a dialog for each user, answered by a responder, archived when the user has left.
+
+    Args:
+        journal: Where dialogs are kept; without one, files under the data folder.
+        responder: Who answers; without one, the one that the settings name.
+    """
+
+    section = "chat"
+    settings_model = ChatSettings
+    connected_field_names = ("conversation", "archived")
+
+    def __init__(self, journal: DialogueJournal | None = None, responder: Responder | None = None) -> None:
+        self._given_journal = journal
+        self._given_responder = responder
+
+    # Hooks
+
+    @override
+    async def on_start(self) -> None:
+        context = self.context
+        settings: ChatSettings = context.settings
+        self._settings = settings
+        # A departure's hook waits for the reply in flight, and for the archive after it.
+        self.hook_timeout_s = settings.reply_timeout_s + 30
+        self._responder = self._given_responder or create_responder(
+            settings, context.clock, context.logger("session:responder")
+        )
+        self.dialogue_journal = self._given_journal or FileSystemDialogueJournal(
+            context.data_dir,
+            clock=context.clock,
+            fsync=settings.journal.fsync == "always",
+            logger=context.logger,
+            registry=context.registry,
+        )
+        self._lanes = Lanes()
+        self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes)
+        self._turns = Turns(
+            context,
+            settings,
+            self.dialogue_journal,
+            self._responder,
+            self._lanes,
+            self._life,
+            self._life.archiver.finish_failed,
+            ChatMetrics(context.registry, lambda: len(self._life.sessions)),
+        )
+        self._life.adoption.start(await self.dialogue_journal.start())
+        self.start_session_monitoring()
+
+    @override
+    async def on_stop(self) -> None:
+        sessions = self._life.sessions
+        self.context.logger("session").info(
+            "shutting down, archiving all active sessions", sessions=len(sessions)
+        )
+        self._monitoring.cancel()
+        self._turns.stop()
+        self._life.stop()
+        # Two thirds for the replies in flight, the rest for the archives.
+        for_replies_s = max(0.0, self.context.shutdown_timeout_s - _SERVER_RESERVE_S) * 2 / 3
+        cut = self.context.clock.call_later(for_replies_s, self._turns.cut_all)
+        archiver = self._life.archiver
+        try:
+            await asyncio.gather(*map(archiver.finish, archiver.pending_users), return_exceptions=True)
+        finally:
+            cut.cancel()
+            try:
+                await self._responder.close()
+            finally:
+                await self.dialogue_journal.close()
+        if self.unfinished:
+            raise UnfinishedError(f"{self.unfinished} dialogs are left for the next start")
+
+    @override
+    async def on_sse_connect(self, user_id: str) -> None:
+        await self._life.arrive(user_id)
+
+    @override
+    async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+        await self._life.connection_closed(connection.user_id, connection.generation)
+
+    @override
+    async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
+        await self._life.depart(departure)
+
+    @override
+    async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
+        session = await self._life.arrive(user_id)
+        return {
+            "conversation": session.conversation.id if session else None,
+            "archived": await self._life.notices.take(user_id),
+        }
+
+    @override
+    async def health_fields(self) -> Mapping[str, Any]:
+        return {
+            "activeSessions": len(self._life.sessions),
+            "pendingArchives": self._life.archiver.pending,
+            "dialogsLeftOpen": self._life.adoption.left_open,
+        }
+
+    # Sessions, under the names of the system's first description
+
+    @property
+    def user_sessions(self) -> Mapping[str, Session]:
+        """The active sessions by user id."""
+        return self._life.sessions
+
+    @property
+    def unfinished(self) -> int:
+        """How many dialogs that should be archived are not."""
+        return self._life.archiver.pending + self._life.adoption.left_open
+
+    async def start_user_session(self, user_id: str, conversation_id: str | None = None) -> Session:
+        """The user's session, begun where there is none.
+
+        Args:
+            user_id: Whose.
+            conversation_id: Which conversation it must be; another one is ended, as `superseded`.
+        """
+        await self._life.adoption.recovered(user_id)
+        presence = await self.context.presence_of(user_id)
+        session = self._life.sessions.get(user_id)
+        if session is not None:
+            if conversation_id in (None, session.conversation.id):
+                return session
+            self._life.end(session, Reason.SUPERSEDED)
+        return self._life.start(user_id, presence, conversation_id)
+
+    def update_user_activity(self, user_id: str) -> None:
+        """Counts as activity of the user, like a chat call."""
+        self._life.call(user_id)
+
+    async def end_user_session(self, user_id: str) -> str | None:
+        """Ends the user's session, behind the calls that came before this.
+
+        Returns:
+            Its archive's id; None where there was no session, or no message in it.
+
+        Raises:
+            JournalError: It could not be archived now; that is tried again until it is.
+        """
+        await self._life.adoption.recovered(user_id)
+        session = self._life.sessions.get(user_id)
+        if session is not None:
+            self._life.end(session, Reason.REQUEST)
+        return await self.archive_user_dialog(user_id)
+
+    async def archive_user_dialog(self, user_id: str) -> str | None:
+        """Sees the dialog of the user's ended session into the archive. An active one stays as it is.
+
+        Returns:
+            The archive's id; None where nothing was waiting, or it holds no message.
+
+        Raises:
+            JournalError: It could not be archived now; that is tried again until it is.
+        """
+        ending = self._life.archiver.ending_of(user_id)
+        await self._life.archiver.finish(user_id)
+        return ending.archive_id if ending is not None else None
+
+    def start_session_monitoring(self) -> None:
+        """Has the fallback look after the next interval, and so on."""
+        self._monitoring = self.context.clock.call_later(
+            self._settings.session_check_interval_ms / 1000,
+            self._look,
+        )
+
+    def _look(self) -> None:
+        self.context.spawn(self._check_sessions(), "session monitoring")
+
+    async def _check_sessions(self) -> None:
+        try:
+            await self._life.end_idle()
+        except UnavailableError as error:
+            self.context.logger("session:monitoring").warning("sessions not checked", error=str(error))
+        if not self.context.draining:
+            self.start_session_monitoring()
+
+    # Methods for users
+
+    @rpc
+    async def chat_with_history(
+        self,
+        call: Call,
+        message: Annotated[str, Field(min_length=1)],
+        json_output: bool = False,
+        reasoning_enabled: bool = False,
+        system_prompt: str | None = None,
+    ) -> AsyncIterator[ReplyDelta | Done[ChatReply]]:
+        """Answers a message of the user's dialog; streams the reply as it grows."""
+        request = ChatRequest(message, json_output, reasoning_enabled, system_prompt)
+        async for item in self._turns.accept(call, request).follow():
+            yield item
+
+    @rpc
+    async def stop_generation(self, user: User) -> StopResult:
+        """Stops the reply that is growing; what there is of it is kept."""
+        return StopResult(stopped=self._turns.stop_generation(user.id))
+
+    @rpc
+    async def get_conversation(self, user: User) -> ConversationView:
+        """The user's current conversation."""
+        await self._life.adoption.recovered(user.id)
+        session = self._life.sessions.get(user.id)
+        if session is None:
+            return ConversationView(conversation_id=None, messages=())
+        conversation_id = session.conversation.id
+        # An older dialog that waits for its archive may still be the open one on disk.
+        kept = await self.dialogue_journal.recover(user)
+        if kept is None or kept.conversation.id != conversation_id:
+            return ConversationView(conversation_id=conversation_id, messages=())
+        messages = await self.dialogue_journal.get_conversation(user)
+        return ConversationView(conversation_id=conversation_id, messages=views_of(messages))
+
+    @rpc
+    async def end_session(self, user: User) -> EndedSession:
+        """Ends the user's session now, and archives its dialog."""
+        await self._life.adoption.recovered(user.id)
+        session = self._life.sessions.get(user.id)
+        archive_id = await self.end_user_session(user.id)
+        return EndedSession(
+            conversation_id=session.conversation.id if session else None, archive_id=archive_id
+        )
+
+    @rpc
+    async def get_session_info(self, user: User) -> SessionInfo | None:
+        """The user's own session, or null."""
+        return await self.get_user_session_info(user.id)
+
+    @rpc
+    async def list_archives(
+        self, user: User, limit: Annotated[int, Field(ge=1, le=100)] = 20, cursor: str | None = None
+    ) -> ArchiveList:
+        """The user's archived dialogs, newest first, page by page."""
+        try:
+            return ArchiveList.of(await self.dialogue_journal.list_archives(user, limit, cursor))
+        except ValueError:
+            expected = "must be the cursor of an earlier page"
+            raise ProblemError(
+                422, "The cursor is not valid.", errors=[FieldError("cursor", expected)]
+            ) from None
+
+    @rpc
+    async def get_archive(self, user: User, id: str) -> ArchivedDialog:  # noqa: A002 - its name on the wire
+        """One of the user's archived dialogs, whole."""
+        dialog = await self.dialogue_journal.get_archive(user, id)
+        if dialog is None:
+            raise ProblemError(404, "You have no such archive.")
+        return ArchivedDialog.of(id, dialog)
+
+    # Methods for admins
+
+    @rpc(roles={"admin"})
+    async def get_active_session_count(self) -> int:
+        """How many sessions are active."""
+        return len(self._life.sessions)
+
+    @rpc(roles={"admin"})
+    async def get_user_session_info(self, user_id: str) -> SessionInfo | None:
+        """A user's session, or null."""
+        session = self._life.sessions.get(user_id)
+        if session is not None:
+            return await self._info(session, is_active=True)
+        ending = self._life.archiver.ending_of(user_id)
+        return await self._info(ending.session, is_active=False) if ending is not None else None
+
+    @rpc(roles={"admin"})
+    async def list_sessions(self) -> list[SessionInfo]:
+        """All active sessions, by user id."""
+        sessions = sorted(self._life.sessions.values(), key=lambda session: session.user_id)
+        return [await self._info(session, is_active=True) for session in sessions]
+
+    async def _info(self, session: Session, *, is_active: bool) -> SessionInfo:
+        return SessionInfo(
+            user_id=session.user_id,
+            conversation_id=session.conversation.id,
+            started_at=iso_utc(session.conversation.started_ms),
+            last_activity=iso_utc(session.last_activity.wall_ms),
+            is_active=is_active,
+            connections=(await self.context.presence_of(session.user_id)).connections,
+        )

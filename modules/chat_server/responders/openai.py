@@ -1,0 +1,199 @@
+"""The responder that asks an OpenAI-compatible endpoint, through the official client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
+
+from potoserver import Clock
+
+from ..journal.base import Message
+from ..settings import OpenAISettings
+from .base import Chunk, Responder, ResponderError, ResponderSetupError
+from .think import ThinkSplitter, WholeCharacters
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncStream
+    from openai.types.chat import ChatCompletionChunk
+
+_BACKOFF_FIRST_S = 0.5
+_BACKOFF_LAST_S = 8.0
+_RETRY_AFTER_MOST_S = 60.0
+"""Who is told to come back later than this is told that the model is busy."""
+
+
+class OpenAIResponder(Responder):
+    """Streams replies of a chat-completions endpoint.
+
+    Only a request that failed before the first word is repeated: what a caller has seen is never taken back.
+
+    Args:
+        settings: Where the endpoint is, and what to ask it for.
+        clock: Measures the pauses between tries.
+        logger: Where failures are explained; never with text or keys.
+
+    Raises:
+        ResponderSetupError: The `openai` package is not installed.
+    """
+
+    def __init__(self, settings: OpenAISettings, clock: Clock, logger: FilteringBoundLogger) -> None:
+        try:
+            import openai  # noqa: PLC0415 - an extra: only who asks for this responder needs it
+        except ImportError:
+            raise ResponderSetupError(
+                "chat.responder is openai, which needs a package that is not installed: "
+                "pip install 'potoserver[llm]'"
+            ) from None
+        self._openai = openai
+        self._settings = settings
+        self._clock = clock
+        self._logger = logger
+        key = settings.api_key
+        # Without a key of its own the client would send whatever OPENAI_API_KEY holds to any endpoint.
+        self._client = openai.AsyncOpenAI(
+            base_url=settings.base_url,
+            api_key=key.get_secret_value() if key is not None else "none",
+            max_retries=0,
+            timeout=None,  # the caller's clock limits the whole reply
+        )
+
+    @override
+    async def close(self) -> None:
+        await self._client.close()
+
+    @override
+    async def reply(
+        self,
+        history: Sequence[Message],
+        *,
+        system_prompt: str | None,
+        json_output: bool,
+        reasoning_enabled: bool,
+    ) -> AsyncGenerator[Chunk, None]:
+        request: dict[str, Any] = {
+            "model": self._settings.model,
+            "messages": self._messages(history, system_prompt),
+        }
+        if json_output:
+            request["response_format"] = {"type": "json_object"}
+        async with aclosing(self._chunks_with_retries(request)) as chunks:
+            async for chunk in chunks:
+                if reasoning_enabled or not chunk.reasoning:
+                    yield chunk
+                elif chunk.text:
+                    yield Chunk(text=chunk.text)
+
+    def _messages(self, history: Sequence[Message], system_prompt: str | None) -> list[dict[str, str]]:
+        """The newest messages within the bound, the question always among them, oldest first."""
+        room = self._settings.history_chars
+        shown: list[dict[str, str]] = []
+        for message in reversed(history):
+            room -= len(message.content)
+            if room < 0 and shown:
+                break
+            shown.append({"role": message.role, "content": message.content})
+        if system_prompt is not None:
+            shown.append({"role": "system", "content": system_prompt})
+        return shown[::-1]
+
+    async def _chunks_with_retries(self, request: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        tries_left = self._settings.retries
+        backoff_s = _BACKOFF_FIRST_S
+        begun = False
+        while True:
+            try:
+                async with aclosing(self._chunks(request)) as chunks:
+                    async for chunk in chunks:
+                        begun = True
+                        yield chunk
+            except ResponderError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever the client raises, the model has failed
+                pause_s = None if begun or not tries_left else self._pause_before_retry(error, backoff_s)
+                self._explain(error, pause_s)
+                if pause_s is None:
+                    raise self._failure(error) from None
+            else:
+                return
+            tries_left -= 1
+            backoff_s = min(backoff_s * 2, _BACKOFF_LAST_S)
+            await self._clock.sleep(pause_s)
+
+    async def _chunks(self, request: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        """One try. The model's name comes with the finish reason."""
+        thinking = ThinkSplitter()
+        text_whole, reasoning_whole = WholeCharacters(), WholeCharacters()
+        finish_reason = model = None
+        stream: AsyncStream[ChatCompletionChunk]
+        async with await self._client.chat.completions.create(**request, stream=True) as stream:
+            async for part in stream:
+                model = part.model or model
+                if not part.choices:
+                    continue
+                choice = part.choices[0]
+                finish_reason = choice.finish_reason or finish_reason
+                if choice.delta is None:  # some endpoints end with a choice that has none
+                    continue
+                extra = choice.delta.model_extra or {}
+                text, thought = thinking.feed(choice.delta.content or choice.delta.refusal or "")
+                thought = (extra.get("reasoning_content") or extra.get("reasoning") or "") + thought
+                text, thought = text_whole.feed(text), reasoning_whole.feed(thought)
+                if text or thought:
+                    yield Chunk(text=text, reasoning=thought)
+        if finish_reason is None:
+            raise _CutError
+        text, thought = thinking.flush()
+        text = text_whole.feed(text) + text_whole.flush()
+        thought = reasoning_whole.feed(thought) + reasoning_whole.flush()
+        if text or thought:
+            yield Chunk(text=text, reasoning=thought)
+        yield Chunk(finish_reason=finish_reason, model=model)
+
+    # Failures
+
+    def _pause_before_retry(self, error: Exception, backoff_s: float) -> float | None:
+        """Seconds until the next try, or None when another try would be of no use."""
+        if isinstance(error, self._openai.APIStatusError):
+            if error.status_code not in (408, 409, 429) and error.status_code < 500:
+                return None
+            asked_s = _retry_after_s(error)
+            if asked_s is not None:
+                return asked_s if asked_s <= _RETRY_AFTER_MOST_S else None
+            return backoff_s
+        return backoff_s if isinstance(error, (self._openai.APIConnectionError, _CutError)) else None
+
+    def _failure(self, error: Exception) -> ResponderError:
+        if isinstance(error, self._openai.APITimeoutError):
+            return ResponderError("The model did not answer in time; try again.", late=True)
+        if isinstance(error, self._openai.APIStatusError):
+            if error.status_code == 429:
+                return ResponderError("The model is busy; try again later.")
+            return ResponderError(f"The model refused the request (status {error.status_code}).")
+        if isinstance(error, _CutError):
+            return ResponderError("The model's reply broke off; try again.")
+        return ResponderError("The model can't be reached or its reply broke off; try again.")
+
+    def _explain(self, error: Exception, pause_s: float | None) -> None:
+        self._logger.warning(
+            "model request failed",
+            error=type(error).__name__,
+            status=getattr(error, "status_code", None),
+            retry_in_s=pause_s,
+        )
+
+
+class _CutError(Exception):
+    """The stream ended without a finish reason."""
+
+
+def _retry_after_s(error: APIStatusError) -> float | None:
+    text: str = error.response.headers.get("retry-after", "")
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None  # a date: our own pause is as good a guess as two clocks
+    return seconds if seconds >= 0 else None

@@ -1,0 +1,87 @@
+"""The settings of the chat: section `chat`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JournalSettings(Section):
+    """How dialogs are kept."""
+
+    fsync: Literal["always", "never"] = Field(
+        "always",
+        description="`always` flushes each message to the disk before the answer; with `never` an answered "
+        "message is safe only up to the operating system's own crash.",
+    )
+
+
+class EchoSettings(Section):
+    """The responder that answers what it is told."""
+
+    delay_ms: NonNegativeInt = Field(0, description="Pause before each word of the reply, in ms.")
+
+
+class OpenAISettings(Section):
+    """The responder that asks an OpenAI-compatible endpoint. Needs the extra `llm`."""
+
+    base_url: str = Field(
+        "https://api.openai.com/v1", description="Where the endpoint is, up to and with the version."
+    )
+    model: str | None = Field(None, description="Name of the model; needed with `chat.responder: openai`.")
+    api_key: SecretStr | None = Field(None, description="The endpoint's key; local endpoints need none.")
+    retries: NonNegativeInt = Field(
+        2, description="How often a request that failed before the first word of the reply is repeated."
+    )
+    history_chars: PositiveInt = Field(
+        200_000,
+        description="What the model is shown of the dialog: its newest messages, up to so many characters.",
+    )
+
+
+class ChatSettings(Section):
+    """When a session ends, how dialogs are kept, and who answers."""
+
+    session_timeout_ms: PositiveInt = Field(
+        300_000,
+        description="Inactivity until the fallback ends a session, in ms.",
+        json_schema_extra={"env": "SESSION_TIMEOUT"},
+    )
+    session_check_interval_ms: PositiveInt = Field(
+        30_000,
+        description="How often the fallback looks, in ms.",
+        json_schema_extra={"env": "SESSION_CHECK_INTERVAL"},
+    )
+    session_timeout_scope: Literal["absent", "idle"] = Field(
+        "absent",
+        description="Whose sessions the fallback ends: `absent` only users without a live connection, "
+        "`idle` also connected ones.",
+    )
+    responder: Literal["echo", "openai"] = Field("echo", description="Who answers.")
+    reply_timeout_s: PositiveSeconds = Field(120, description="All that a reply may take, in seconds.")
+    reply_max_chars: PositiveInt = Field(
+        4_194_304, description="Length of a reply; a longer one is cut, with the finish reason `length`."
+    )
+    pending_calls_per_user: PositiveInt = Field(
+        100, description="Chat calls of one user that may wait or run; past that they are answered 429."
+    )
+    journal: JournalSettings = JournalSettings()
+    echo: EchoSettings = EchoSettings()
+    openai: OpenAISettings = OpenAISettings()
+
+    @model_validator(mode="after")
+    def _model_is_named(self) -> Self:
+        if self.responder == "openai" and not self.openai.model:
+            raise ValueError("responder openai needs openai.model, the name of a model")
+        return self

@@ -1,0 +1,155 @@
+"""What the chat's methods answer. Times are ISO 8601, UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+from pydantic import Field
+
+from potoserver import WireModel, iso_utc
+
+from .journal.base import ArchivePage, ArchiveSummary, Dialog, Message
+
+
+class ReplyDelta(WireModel):
+    """A piece of a growing reply: the pieces' texts joined are the reply, as are those of its reasoning."""
+
+    text: str = Field("", description="The next piece of the reply.")
+    reasoning: str = Field("", description="The next piece of the reasoning.")
+
+
+class ChatReply(WireModel):
+    """The answer to a chat call."""
+
+    conversation_id: str
+    message_id: str = Field(description="The reply's id.")
+    reply: str
+    reasoning: str | None = Field(description="The model's reasoning, where it was asked for and given.")
+    finish_reason: str | None = Field(
+        description="`stop`, `length`, what else the model says; `stopped` or `shutdown` for a reply that "
+        "was kept as far as it got."
+    )
+
+
+class MessageView(WireModel):
+    """One message of a dialog."""
+
+    id: str
+    role: str
+    content: str
+    timestamp: str
+    model: str | None
+    reasoning: str | None
+    finish_reason: str | None
+    interrupted: bool
+    reply_to: str | None = Field(description="The id of the question, where it does not stand right before.")
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """A journaled message as its user sees it."""
+        return cls(
+            id=message.id,
+            role=message.role,
+            content=message.content,
+            timestamp=iso_utc(message.timestamp_ms),
+            model=message.model,
+            reasoning=message.reasoning,
+            finish_reason=message.finish_reason,
+            interrupted=message.interrupted,
+            reply_to=message.reply_to,
+        )
+
+
+class ConversationView(WireModel):
+    """The user's current conversation."""
+
+    conversation_id: str | None = Field(description="Null without a session.")
+    messages: tuple[MessageView, ...]
+
+
+class StopResult(WireModel):
+    """Whether there was a reply to stop."""
+
+    stopped: bool
+
+
+class EndedSession(WireModel):
+    """The session that was ended."""
+
+    conversation_id: str | None = Field(description="Null when there was no session.")
+    archive_id: str | None = Field(description="Null when it held no message.")
+
+
+class SessionInfo(WireModel):
+    """A session as its user and admins see it."""
+
+    user_id: str
+    conversation_id: str
+    started_at: str
+    last_activity: str
+    is_active: bool = Field(description="False while an ended session is being archived.")
+    connections: int
+
+
+class ArchiveEntry(WireModel):
+    """An archive in a list."""
+
+    id: str
+    conversation_id: str
+    started_at: str
+    ended_at: str
+    reason: str
+    message_count: int
+
+    @classmethod
+    def of(cls, summary: ArchiveSummary) -> Self:
+        """The journal's summary as its user sees it."""
+        return cls(
+            id=summary.id,
+            conversation_id=summary.conversation.id,
+            started_at=iso_utc(summary.conversation.started_ms),
+            ended_at=iso_utc(summary.ended_ms),
+            reason=summary.reason.value,
+            message_count=summary.message_count,
+        )
+
+
+class ArchiveList(WireModel):
+    """Some archives, newest first."""
+
+    archives: tuple[ArchiveEntry, ...]
+    cursor: str | None = Field(description="Where the next page begins; null at the end.")
+
+    @classmethod
+    def of(cls, page: ArchivePage) -> Self:
+        """The journal's page as its user sees it."""
+        return cls(archives=tuple(map(ArchiveEntry.of, page.archives)), cursor=page.cursor)
+
+
+class ArchivedDialog(WireModel):
+    """One archive, whole."""
+
+    id: str
+    conversation_id: str
+    started_at: str
+    ended_at: str | None
+    reason: str | None
+    messages: tuple[MessageView, ...]
+
+    @classmethod
+    def of(cls, archive_id: str, dialog: Dialog) -> Self:
+        """The journal's dialog as its user sees it."""
+        return cls(
+            id=archive_id,
+            conversation_id=dialog.conversation.id,
+            started_at=iso_utc(dialog.conversation.started_ms),
+            ended_at=None if dialog.ended_ms is None else iso_utc(dialog.ended_ms),
+            reason=None if dialog.reason is None else dialog.reason.value,
+            messages=views_of(dialog.messages),
+        )
+
+
+def views_of(messages: Iterable[Message]) -> tuple[MessageView, ...]:
+    """Messages as their user sees them."""
+    return tuple(map(MessageView.of, messages))
