@@ -1,0 +1,182 @@
+"""Reads the command line and runs what it asks for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from potoserver.cli.check import check
+from potoserver.cli.modules import add_module_commands, show_modules
+from potoserver.cli.serve import serve
+from potoserver.cli.token import show_token
+from potoserver.logs import DebugPatterns
+from potoserver.module.loader import ModuleLoadError
+from potoserver.settings import CONFIG_FLAG, Loaded, SettingsError, load
+
+OK, FAILED, BAD_USAGE = 0, 1, 2
+"""The exit statuses: all ended in order; something failed or is left; bad configuration or usage."""
+
+_OWN_COMMANDS = frozenset({"serve", "token", "modules", "check"})
+_KEYS = {
+    "config": CONFIG_FLAG,
+    "host": "host",
+    "port": "port",
+    "data_dir": "data_dir",
+    "log_dir": "log_dir",
+    "engine": "engine",
+    "debug": "log.debug",
+}
+"""Every flag's parameter, and the key of the setting that it sets."""
+
+# All are texts here: the settings check them, and their message names key and source.
+_Config = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Settings file, else potoserver.yaml where there is one.")
+]
+_Host = Annotated[str | None, typer.Option(metavar="HOST", help="Address to listen on.")]
+_Port = Annotated[str | None, typer.Option(metavar="PORT", help="Port to listen on; 0 takes a free one.")]
+_DataDir = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the dialogs.")]
+_LogDir = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of server.log.")]
+_Engine = Annotated[str | None, typer.Option(metavar="URL", help="What keeps presence and event logs.")]
+_Debug = Annotated[
+    str | None, typer.Option(metavar="PATTERNS", help="Loggers at debug level: 'session:*,journal:*'.")
+]
+
+
+def main() -> None:
+    """Runs this process's command line and exits."""
+    # `python -m` finds modules in the current folder; the console script must do so too.
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs a command line. Errors are one line on stderr.
+
+    Args:
+        arguments: The words after the program's name.
+
+    Returns:
+        The exit status: `OK`, `FAILED` or `BAD_USAGE`.
+    """
+    try:
+        status = _app(arguments)(arguments, prog_name="potoserver", standalone_mode=False)
+    except (SettingsError, ModuleLoadError) as error:
+        if isinstance(error, ModuleLoadError) and DebugPatterns(error.debug).match("module:load"):
+            traceback.print_exception(error.__cause__ or error)
+        return _fail(str(error))
+    except typer.TyperException as error:
+        return _fail(error.format_message())
+    except OSError as error:
+        _fail(str(error))
+        return FAILED
+    except (typer.Abort, KeyboardInterrupt):
+        return FAILED
+    return status if isinstance(status, int) else OK
+
+
+def _fail(problem: str) -> int:
+    print(f"potoserver: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+    return BAD_USAGE
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    flags: dict[str, Any] = {}
+
+    def loaded(parameters: Mapping[str, Any]) -> Loaded:
+        flags.update({_KEYS[name]: value for name, value in parameters.items() if value is not None})
+        return load(flags, os.environ, Path.cwd())
+
+    @app.callback(invoke_without_command=True)
+    def root(
+        context: typer.Context,
+        config: _Config = None,
+        host: _Host = None,
+        port: _Port = None,
+        data_dir: _DataDir = None,
+        log_dir: _LogDir = None,
+        engine: _Engine = None,
+        debug: _Debug = None,
+        version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    ) -> None:
+        """A chat server that keeps people's dialogs. Without a command it serves."""
+        parameters = {name: value for name, value in context.params.items() if name in _KEYS}
+        flags.update({_KEYS[name]: value for name, value in parameters.items() if value is not None})
+        if version:
+            typer.echo(f"potoserver {_version()}")
+        elif context.invoked_subcommand is None:
+            raise typer.Exit(serve(loaded(parameters), _version()))
+
+    @app.command("serve")
+    def serve_command(
+        context: typer.Context,
+        config: _Config = None,
+        host: _Host = None,
+        port: _Port = None,
+        data_dir: _DataDir = None,
+        log_dir: _LogDir = None,
+        engine: _Engine = None,
+        debug: _Debug = None,
+    ) -> None:
+        """Serves until SIGTERM or SIGINT. This is what happens without a command."""
+        raise typer.Exit(serve(loaded(context.params), _version()))
+
+    @app.command("token")
+    def token_command(
+        token: Annotated[
+            str | None,
+            typer.Argument(help="A token of your own, `-` reads it from the input; else a new one."),
+        ] = None,
+    ) -> None:
+        """Makes a token, or hashes one, and shows how to configure it."""
+        show_token(token)
+
+    @app.command("modules")
+    def modules_command() -> None:
+        """Lists the modules and what they offer over HTTP."""
+        show_modules(loaded({}).modules)
+
+    @app.command("check")
+    def check_command() -> None:
+        """Says whether a server could start here, and what is in its way."""
+        raise typer.Exit(check(loaded({})))
+
+    early_flags, word = _peek(arguments)
+    if word is not None and word not in _OWN_COMMANDS:
+        add_module_commands(app, load(early_flags, os.environ, Path.cwd()))
+    elif word is None and "--help" in arguments:
+        try:
+            add_module_commands(app, load(early_flags, os.environ, Path.cwd()))
+        except (SettingsError, ModuleLoadError) as error:
+            typer.echo(f"potoserver: the modules' commands are missing here: {error}", err=True)
+    return app
+
+
+def _peek(arguments: Sequence[str]) -> tuple[dict[str, str], str | None]:
+    """The flags before the first word, and that word: it may be a command that a module brings."""
+    flags: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        flag, equals, value = argument.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if flag.startswith("--") and name in _KEYS:
+            flags[_KEYS[name]] = value if equals else next(rest, "")
+        elif not argument.startswith("-"):
+            return flags, argument
+    return flags, None
+
+
+def _version() -> str:
+    try:
+        return metadata.version("potoserver")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

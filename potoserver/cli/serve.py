@@ -1,0 +1,78 @@
+"""The command `serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from potoserver.clock import SystemClock
+from potoserver.logs import LOG_FILE_NAME, Logs, StdlibBridge
+from potoserver.server import PotoServer, StartError
+from potoserver.settings import Loaded, Settings, SettingsError
+
+
+def serve(loaded: Loaded, version: str) -> int:
+    """Runs a server until it is told to stop.
+
+    Returns:
+        The exit status: 0 when all ended in order, 1 when not, or when it could not start.
+
+    Raises:
+        SettingsError: The folder of logs can't be used.
+    """
+    settings = loaded.settings
+    logs = Logs(settings.log, settings.log_dir, sys.stderr)
+    try:
+        logs.start()
+    except OSError as error:
+        problem = f"{settings.log_dir} can't be written: {error.strerror}"
+        raise SettingsError("log_dir", loaded.sources.get("log_dir", ""), problem) from None
+    _say(_greeting(loaded, version))
+    failure = ""
+    try:
+        with StdlibBridge(logs):
+            server = PotoServer(
+                settings,
+                sections=loaded.sections,
+                modules=loaded.modules,
+                logs=logs,
+                clock=SystemClock(),
+            )
+            logs.on_dropped = server.core.metrics.log_lines_dropped.inc
+            return asyncio.run(server.serve())
+    except StartError as error:
+        failure = str(error)
+        logs.get("engine").critical("start failed", error=failure)
+    except Exception as error:  # noqa: BLE001 - the last place that can tell of it
+        failure = f"the server failed: {type(error).__name__}: {error}"
+        logs.get("engine").critical("server failed", exc_info=error)
+    finally:
+        logs.stop()
+        if failure:
+            _say(f"potoserver: {' '.join(failure.split())}")
+    return 1
+
+
+def _greeting(loaded: Loaded, version: str) -> str:
+    settings = loaded.settings
+    lines = [
+        f"potoserver {version}",
+        f"  address  {settings.host} port {settings.port or 'any free one'}",
+        f"  data     {settings.data_dir}",
+        f"  logs     {settings.log_dir / LOG_FILE_NAME}",
+        f"  modules  {', '.join(each.name() for each in loaded.modules) or 'none'}",
+        f"  tokens   {_tokens(settings)}",
+    ]
+    return "\n".join(lines)
+
+
+def _tokens(settings: Settings) -> str:
+    if settings.development_tokens:
+        return "for development, on this machine only: test-token (user a1), admin-token (user admin)"
+    known = f"{len(settings.auth.tokens)} configured"
+    signed = settings.auth.jwt_secret or settings.auth.jwt_public_key_file
+    return f"{known}, and JSON Web Tokens" if signed else known
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command line's own voice

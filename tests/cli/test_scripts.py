@@ -1,0 +1,169 @@
+"""scripts/run and scripts/test, as far as it is cheap: what they choose, say and hand on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+TOOLS = ("bash", "dirname", "env", "grep")
+RECORDER = '#!/bin/sh\nfor each; do echo "$each"; done >> "$RECORD"; echo "--" >> "$RECORD"\n'
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the scripts need, on a PATH of a few tools."""
+    copy = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT / "scripts", copy / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CHECKOUT / ".ci", copy / ".ci")
+    for name in ("setup.cfg", "pyproject.toml"):
+        shutil.copy(CHECKOUT / name, copy)
+    (tmp_path / "bin").mkdir()
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found is not None
+        (tmp_path / "bin" / tool).symlink_to(found)
+    return copy
+
+
+def run(checkout: Path, script: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(checkout / script), *arguments],
+        env={"PATH": str(checkout.parent / "bin"), "RECORD": str(checkout.parent / "record"), **environ},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def put(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    path.chmod(0o755)
+
+
+def recorded(checkout: Path) -> list[list[str]]:
+    """The command lines of the environment's tools, without those that only ask for a version."""
+    text = (checkout.parent / "record").read_text()
+    calls = [call.splitlines() for call in text.split("--\n") if call]
+    return [call for call in calls if call[0] != "-c"]
+
+
+@pytest.mark.parametrize("script", ["scripts/run", "scripts/test"])
+def test_a_missing_python_is_told_clearly(checkout: Path, script: str) -> None:
+    """Without Python 3.11 the script says so in one line and does nothing."""
+    put(checkout.parent / "bin" / "python3", "#!/bin/sh\nexit 1\n")
+    result = run(checkout, script)
+    assert result.returncode == 1
+    assert result.stderr == "Python 3.11 or later is needed, and none is on PATH.\n"
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_missing_venv_module_is_told_clearly(checkout: Path) -> None:
+    """A Python that can't make environments is named, with the package that helps."""
+    put(checkout.parent / "bin" / "python3", '#!/bin/sh\ncase "$2" in *venv*) exit 1;; esac\n')
+    result = run(checkout, "scripts/run")
+    assert result.returncode == 1
+    assert "python3 lacks the venv module" in result.stderr
+    assert "python3-venv" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "text", "extras"),
+    [
+        (["--port", "1", "--debug", "a b"], {}, "", ""),
+        ([], {"POTO_CHAT__RESPONDER": "openai"}, "", "llm"),
+        ([], {}, "chat:\n  responder: openai\n", "llm"),
+        ([], {}, "chat:\n  responder: echo\n", ""),
+        (["--config", "other.yaml"], {}, "chat: {responder: openai}\n", ""),
+        (["--config=potoserver.yaml"], {}, 'chat: {"responder": "openai"}\n', "llm"),
+    ],
+)
+def test_run_hands_its_flags_on_and_installs_what_the_configuration_needs(
+    checkout: Path, arguments: list[str], environ: dict[str, str], text: str, extras: str
+) -> None:
+    """The server gets the flags as they are; the extra for models is installed where one is configured."""
+    put(checkout / ".venv" / "bin" / "python", RECORDER)
+    (checkout / "potoserver.yaml").write_text(text)
+    assert run(checkout, "scripts/run", *arguments, **environ).returncode == 0
+    assert recorded(checkout) == [["scripts/environment.py", extras], ["-m", "potoserver", *arguments]]
+
+
+@pytest.mark.parametrize("script", ["scripts/test", ".ci/run"])
+@pytest.mark.parametrize(
+    ("arguments", "pytest_arguments"),
+    [
+        ([], ["-m", "not long"]),
+        (["--long"], []),
+        (["tests/cli", "--long", "-x"], ["tests/cli", "-x"]),
+        (["tests/cli"], ["-m", "not long", "tests/cli"]),
+    ],
+)
+def test_test_runs_every_check(
+    checkout: Path, script: str, arguments: list[str], pytest_arguments: list[str]
+) -> None:
+    """Lint, format, types, layers, tests, in this order; --long takes the long forms in."""
+    for tool in ("python", "ruff", "mypy", "lint-imports", "pytest"):
+        put(
+            checkout / ".venv" / "bin" / tool,
+            RECORDER.replace("for each", f'echo {tool} >> "$RECORD"; for each'),
+        )
+    assert run(checkout, script, *arguments).returncode == 0
+    calls = [call for call in recorded(checkout) if call[:2] != ["python", "-c"]]
+    assert calls == [
+        ["python", "scripts/environment.py", "test"],
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["lint-imports"],
+        ["pytest", *pytest_arguments],
+    ]
+
+
+def test_test_fails_with_the_first_failing_check(checkout: Path) -> None:
+    """A failing check gives its status and ends the run."""
+    put(checkout / ".venv" / "bin" / "python", RECORDER)
+    put(checkout / ".venv" / "bin" / "ruff", "#!/bin/sh\nexit 3\n")
+    assert run(checkout, "scripts/test").returncode == 3
+
+
+def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> None:
+    """The second start installs nothing; a changed setup.cfg or another extra does, with earlier extras."""
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True, capture_output=True
+    )
+    # In place of pip: a module of that name which writes down what it is asked.
+    site = next((checkout / ".venv" / "lib").glob("python3*")) / "site-packages"
+    put(
+        site / "pip.py",
+        f"import sys\nopen({str(checkout.parent / 'pips')!r}, 'a').write(sys.argv[-1] + '\\n')\n",
+    )
+
+    def prepare(extras: str) -> list[str]:
+        subprocess.run(
+            [checkout / ".venv" / "bin" / "python", checkout / "scripts" / "environment.py", extras],
+            env={**os.environ, "PYTHONPATH": ""},
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        return (checkout.parent / "pips").read_text().splitlines()
+
+    plain = str(checkout)
+    assert prepare("") == [plain]
+    assert prepare("") == [plain]
+    assert prepare("test") == [plain, f"{plain}[test]"]
+    assert prepare("") == [plain, f"{plain}[test]"]
+    with (checkout / "setup.cfg").open("a") as config:
+        config.write("# changed\n")
+    assert prepare("llm") == [plain, f"{plain}[test]", f"{plain}[llm,test]"]
+    stamp = json.loads((checkout / ".venv" / "installed.json").read_text())
+    assert stamp["extras"] == ["llm", "test"]
