@@ -144,6 +144,7 @@ class PotoServer:
                 raise StartError(f"{module.name()} could not start: {error}") from error
             self._started.append(module)
         core.ready = True
+        core.start_over.set()
 
     async def stop(self) -> bool:
         """Refuses new work, tells subscribers, stops the modules, ends all streams.
@@ -156,6 +157,7 @@ class PotoServer:
             return not self._failed
         core.draining = True
         core.ready = False
+        core.start_over.set()
         logger = core.logs.get("engine")
         ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
         event = Event("shutdown", {"retryAfterMs": core.settings.retry_ms})

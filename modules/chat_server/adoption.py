@@ -56,15 +56,21 @@ class Adoption:
         return len(self._left_open)
 
     def start(self, left_open: Iterable[str]) -> None:
-        """Begins: from now on the users who left a dialog open can go on with it, until the time is over."""
+        """Begins: the users who left a dialog open can go on with it, until the time is over."""
         self._left_open = dict.fromkeys(left_open)
         if not self._left_open:
             return
         if self._lasts_s:
-            self._timer = self._context.clock.call_later(self._lasts_s, self._finish)
+            self._context.spawn(self._start_timer(), "time of adoption")
         else:
             self._over = True
         self._context.spawn(self._recover_all(), "recover dialogs left open")
+
+    async def _start_timer(self) -> None:
+        # Before the server is ready nobody can come back.
+        await self._context.until_started()
+        if not self._stopping.is_set():
+            self._timer = self._context.clock.call_later(self._lasts_s, self._finish)
 
     def stop(self) -> None:
         """Ends the background work; what was not looked at is left for the next start."""
@@ -99,6 +105,8 @@ class Adoption:
             )
             self._left_open[user_id] = None
             return error
+        if self._stopping.is_set():
+            return None  # too late to be ended with the others: it stays among those left for the next start
         if dialog is not None:
             now_s = self._context.clock.monotonic_s()
             self._sessions.adopt(user_id, dialog.conversation, dialog.last_activity_ms, now_s)

@@ -72,6 +72,10 @@ class ModuleContext(ABC):
         """Whether the server is on its way out and refuses new work."""
 
     @abstractmethod
+    async def until_started(self) -> None:
+        """Waits until the server is ready, every module having started; or has to stop before that."""
+
+    @abstractmethod
     async def publish(self, user_id: str, event: Event) -> EventId:
         """Tells all connections of a user, now and (by replay) those that are away for a moment."""
 

@@ -49,6 +49,10 @@ class ServerContext(ModuleContext):
         return self._core.draining
 
     @override
+    async def until_started(self) -> None:
+        await self._core.start_over.wait()
+
+    @override
     async def publish(self, user_id: str, event: Event) -> EventId:
         return await self._core.engine.publish(user_id, event)
 

@@ -67,6 +67,7 @@ class FakeContext(ModuleContext, EngineListener):
         self._capture = LogCapture()
         self.lines = self._capture.entries
         self._draining = False
+        self.started = asyncio.Event()
         self.engine = MemoryEngine(grace_ms, BacklogSettings(), self.clock, metrics)
         self.tasks = OwnedTasks(self.logger("tasks"), self.clock)
         self.hooks = Hooks(
@@ -90,6 +91,10 @@ class FakeContext(ModuleContext, EngineListener):
     @override
     def draining(self) -> bool:
         return self._draining
+
+    @override
+    async def until_started(self) -> None:
+        await self.started.wait()
 
     @override
     async def publish(self, user_id: str, event: Event) -> EventId:
@@ -127,10 +132,12 @@ class FakeContext(ModuleContext, EngineListener):
         self.hooks.add(module)
         await self.engine.start(self)
         await module.on_start()
+        self.started.set()
 
     async def stop(self, module: ServerModule) -> list[str]:
         """Stops in order; returns the names of tasks that had to be cut off."""
         self._draining = True
+        self.started.set()
         try:
             await module.on_stop()
         finally:
