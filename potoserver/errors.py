@@ -41,7 +41,7 @@ class ProblemError(Exception):
         retry_after_s: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(f"{status}: {detail}")
+        super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = tuple(errors)

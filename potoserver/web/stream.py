@@ -118,8 +118,8 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     @override
     def write(self, frame: Frame) -> None:
-        if self._cause is not None:
-            return
+        if self._cause is not None or self._transport.is_closing():
+            return  # a connection that is lost is told of in a moment; until then asyncio warns of each write
         self._transport.write(frame.chunked if self._chunked else frame.raw)
         if self._transport.get_write_buffer_size() > self._outbox_bytes:
             self.close(Cause.SLOW)

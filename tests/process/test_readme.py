@@ -1,0 +1,129 @@
+"""Every command that README shows, run as it stands there, in a fresh copy of the checkout."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import CHECKOUT, free_port
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+
+COMMANDS = re.findall(r"^```sh\n(.*?)^```$", (CHECKOUT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+COPIED = ("LICENSE", "README.md", "modules", "potoserver", "pyproject.toml", "scripts", "setup.cfg")
+SETUP_LIMIT_S = 240.0
+
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+
+
+def command(part: str) -> str:
+    """The one command of README with this in it."""
+    (found,) = [each for each in COMMANDS if part in each]
+    return found
+
+
+async def run(text: str, folder: Path, limit_s: float = 20) -> str:
+    """Runs a command of README in a shell; it must succeed. Returns what it printed."""
+    process = await asyncio.create_subprocess_shell(
+        text, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, executable="/bin/bash"
+    )
+    try:
+        async with asyncio.timeout(limit_s):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, printed.decode()
+    return printed.decode()
+
+
+async def until_printed(process: asyncio.subprocess.Process, part: str, limit_s: float) -> str:
+    """Reads a process's output up to the line with this in it."""
+    assert process.stdout is not None
+    printed = ""
+    async with asyncio.timeout(limit_s):
+        async for line in process.stdout:
+            printed += line.decode()
+            if part in printed:
+                return printed
+    pytest.fail(f"it ended without {part!r}:\n{printed}")
+
+
+def test_readme_shows_no_command_that_is_not_run_here() -> None:
+    """A new command in README fails this until it is run below, or is this very run."""
+    parts = [
+        "./scripts/run",
+        "./scripts/test",
+        "/subscribe",
+        "jsonOutput",
+        "cat data",
+        "grep ",
+        "text/event-stream",
+        "potoserver token",
+    ]
+    assert len(COMMANDS) == len(parts)
+    for part in parts:
+        assert command(part)
+
+
+@needs_curl
+async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None:
+    """From `./scripts/run` in a fresh copy to the archive, the log and a new token."""
+    checkout = tmp_path / "potoserver"
+    checkout.mkdir()
+    for name in COPIED:
+        copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
+        copy(CHECKOUT / name, checkout / name)
+    port = free_port()
+
+    def at_port(text: str) -> str:
+        return text.replace(":3799/", f":{port}/")
+
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("POTO_", "VIRTUAL_ENV"))}
+    server = await asyncio.create_subprocess_exec(
+        *command("./scripts/run").split(),
+        *("--port", str(port)),
+        cwd=checkout,
+        env=kept | {"SESSION_RECONNECT_GRACE": "300"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    reader = None
+    try:
+        await until_printed(server, f"http://127.0.0.1:{port}", SETUP_LIMIT_S)
+        drained = asyncio.create_task(server.communicate())
+        reader = await asyncio.create_subprocess_shell(
+            f"exec {at_port(command('/subscribe'))}", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        await until_printed(reader, "event: connected", 20)
+        answer = await run(at_port(command("jsonOutput")), checkout)
+        assert '"reply":"Test message"' in answer
+        await until_printed(reader, '"role":"assistant"', 20)
+        streamed = await run(at_port(command("text/event-stream")), checkout)
+        assert streamed.count("event: delta") == 5
+        assert "event: done" in streamed
+        reader.send_signal(signal.SIGINT)
+        await reader.communicate()
+        archived = checkout / "data" / "users" / "a1" / "dialogs" / "archived"
+        async with asyncio.timeout(20):
+            while "message_count: 4" not in "".join(each.read_text() for each in archived.glob("*.yaml")):
+                await asyncio.sleep(0.05)
+        assert 'content: "Test message"' in await run(command("cat data"), checkout)
+        assert "dialog archived" in await run(command("grep "), checkout)
+        assert "sha256:" in await run(command("potoserver token"), checkout)
+        server.send_signal(signal.SIGTERM)
+        await drained
+        assert server.returncode == 0
+    finally:
+        for process in (reader, server):
+            if process is not None and process.returncode is None:
+                process.kill()
+                await process.wait()

@@ -1,0 +1,215 @@
+"""The real server as a process of its own: `python -m potoserver`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+CHECKOUT = Path(__file__).parents[2]
+START_LIMIT_S = 30.0
+_SERVING = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_OWN_VARIABLES = ("POTO_", "SESSION_")
+_OWN_NAMES = {"HOST", "PORT", "DEBUG", "DEBUG_SSE"}
+
+
+def server_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without any setting of the server, and with what is given."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OWN_VARIABLES) and name not in _OWN_NAMES
+    }
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(CHECKOUT)} | dict(environment or {})
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class ServerProcess:
+    """One server, its data and logs in a folder of the test's.
+
+    Args:
+        folder: Where it is started, so where its `data` and `logs` are by default; a second server on the
+            same folder goes on with the first one's.
+        args: Further flags.
+        environment: Further environment variables.
+        port: Where it listens; 0 takes a free port, None leaves the flag out.
+    """
+
+    def __init__(
+        self, folder: Path, *args: str, environment: Mapping[str, str] | None = None, port: int | None = 0
+    ) -> None:
+        self.folder = folder
+        self.data_dir = folder / "data"
+        self.log_file = folder / "logs" / "server.log"
+        self.args = args
+        self.environment = dict(environment or {})
+        self.port = port or 0
+        self.output = ""
+        self._port_by_flag = port is not None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._served = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def launch(self) -> ServerProcess:
+        """Starts the process without waiting for it to serve."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._served.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "potoserver",
+            *(["--port", str(self.port)] if self._port_by_flag else []),
+            *self.args,
+            cwd=self.folder,
+            env=server_environment(self.environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._reader = asyncio.create_task(self._read_output())
+        return self
+
+    async def start(self) -> ServerProcess:
+        """Starts the process and waits until it serves. A restart keeps its port."""
+        await self.launch()
+        ended = asyncio.create_task(self.wait())
+        served = asyncio.create_task(self._served.wait())
+        try:
+            await asyncio.wait({ended, served}, timeout=START_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+            assert self._served.is_set(), f"the server did not start:\n{self.output}"
+        finally:
+            ended.cancel()
+            served.cancel()
+        return self
+
+    async def _read_output(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for raw in self._process.stdout:
+            line = raw.decode(errors="replace")
+            self.output += line
+            match = _SERVING.search(line)
+            if match and not self._served.is_set():
+                self.port = int(match[1])
+                self._served.set()
+
+    async def until_serving(self) -> None:
+        """Waits until it has said where it serves."""
+        await self._served.wait()
+
+    async def wait(self, limit_s: float = 60) -> int:
+        """Waits for its end; returns the exit status."""
+        assert self._process is not None
+        async with asyncio.timeout(limit_s):
+            status = await self._process.wait()
+            assert self._reader is not None
+            await asyncio.wait([self._reader])
+        return status
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM, limit_s: float = 60) -> int:
+        """Ends it with a signal; returns the exit status."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await self.wait(limit_s)
+
+    async def __aenter__(self) -> ServerProcess:
+        return await self.start()
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self.wait()
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The lines of its log, oldest first."""
+        if not self.log_file.exists():
+            return []
+        # The last line may be half written yet, and a kill may have cut one.
+        whole, _, _ = self.log_file.read_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines() if line.endswith(b"}")]
+
+    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The lines of that event, with these fields, that the log holds now."""
+        return [line for line in self.log_lines() if {"event": event, **fields}.items() <= line.items()]
+
+    async def until_logged(
+        self, event: str, count: int = 1, limit_s: float = 30, **fields: Any
+    ) -> list[dict[str, Any]]:
+        """Waits until the log holds so many lines of that event, with these fields; returns them."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while True:
+                    found = self.logged(event, **fields)
+                    if len(found) >= count:
+                        return found
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"{event!r} {fields} was logged {len(found)} times, not {count}") from None
+
+    def archives(self, user: str = "a1") -> list[Path]:
+        """The archive files of a user's folder, by name."""
+        return sorted((self.data_dir / "users" / user / "dialogs" / "archived").glob("*.yaml"))
+
+    def dialogs(self, user: str = "a1") -> list[dict[str, Any]]:
+        """The archived dialogs of a user, oldest file first."""
+        return [yaml.safe_load(file.read_bytes()) for file in self.archives(user)]
+
+    def current(self, user: str = "a1") -> Path:
+        """The file of the user's open dialog."""
+        return self.data_dir / "users" / user / "dialogs" / "current.yaml"
+
+    def open_marks(self) -> list[str]:
+        """Which dialogs are marked as open."""
+        return sorted(path.name for path in (self.data_dir / "open").glob("*"))
+
+
+def tokens_of(users: Iterable[str]) -> dict[str, str]:
+    """The environment that gives each user the token `t-<user>`."""
+    return {"POTO_AUTH__TOKENS": json.dumps({f"t-{user}": {"user": user} for user in users})}
+
+
+async def chat(
+    session: aiohttp.ClientSession, url: str, message: str, token: str = "test-token", **arguments: Any
+) -> dict[str, Any]:
+    """Says something and returns the answer; the call must succeed."""
+    answer = await session.post(
+        f"{url}/ChatServerModule/chatWithHistory",
+        json={"message": message, **arguments},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    body = await answer.json()
+    assert answer.status == 200, body
+    return dict(body)
