@@ -26,6 +26,7 @@ class Core:
         connection_limit: Event streams that may be open at once; 0 for no limit.
         draining: The server is on its way out and refuses new work.
         ready: Every module has started and none has been told to stop.
+        started: The server has been ready.
         start_over: Set once `ready` is first true, or the server stops before.
         started_s: When the server started, on the clock's monotonic time.
     """
@@ -43,5 +44,6 @@ class Core:
     connection_limit: int = 0
     draining: bool = False
     ready: bool = False
+    started: bool = False
     start_over: asyncio.Event = field(default_factory=asyncio.Event)
     started_s: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -14,6 +15,7 @@ from potoserver.subscriptions import Subscription
 
 PING = Frame.encode("ping", "{}")
 _TICKS_PER_HEARTBEAT = 15
+"""At least; a tick is never longer than a second, so that leases are held to the second."""
 _PINGS_PER_LEASE = 3
 
 
@@ -49,10 +51,12 @@ class Heartbeat:
     ) -> None:
         self._event_logger = event_logger
         self._clock = clock
-        self._tick_s = heartbeat_s / _TICKS_PER_HEARTBEAT
+        ticks = max(_TICKS_PER_HEARTBEAT, math.ceil(heartbeat_s))
+        self._tick_s = heartbeat_s / ticks
         self._send_timeout_s = send_timeout_s
-        self._due: list[dict[str, Subscription]] = [{} for _ in range(_TICKS_PER_HEARTBEAT)]
+        self._due: list[dict[str, Subscription]] = [{} for _ in range(ticks)]
         """By tick and connection id: each connection has its heartbeat at one tick of every round."""
+        self._ticks_of: dict[str, int] = {}
         self._tick = 0
         self._joined = 0
         self._leases: dict[str, _Lease] = {}
@@ -77,7 +81,8 @@ class Heartbeat:
         """
         connection_id = subscription.connection.id
         self._joined += 1
-        self._due[self._joined % _TICKS_PER_HEARTBEAT][connection_id] = subscription
+        tick = self._ticks_of[connection_id] = self._joined % len(self._due)
+        self._due[tick][connection_id] = subscription
         if lease_s is not None:
             now_s = self._clock.monotonic_s()
             self._leases[connection_id] = _Lease(
@@ -86,8 +91,9 @@ class Heartbeat:
 
     def remove(self, connection_id: str) -> None:
         """The connection has ended. Idempotent."""
-        for due in self._due:
-            due.pop(connection_id, None)
+        tick = self._ticks_of.pop(connection_id, None)
+        if tick is not None:
+            del self._due[tick][connection_id]
         self._leases.pop(connection_id, None)
 
     def acknowledge(self, connection_id: str) -> None:
@@ -99,7 +105,7 @@ class Heartbeat:
     async def _run(self) -> None:
         while True:
             await self._clock.sleep(self._tick_s)
-            self._tick = (self._tick + 1) % _TICKS_PER_HEARTBEAT
+            self._tick = (self._tick + 1) % len(self._due)
             now_s = self._clock.monotonic_s()
             due = list(self._due[self._tick].values())
             for subscription in due:
@@ -122,3 +128,5 @@ class Heartbeat:
         elif now_s >= lease.ping_at_s:
             lease.ping_at_s = now_s + lease.seconds / _PINGS_PER_LEASE
             lease.subscription.deliver(None, PING)
+            if self._event_logger is not None:
+                self._event_logger.info("SSE event", type="ping", id=None, bytes=len(PING.raw), connections=1)

@@ -19,7 +19,7 @@ from potoserver.engine.base import Cause, Departure, Engine, EngineListener, Log
 from potoserver.engine.memory import MemoryEngine
 from potoserver.events import Event, Frame, to_json
 from potoserver.heartbeat import Heartbeat
-from potoserver.listen import listen
+from potoserver.listen import bind, listen
 from potoserver.logs import Logs
 from potoserver.metrics import Metrics
 from potoserver.module.base import ServerModule
@@ -28,15 +28,17 @@ from potoserver.module.hooks import Hooks
 from potoserver.module.rpc import rpc_methods
 from potoserver.settings.model import Settings
 from potoserver.subscriptions import Subscriptions
-from potoserver.tasks import DRAIN_CANCELLED_S, OwnedTasks
+from potoserver.tasks import CANCELLED_S, OwnedTasks, contained
 from potoserver.web.app import create_app
 
 _SPARE_DESCRIPTORS = 256
 """Left for files, the listening sockets and calls when connections are held below the limit."""
-_CANCELLED_S = 0.5
-"""What a module may take to end once it is told that its time is over."""
-_CLEANUP_RESERVE_S = 2.0
-"""Of a shutdown's time, what is left for closing once the modules have stopped."""
+_HTTP_CLOSE_S = 0.25
+"""What aiohttp may wait for a handler, twice."""
+_AFTER_DRAIN_S = 2 * CANCELLED_S + 2 * _HTTP_CLOSE_S + 0.25
+"""Of a shutdown's time, what is left once owned tasks are cancelled: for these, for aiohttp, for the loop."""
+_AFTER_MODULES_S = _AFTER_DRAIN_S + CANCELLED_S + 0.25
+"""Of a shutdown's time, what is left once the modules' time is over."""
 
 
 class StartError(Exception):
@@ -97,6 +99,8 @@ class PotoServer:
         """The aiohttp application; its start-up starts the server, its clean-up stops it."""
         self.handle_subscribe = web_app.subscribe_handler.subscribe
         """Answers `GET /subscribe`."""
+        self.notify_sse_connect = self.core.hooks.arrived
+        """Tells the modules that a user came online; returns at once."""
         self.app.cleanup_ctx.append(self._life)
 
     @property
@@ -119,10 +123,6 @@ class PotoServer:
         self.core.modules[name] = module
         self.core.hooks.add(module)
 
-    def notify_sse_connect(self, user_id: str) -> None:
-        """Tells the modules that a user came online; returns at once."""
-        self.core.hooks.arrived(user_id)
-
     # Life
 
     async def start(self) -> None:
@@ -137,13 +137,13 @@ class PotoServer:
         core.heartbeat.start()
         for module in core.modules.values():
             try:
-                await module.on_start()
+                await contained(module.on_start())
             except Exception as error:
                 core.logs.get(f"module:{module.name()}").debug("start failed", exc_info=error)
                 await self.stop()
                 raise StartError(f"{module.name()} could not start: {error}") from error
             self._started.append(module)
-        core.ready = True
+        core.ready = core.started = True
         core.start_over.set()
 
     async def stop(self) -> bool:
@@ -162,11 +162,11 @@ class PotoServer:
         ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
         event = Event("shutdown", {"retryAfterMs": core.settings.retry_ms})
         core.subscriptions.broadcast(event.type, Frame.encode(event.type, to_json(event.data)))
-        await self._stop_modules(ends_at_s - core.clock.monotonic_s() - _CLEANUP_RESERVE_S)
-        core.subscriptions.close_all(Cause.SHUTDOWN)
+        await self._stop_modules(core.settings.shutdown_timeout_s - _AFTER_MODULES_S)
+        # In this order: a module that has stopped is told of no connection that ends with the server.
         core.hooks.stop()
-        limit_s = ends_at_s - core.clock.monotonic_s() - DRAIN_CANCELLED_S - _CANCELLED_S
-        cancelled = await core.tasks.drain(max(0.5, limit_s))
+        core.subscriptions.close_all(Cause.SHUTDOWN)
+        cancelled = await core.tasks.drain(max(0.0, ends_at_s - core.clock.monotonic_s() - _AFTER_DRAIN_S))
         undone = core.hooks.undone()
         if cancelled or undone:
             self._failed = True
@@ -179,7 +179,8 @@ class PotoServer:
         """Stops all modules at once: one that hangs takes no time from the others, and ends with its time."""
         core = self.core
         stopping = {
-            asyncio.create_task(each.on_stop(), name=f"stop {each.name()}"): each for each in self._started
+            asyncio.create_task(contained(each.on_stop()), name=f"stop {each.name()}"): each
+            for each in self._started
         }
         if not stopping:
             return
@@ -192,7 +193,7 @@ class PotoServer:
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=_CANCELLED_S)
+            await asyncio.wait(late, timeout=CANCELLED_S)
         for task, module in stopping.items():
             error: BaseException | None = TimeoutError(f"not done within {limit_s:g} s")
             if task not in late:
@@ -231,22 +232,23 @@ class PotoServer:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal, number)
-        # Nothing waits behind the streams: they are ended before aiohttp's own wait for its handlers begins.
-        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_CLEANUP_RESERVE_S)
+        try:
+            sockets = bind(core.settings.host, core.settings.port)
+        except OSError as error:
+            raise StartError(
+                f"can't listen on {core.settings.host} port {core.settings.port}: {error.strerror or error}"
+            ) from error
+        # Streams and calls have ended by then, so nothing is left that aiohttp should wait for.
+        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_HTTP_CLOSE_S)
         try:
             await runner.setup()
-            try:
-                addresses = await listen(runner, core.settings.host, core.settings.port)
-            except OSError as error:
-                raise StartError(
-                    f"can't listen on {core.settings.host} port {core.settings.port}: "
-                    f"{error.strerror or error}"
-                ) from error
-            logger.info("serving", addresses=addresses)
+            logger.info("serving", addresses=await listen(runner, sockets))
             await asked.wait()
             await self.stop()
         finally:
             await runner.cleanup()
+            for sock in sockets:
+                sock.close()
         logger.info("stopped", in_order=not self._failed)
         await self._exit_if_held()
         return 1 if self._failed else 0
@@ -258,7 +260,7 @@ class PotoServer:
             task.cancel()
         if not others:
             return
-        _, held = await asyncio.wait(others, timeout=_CANCELLED_S)
+        _, held = await asyncio.wait(others, timeout=CANCELLED_S)
         if held:
             names = sorted(task.get_name() for task in held)
             self.core.logs.get("engine").error("tasks do not end", tasks=names)

@@ -148,13 +148,17 @@ class Subscriptions:
         for subscription in subscriptions:
             subscription.deliver(event_id, frame)
         self._metrics.events_delivered.inc(len(subscriptions))
+        self.log_event(event_type, frame, event_id, len(subscriptions))
+
+    def log_event(self, event_type: str, frame: Frame, event_id: EventId | None, connections: int) -> None:
+        """Logs an event that was sent, while every event is to be logged: never its data."""
         if self._event_logger is not None:
             self._event_logger.info(
                 "SSE event",
                 type=event_type,
                 id=str(event_id) if event_id else None,
                 bytes=len(frame.raw),
-                connections=len(subscriptions),
+                connections=connections,
             )
 
     def close_all(self, cause: Cause) -> None:

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
 
-DRAIN_CANCELLED_S = 1.0
-"""What tasks may take to end once they are cancelled."""
+_T = TypeVar("_T")
+
+CANCELLED_S = 0.5
+"""What a task may take to end once it is cancelled."""
+
+
+class ExitError(Exception):
+    """Work that asked the process to exit: refused, since a module is not the process."""
+
+
+async def contained(work: Awaitable[_T]) -> _T:
+    """Awaits work whose `sys.exit()` must not end the server: asyncio would let it through.
+
+    Raises:
+        ExitError: The work raised SystemExit.
+    """
+    try:
+        return await work
+    except SystemExit as error:
+        raise ExitError(f"it asked the process to exit with {error.code!r}") from error
 
 
 class OwnedTasks:
@@ -32,7 +50,7 @@ class OwnedTasks:
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Starts work as a task of this set. Awaiting it through `asyncio.shield` is safe."""
-        task = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(contained(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task
@@ -61,5 +79,5 @@ class OwnedTasks:
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=DRAIN_CANCELLED_S)
+            await asyncio.wait(left, timeout=CANCELLED_S)
         return sorted(task.get_name() for task in left)

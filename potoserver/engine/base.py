@@ -9,6 +9,8 @@ from typing import Protocol
 
 from potoserver.events import Event, EventId, Frame
 
+MAX_STATES_PER_USER = 256
+
 
 class Cause(StrEnum):
     """Why a connection ended."""
@@ -26,7 +28,7 @@ class Cause(StrEnum):
     EXPIRED = "expired"
     """The token it came with has expired."""
     KICKED = "kicked"
-    """The server's operator ended it."""
+    """The server or its operator ended it."""
     NODE_LOST = "node-lost"
     """The node that held it is gone."""
     SHUTDOWN = "shutdown"
@@ -48,7 +50,7 @@ class Presence:
 
     Attributes:
         state: Absent, online or leaving.
-        generation: Counts the user's arrivals; 0 before the first. It never goes back.
+        generation: Grows with each arrival of the user; 0 while absent.
         connections: How many are open, on all nodes.
     """
 
@@ -63,13 +65,12 @@ class Attachment:
 
     Attributes:
         generation: The generation that the connection belongs to.
-        arrived: The user was absent: a new generation began and the connect hooks are due.
-        resumed: The user was here already, or came back within the grace. Always `not arrived`.
+        arrived: The user was absent: a new generation began and the connect hooks are due. Otherwise the
+            user was here already, or came back within the grace.
     """
 
     generation: int
     arrived: bool
-    resumed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,8 @@ class Engine(ABC):
     ) -> bool:
         """Sets a value in one step if it still is `expected` (None: absent). A new value of None removes it.
 
-        The value lapses `lifetime_s` seconds after this.
+        The value lapses `lifetime_s` seconds after this. Of one user's values at most
+        `MAX_STATES_PER_USER` are kept; the one that was set longest ago goes first.
 
         Returns:
             Whether it was set.

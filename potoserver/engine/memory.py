@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from potoserver.clock import Clock, TimerHandle
 from potoserver.engine.base import (
+    MAX_STATES_PER_USER,
     Attachment,
     Cause,
     Departure,
@@ -82,9 +83,10 @@ class MemoryEngine(Engine):
         self._online: set[str] = set()
         self._logs: dict[str, _Log] = {}
         self._generation = 0
-        self._unacknowledged: dict[str, Departure] = {}
-        self._state: dict[tuple[str, str], tuple[str, float]] = {}
-        self._lapses: list[tuple[float, tuple[str, str]]] = []
+        self._state: dict[str, dict[str, tuple[str, float]]] = {}
+        """By user and name: the value and when it lapses. The order of names is that of their setting."""
+        self._lapses: list[tuple[float, str]] = []
+        """When to look at which user's state; one entry for each user who has any."""
         # Departure ids stay unique across restarts, so a module may keep them as idempotency keys.
         self._life = secrets.token_hex(6)
 
@@ -117,7 +119,7 @@ class MemoryEngine(Engine):
         here.connections.add(connection_id)
         self._online.add(user_id)
         self._metrics.users_online.set(len(self._online))
-        return Attachment(here.generation, arrived=arrived, resumed=not arrived)
+        return Attachment(here.generation, arrived=arrived)
 
     @override
     async def detach(self, user_id: str, connection_id: str, cause: Cause) -> int:
@@ -146,7 +148,6 @@ class MemoryEngine(Engine):
             last_seen_ms=here.last_seen_ms,
             departed_ms=self._clock.now_ms(),
         )
-        self._unacknowledged[departure.id] = departure
         self._metrics.departures.labels(here.cause).inc()
         log = self._logs.get(user_id)
         if log is not None:
@@ -171,7 +172,7 @@ class MemoryEngine(Engine):
 
     @override
     async def acknowledge(self, departure: Departure) -> None:
-        self._unacknowledged.pop(departure.id, None)
+        """Nothing is to be forgotten: a departure lives as long as its hooks, in this process."""
 
     # Event log
 
@@ -263,8 +264,8 @@ class MemoryEngine(Engine):
     @override
     async def get_state(self, user_id: str, name: str) -> str | None:
         self._forget_lapsed()
-        kept = self._state.get((user_id, name))
-        return kept[0] if kept is not None else None
+        value, lapses_at_s = self._state.get(user_id, {}).get(name, (None, 0.0))
+        return value if lapses_at_s > self._clock.monotonic_s() else None
 
     @override
     async def swap_state(
@@ -272,19 +273,25 @@ class MemoryEngine(Engine):
     ) -> bool:
         if await self.get_state(user_id, name) != expected:
             return False
-        key = (user_id, name)
-        if value is None:
-            self._state.pop(key, None)
-        else:
-            lapse_s = self._clock.monotonic_s() + lifetime_s
-            self._state[key] = (value, lapse_s)
-            heapq.heappush(self._lapses, (lapse_s, key))
+        of_user = self._state.get(user_id, {})
+        of_user.pop(name, None)
+        if value is not None:
+            lapses_at_s = self._clock.monotonic_s() + lifetime_s
+            of_user[name] = (value, lapses_at_s)
+            if len(of_user) > MAX_STATES_PER_USER:
+                del of_user[next(iter(of_user))]
+            if user_id not in self._state:
+                self._state[user_id] = of_user
+                heapq.heappush(self._lapses, (lapses_at_s, user_id))
         return True
 
     def _forget_lapsed(self) -> None:
         now_s = self._clock.monotonic_s()
         while self._lapses and self._lapses[0][0] <= now_s:
-            _, key = heapq.heappop(self._lapses)
-            kept = self._state.get(key)
-            if kept is not None and kept[1] <= now_s:
-                del self._state[key]
+            _, user_id = heapq.heappop(self._lapses)
+            kept = {name: each for name, each in self._state[user_id].items() if each[1] > now_s}
+            if kept:
+                self._state[user_id] = kept
+                heapq.heappush(self._lapses, (min(lapses_at_s for _, lapses_at_s in kept.values()), user_id))
+            else:
+                del self._state[user_id]

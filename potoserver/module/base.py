@@ -71,6 +71,11 @@ class ModuleContext(ABC):
     def draining(self) -> bool:
         """Whether the server is on its way out and refuses new work."""
 
+    @property
+    @abstractmethod
+    def started(self) -> bool:
+        """Whether the server has ever been ready; it never is when its start fails."""
+
     @abstractmethod
     async def until_started(self) -> None:
         """Waits until the server is ready, every module having started; or has to stop before that."""

@@ -48,6 +48,11 @@ class ServerContext(ModuleContext):
     def draining(self) -> bool:
         return self._core.draining
 
+    @property
+    @override
+    def started(self) -> bool:
+        return self._core.started
+
     @override
     async def until_started(self) -> None:
         await self._core.start_over.wait()

@@ -14,10 +14,12 @@ from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
 from potoserver.engine.base import Cause, Departure
+from potoserver.errors import UnavailableError
+from potoserver.events import to_json
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection, ServerModule
 from potoserver.settings.model import HookSettings
-from potoserver.tasks import OwnedTasks
+from potoserver.tasks import OwnedTasks, contained
 
 FIELDS_TIMEOUT_S = 1.0
 """How long `connected` and `/health` wait for a module's fields."""
@@ -89,11 +91,15 @@ class Hooks:
 
     def arrived(self, user_id: str) -> None:
         """Dispatches `on_sse_connect`; returns at once."""
+        if self._stopping:
+            return
         for module in self._overriding("on_sse_connect"):
             self._enqueue(module, user_id, None)
 
     def departed(self, departure: Departure) -> None:
         """Dispatches `on_sse_disconnect` until each module has taken it; returns at once."""
+        if self._stopping:
+            return
         modules = self._overriding("on_sse_disconnect")
         self._undone[departure.id] = len(modules)
         for module in modules:
@@ -116,23 +122,26 @@ class Hooks:
         lane.wake.set()
 
     async def _run_lane(self, module: ServerModule, user_id: str, lane: _Lane) -> None:
-        while True:
-            if lane.pending:
-                item = lane.pending.popleft()
-                if item is None:
-                    await self._try(module, "on_sse_connect", lambda: module.on_sse_connect(user_id))
-                elif lane.failing:
-                    lane.failing.append(item)
-                elif not await self._try_departure(module, item):
-                    self._start_failing(lane, item)
-            elif lane.failing and not self._stopping:
-                await self._wait_for_retry(lane)
-                if self._clock.monotonic_s() >= lane.retry_at_s or self._stopping:
-                    await self._retry(module, lane)
-            else:
-                # Nothing awaits between this check and the removal, so no item can slip in.
-                del self._lanes[module.name(), user_id]
-                return
+        try:
+            # Nothing awaits between the last check and the removal, so no item can slip in.
+            while lane.pending or (lane.failing and not self._stopping):
+                await self._step(module, user_id, lane)
+        finally:
+            del self._lanes[module.name(), user_id]
+
+    async def _step(self, module: ServerModule, user_id: str, lane: _Lane) -> None:
+        if lane.pending:
+            item = lane.pending.popleft()
+            if item is None:
+                await self._try(module, "on_sse_connect", lambda: module.on_sse_connect(user_id))
+            elif lane.failing:
+                lane.failing.append(item)
+            elif not await self._try_departure(module, item):
+                self._start_failing(lane, item)
+        else:
+            await self._wait_for_retry(lane)
+            if self._clock.monotonic_s() >= lane.retry_at_s or self._stopping:
+                await self._retry(module, lane)
 
     async def _try_departure(self, module: ServerModule, departure: Departure) -> bool:
         if not await self._try(
@@ -189,17 +198,27 @@ class Hooks:
             self._undone[departure.id] = left
             return
         self._undone.pop(departure.id, None)
-        await self._acknowledge(departure)
+        try:
+            await self._acknowledge(departure)
+        except UnavailableError as error:
+            # The engine gives it to a node again once it is back; the hooks know it by its id.
+            self._logger("presence").warning(
+                "departure not acknowledged", departure=departure.id, error=str(error)
+            )
 
     # Connections
 
     def connection_opened(self, connection: Connection) -> None:
         """Dispatches `on_connection_opened`; returns at once."""
+        if self._stopping:
+            return
         for module in self._overriding("on_connection_opened"):
             self._spawn_try(module, "on_connection_opened", partial(module.on_connection_opened, connection))
 
     def connection_closed(self, connection: Connection, cause: Cause) -> None:
         """Dispatches `on_connection_closed`; returns at once."""
+        if self._stopping:
+            return
         for module in self._overriding("on_connection_closed"):
             call = partial(module.on_connection_closed, connection, cause)
             self._spawn_try(module, "on_connection_closed", call)
@@ -233,7 +252,9 @@ class Hooks:
             answer: list[Mapping[str, Any]] = []
 
             async def call() -> None:
-                answer.append(await ask(module))
+                given = dict(await ask(module))
+                to_json(given)  # what is no JSON is the module's failure, not the stream's
+                answer.append(given)
 
             if await self._try(module, hook, call, FIELDS_TIMEOUT_S):
                 fields.update(answer[0])
@@ -264,7 +285,7 @@ class Hooks:
         problem: BaseException | None = None
         try:
             async with self._clock.timeout(limit_s):
-                await call()
+                await contained(call())
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -288,7 +309,10 @@ class Hooks:
     # Lifecycle
 
     def stop(self) -> None:
-        """Lets each failing departure have one last try; the owned tasks then come to their end."""
+        """The modules have stopped: no hook begins any more.
+
+        A failing departure has one last try; the owned tasks then come to their end.
+        """
         self._stopping = True
         for lane in self._lanes.values():
             lane.wake.set()

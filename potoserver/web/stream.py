@@ -185,4 +185,4 @@ def _abort_when_unacknowledged(transport: asyncio.Transport, timeout_s: float) -
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     sock = transport.get_extra_info("socket")
     if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, int(timeout_s * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(timeout_s * 1000)))

@@ -108,7 +108,14 @@ class SubscribeHandler:
             await self._refuse_for_now(stream, opening, "engine-away")
             return
         self._watch_end(subscription, attachment, opening)
-        await self._send_opening(subscription, attachment, opening)
+        try:
+            await self._send_opening(subscription, attachment, opening)
+        except UnavailableError:
+            await self._refuse_for_now(stream, opening, "engine-away")
+        except BaseException:
+            # Better a client that comes back than one that waits on a stream that nobody opened.
+            await self._refuse_for_now(stream, opening, "failed")
+            raise
 
     def _reason_to_refuse(self, user_id: str) -> str | None:
         core = self._core
@@ -130,8 +137,10 @@ class SubscribeHandler:
         """Says that it passes by itself, with jitter lest all come back at once, and ends the stream."""
         retry_after_ms = round(self._core.settings.retry_ms * random.uniform(1, 3))  # noqa: S311 - spread, no secret
         data = to_json({"reason": reason, "retryAfterMs": retry_after_ms})
-        stream.write(Frame.encode("unavailable", data, retry_ms=retry_after_ms))
-        stream.close(Cause.SHUTDOWN)
+        frame = Frame.encode("unavailable", data, retry_ms=retry_after_ms)
+        stream.write(frame)
+        self._core.subscriptions.log_event("unavailable", frame, None, 1)
+        stream.close(Cause.KICKED)
         self._core.metrics.connections_refused.labels(reason).inc()
         self._logger.info("SSE refused", user=user_id, reason=reason)
 
@@ -154,7 +163,7 @@ class SubscribeHandler:
             user=connection.user_id,
             connection=connection.id,
             generation=attachment.generation,
-            resumed=attachment.resumed,
+            resumed=not attachment.arrived,
             lease_s=opening.lease_s,
         )
         if attachment.arrived:
@@ -172,7 +181,10 @@ class SubscribeHandler:
 
     async def _detach(self, connection: Connection, cause: Cause) -> None:
         core = self._core
-        left = await core.engine.detach(connection.user_id, connection.id, cause)
+        try:
+            left = await core.engine.detach(connection.user_id, connection.id, cause)
+        except UnavailableError:
+            left = None  # the engine notices by itself, once the connection's lease there lapses
         core.metrics.connections_ended.labels(cause).inc()
         self._logger.info(
             "SSE disconnect detected",
@@ -197,13 +209,14 @@ class SubscribeHandler:
         data = {
             "user": connection.user_id,
             "connection": connection.id,
-            "resumed": attachment.resumed,
+            "resumed": not attachment.arrived,
             "gap": replay.gap,
         }
         # Read top-down: the core's fields come first, and no module can replace them.
         connected = to_json(data | fields | data)
         frame = Frame.encode("connected", connected, replay.resume_id, core.settings.retry_ms)
         subscription.open(frame, replay)
+        core.subscriptions.log_event("connected", frame, replay.resume_id, 1)
         core.metrics.events_replayed.inc(len(replay.entries))
         if replay.gap:
             core.metrics.gaps.inc()

@@ -6,7 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry, PresenceState
+from potoserver.engine.base import (
+    MAX_STATES_PER_USER,
+    Cause,
+    Departure,
+    Engine,
+    EngineListener,
+    LogEntry,
+    PresenceState,
+)
 from potoserver.engine.memory import MemoryEngine
 from potoserver.events import Event, EventId, Frame
 from potoserver.metrics import Metrics
@@ -58,8 +66,8 @@ async def test_the_first_connection_is_an_arrival_and_the_second_is_not(engine: 
     """One user, two tabs: one arrival, one generation."""
     first = await engine.attach("a1", "c1")
     second = await engine.attach("a1", "c2")
-    assert (first.arrived, first.resumed) == (True, False)
-    assert (second.arrived, second.resumed) == (False, True)
+    assert first.arrived
+    assert not second.arrived
     assert first.generation == second.generation
     presence = await engine.presence_of("a1")
     assert (presence.state, presence.connections) == (PresenceState.ONLINE, 2)
@@ -108,7 +116,7 @@ async def test_a_return_within_the_grace_calls_the_departure_off(
     await engine.detach("a1", "c1", Cause.RESET)
     await clock.advance(3)
     back = await engine.attach("a1", "c2")
-    assert back.resumed
+    assert not back.arrived
     assert back.generation == before.generation
     await engine.detach("a1", "c2", Cause.CLOSED)
     await clock.advance(4.9)
@@ -278,5 +286,18 @@ async def test_the_embedded_engine_forgets_who_is_gone(clock: ManualClock, node:
         await engine.acknowledge(departure)
     await engine.get_state("u1", "s")
     assert len(node.departures) == 1000
-    kept = (engine._here, engine._logs, engine._state, engine._lapses, engine._online, engine._unacknowledged)
-    assert [len(each) for each in kept] == [0] * 6
+    kept = (engine._here, engine._logs, engine._state, engine._lapses, engine._online)
+    assert [len(each) for each in kept] == [0] * 5
+
+
+async def test_small_state_is_bounded_for_each_user(engine: Engine) -> None:
+    """However often a value is set, and however many there are; the oldest go first."""
+    for number in range(1000):
+        value = await engine.get_state("a1", "same")
+        assert await engine.swap_state("a1", "same", value, str(number), lifetime_s=1000)
+    for number in range(MAX_STATES_PER_USER):
+        assert await engine.swap_state("a1", f"n{number}", None, "v", lifetime_s=1000)
+    assert await engine.get_state("a1", "same") is None
+    assert await engine.get_state("a1", "n0") == "v"
+    assert isinstance(engine, MemoryEngine)
+    assert len(engine._lapses) == 1

@@ -102,3 +102,16 @@ async def test_a_reader_that_stalls_is_cut_off(heartbeat: Heartbeat, clock: Manu
     assert stream.cause is None
     await clock.advance(16)
     assert stream.cause is Cause.SLOW
+
+
+async def test_a_lease_is_held_to_the_second_however_long_the_heartbeat(clock: ManualClock) -> None:
+    """And the client is asked before it is cut off."""
+    heartbeat = Heartbeat(clock, heartbeat_s=600, send_timeout_s=20)
+    heartbeat.start()
+    stream = connect(heartbeat, lease_s=10)
+    await clock.advance(9.5)
+    assert sum(b"event: ping" in raw for raw in stream.written) == 2
+    assert stream.cause is None
+    await clock.advance(1.5)
+    assert stream.cause is Cause.LEASE
+    await heartbeat.stop()

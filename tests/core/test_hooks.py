@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
 import structlog
 
-from potoserver import Cause, Connection, Departure, ServerModule
+from potoserver import Cause, Connection, Departure, ServerModule, UnavailableError
 from potoserver.metrics import Metrics
 from potoserver.module.hooks import Hooks
 from potoserver.settings.model import HookSettings
@@ -65,6 +66,13 @@ class Cancelling(Recording):
         raise asyncio.CancelledError
 
 
+class Exiting(Recording):
+    """Means to end the process."""
+
+    async def on_sse_connect(self, user_id: str) -> None:
+        sys.exit(3)
+
+
 class World:
     """Hooks and what they are made of."""
 
@@ -72,6 +80,7 @@ class World:
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.acknowledged: list[str] = []
+        self.away = False
         logger = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
         self.tasks = OwnedTasks(logger, self.clock)
         self.hooks = Hooks(
@@ -84,6 +93,8 @@ class World:
         )
 
     async def _acknowledge(self, departure: Departure) -> None:
+        if self.away:
+            raise UnavailableError("The engine is away.")
         self.acknowledged.append(departure.id)
 
     def sample(self, name: str, **labels: str) -> float | None:
@@ -106,7 +117,7 @@ async def test_hooks_run_in_order_and_each_departure_is_acknowledged_once(world:
     await settle(40)
     assert module.told == ["connect", "d-1", "connect", "d-2"]
     assert world.acknowledged == ["d-1", "d-2"]
-    assert len(world.tasks) == 0
+    assert await world.tasks.drain(0) == []
     assert world.hooks.undone() == []
 
 
@@ -124,20 +135,21 @@ async def test_a_failing_departure_is_repeated_until_it_succeeds(world: World) -
     assert module.told == ["connect", "d-1", "d-2"]
     assert world.acknowledged == ["d-1", "d-2"]
     assert world.sample("potoserver_hook_failures_total", module="Failing", hook="on_sse_disconnect") == 3
-    assert len(world.tasks) == 0
+    assert await world.tasks.drain(0) == []
 
 
 async def test_one_modules_failure_is_its_own(world: World) -> None:
     """A module that raises, hangs or cancels neither delays nor prevents another's hooks."""
     good = Recording()
-    for module in (Hanging(), Failing(failures=1000), Cancelling(), good):
+    for module in (Hanging(), Failing(failures=1000), Cancelling(), Exiting(), good):
         world.hooks.add(module)
     world.hooks.arrived("a1")
     world.hooks.departed(departure(1))
     await settle()
     assert good.told == ["connect", "d-1"]
     assert world.acknowledged == []
-    assert world.sample("potoserver_hook_failures_total", module="Cancelling", hook="on_sse_connect") == 1
+    for name in ("Cancelling", "Exiting"):
+        assert world.sample("potoserver_hook_failures_total", module=name, hook="on_sse_connect") == 1
 
 
 async def test_a_hook_that_hangs_is_cut_off_and_parked_in_the_end(world: World) -> None:
@@ -160,7 +172,7 @@ async def test_a_hook_that_hangs_is_cut_off_and_parked_in_the_end(world: World) 
     world.hooks.stop()
     await world.clock.advance(11)
     assert world.hooks.undone() == ["d-2"]
-    assert len(world.tasks) == 0
+    assert await world.tasks.drain(0) == []
 
 
 async def test_failures_of_one_user_delay_no_other_user(world: World) -> None:
@@ -211,12 +223,18 @@ async def test_fields_of_a_failing_or_late_module_are_null(world: World) -> None
         async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
             raise ValueError("no")
 
-    for module in (Late(), Raising(), Giving()):
+    class Unfit(ServerModule):
+        connected_field_names: ClassVar[tuple[str, ...]] = ("unfit",)
+
+        async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
+            return {"unfit": object()}
+
+    for module in (Late(), Raising(), Unfit(), Giving()):
         world.hooks.add(module)
     asked = asyncio.create_task(world.hooks.connected_fields("a1"))
     await world.clock.advance(1.6)
     assert asked.done()
-    assert asked.result() == {"late": None, "raised": None, "good": "a1"}
+    assert asked.result() == {"late": None, "raised": None, "unfit": None, "good": "a1"}
     await world.clock.advance(10)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
@@ -244,3 +262,30 @@ async def test_connection_hooks_are_best_effort(world: World) -> None:
     await settle()
     assert module.seen == ["opened c1", "closed c1 reset"]
     assert world.sample("potoserver_hook_failures_total", module="Watching", hook="on_connection_opened") == 1
+
+
+async def test_after_the_stop_no_hook_begins(world: World) -> None:
+    """A module that has stopped is told of nothing any more."""
+    module = Recording()
+    world.hooks.add(module)
+    world.hooks.stop()
+    world.hooks.arrived("a1")
+    world.hooks.departed(departure(1))
+    await settle()
+    assert module.told == []
+    assert world.hooks.undone() == []
+
+
+async def test_an_engine_that_is_away_stops_no_lane(world: World) -> None:
+    """The departure comes again from the engine; later events of the user go on."""
+    module = Recording()
+    world.hooks.add(module)
+    world.away = True
+    world.hooks.departed(departure(1))
+    await settle()
+    world.away = False
+    world.hooks.arrived("a1")
+    world.hooks.departed(departure(2))
+    await settle()
+    assert module.told == ["d-1", "connect", "d-2"]
+    assert world.acknowledged == ["d-2"]

@@ -67,7 +67,8 @@ class FakeContext(ModuleContext, EngineListener):
         self._capture = LogCapture()
         self.lines = self._capture.entries
         self._draining = False
-        self.started = asyncio.Event()
+        self._started = False
+        self._start_over = asyncio.Event()
         self.engine = MemoryEngine(grace_ms, BacklogSettings(), self.clock, metrics)
         self.tasks = OwnedTasks(self.logger("tasks"), self.clock)
         self.hooks = Hooks(
@@ -92,9 +93,14 @@ class FakeContext(ModuleContext, EngineListener):
     def draining(self) -> bool:
         return self._draining
 
+    @property
+    @override
+    def started(self) -> bool:
+        return self._started
+
     @override
     async def until_started(self) -> None:
-        await self.started.wait()
+        await self._start_over.wait()
 
     @override
     async def publish(self, user_id: str, event: Event) -> EventId:
@@ -132,12 +138,13 @@ class FakeContext(ModuleContext, EngineListener):
         self.hooks.add(module)
         await self.engine.start(self)
         await module.on_start()
-        self.started.set()
+        self._started = True
+        self._start_over.set()
 
     async def stop(self, module: ServerModule) -> list[str]:
         """Stops in order; returns the names of tasks that had to be cut off."""
         self._draining = True
-        self.started.set()
+        self._start_over.set()
         try:
             await module.on_stop()
         finally:
