@@ -8,19 +8,37 @@ from potoserver import Departure, Event, ServerModule, rpc
 
 
 class WhoIsOnline(ServerModule):
-    """Tells every subscriber who comes and goes, and admins who is there."""
+    """Tells every subscriber who is online, and admins whenever they ask."""
+
+    TELL_AFTER_S = 0.5
+    TELL_AT_MOST = 100
+
+    def __init__(self) -> None:
+        self._about_to_tell = False
 
     @override
     async def on_sse_connect(self, user_id: str) -> None:
-        await self._tell(user_id, online=True)
+        self._tell_soon()
 
     @override
     async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
-        await self._tell(user_id, online=False)
+        self._tell_soon()
 
-    async def _tell(self, user_id: str, *, online: bool) -> None:
-        count = await self.context.count_online()
-        await self.context.broadcast(Event("online", {"user": user_id, "online": online, "count": count}))
+    def _tell_soon(self) -> None:
+        """A thousand arrivals at once are one event, not a thousand to each of a thousand."""
+        if not self._about_to_tell:
+            self._about_to_tell = True
+            self.context.clock.call_later(self.TELL_AFTER_S, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._about_to_tell = False
+        if not self.context.draining:
+            self.context.spawn(self._tell(), "tell who is online")
+
+    async def _tell(self) -> None:
+        users = await self.context.online_users()
+        data = {"users": users[: self.TELL_AT_MOST], "count": len(users)}
+        await self.context.broadcast(Event("online", data))
 
     @rpc(roles={"admin"})
     async def who_is_online(self) -> list[str]:

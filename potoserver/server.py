@@ -24,6 +24,7 @@ from potoserver.logs import Logs
 from potoserver.metrics import Metrics
 from potoserver.module.base import ServerModule
 from potoserver.module.context import ServerContext
+from potoserver.module.hook_signatures import check_hooks
 from potoserver.module.hooks import Hooks
 from potoserver.module.rpc import rpc_methods
 from potoserver.settings.model import Settings
@@ -56,7 +57,7 @@ class PotoServer:
         clock: The time; the machine's unless a test moves it.
 
     Raises:
-        StartError: A key can't be read or made.
+        StartError: A module's constructor failed, or a key can't be read or made.
     """
 
     def __init__(
@@ -90,7 +91,12 @@ class PotoServer:
         self._started: list[ServerModule] = []
         self._failed = False
         for module in modules:
-            self.register_module(module())
+            try:
+                made = module()
+            except (Exception, SystemExit) as error:
+                logs.get(f"module:{module.name()}").debug("not made", exc_info=error)
+                raise StartError(f"{module.name()} could not be made: {error!r}") from error
+            self.register_module(made)
         try:
             web_app = create_app(self.core)
         except (ValueError, OSError) as error:
@@ -116,6 +122,7 @@ class PotoServer:
             TypeError: One of its methods can't be offered.
         """
         rpc_methods(module)
+        check_hooks(type(module))
         name = module.name()
         if name in self.core.modules:
             raise ValueError(f"two modules are named {name}")
@@ -136,12 +143,18 @@ class PotoServer:
         await core.engine.start(_Listener(core))
         core.heartbeat.start()
         for module in core.modules.values():
+            limit_s = module.hook_timeout_s or core.settings.hooks.timeout_s
             try:
-                await contained(module.on_start())
-            except Exception as error:
+                async with core.clock.timeout(limit_s):
+                    await contained(module.on_start())
+            except BaseException as error:
                 core.logs.get(f"module:{module.name()}").debug("start failed", exc_info=error)
                 await self.stop()
-                raise StartError(f"{module.name()} could not start: {error}") from error
+                if not isinstance(error, Exception):
+                    raise
+                late = isinstance(error, TimeoutError) and not str(error)
+                why = f"on_start not done within {limit_s:g} s" if late else error
+                raise StartError(f"{module.name()} could not start: {why}") from error
             self._started.append(module)
         core.ready = core.started = True
         core.start_over.set()
@@ -210,7 +223,7 @@ class PotoServer:
         await self.stop()
 
     async def serve(self) -> int:
-        """Serves until SIGTERM or SIGINT; a second signal exits at once.
+        """Serves until SIGTERM, SIGINT or the terminal's going; a second signal exits at once.
 
         Returns:
             The exit status: 0 when all was ended in order, 1 when something is left for the next start.
@@ -230,7 +243,7 @@ class PotoServer:
             logger.info("signal received", signal=number.name)
             asked.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, on_signal, number)
         try:
             sockets = bind(core.settings.host, core.settings.port)
@@ -241,10 +254,10 @@ class PotoServer:
         # Streams and calls have ended by then, so nothing is left that aiohttp should wait for.
         runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_HTTP_CLOSE_S)
         try:
-            await runner.setup()
-            logger.info("serving", addresses=await listen(runner, sockets))
-            await asked.wait()
-            await self.stop()
+            if await self._set_up(runner, asked):
+                logger.info("serving", addresses=await listen(runner, sockets))
+                await asked.wait()
+                await self.stop()
         finally:
             await runner.cleanup()
             for sock in sockets:
@@ -252,6 +265,20 @@ class PotoServer:
         logger.info("stopped", in_order=not self._failed)
         await self._exit_if_held()
         return 1 if self._failed else 0
+
+    @staticmethod
+    async def _set_up(runner: web.AppRunner, asked: asyncio.Event) -> bool:
+        """Starts everything; False when a signal came before that was done."""
+        setup = asyncio.create_task(runner.setup(), name="start")
+        signalled = asyncio.create_task(asked.wait(), name="signal")
+        await asyncio.wait({setup, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
+        if not setup.done():
+            setup.cancel()
+            await asyncio.wait({setup})
+            return False
+        await setup
+        return True
 
     async def _exit_if_held(self) -> None:
         """Exits at once where a task swallows its cancellation: the loop would wait for it for ever."""
@@ -304,5 +331,5 @@ def _connection_limit(wanted: int, logger: FilteringBoundLogger) -> int:
     allowed = max(1, hard - _SPARE_DESCRIPTORS)
     if not wanted or wanted <= allowed:
         return wanted or allowed
-    logger.info("connections held below the limit of open files", wanted=wanted, allowed=allowed)
+    logger.debug("connections held below the limit of open files", wanted=wanted, allowed=allowed)
     return allowed

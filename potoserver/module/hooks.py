@@ -295,6 +295,7 @@ class Hooks:
             problem = error
         self._metrics.hook_seconds.labels(module.name(), hook).observe(time.perf_counter() - started)
         if problem is None:
+            self._logger(f"module:{module.name()}").debug("hook done", hook=hook)
             return True
         self._metrics.hook_failures.labels(module.name(), hook).inc()
         late = isinstance(problem, TimeoutError)

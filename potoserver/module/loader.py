@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from potoserver.module.base import ServerModule
+from potoserver.module.hook_signatures import check_hooks
 from potoserver.module.rpc import rpc_methods
 
 
@@ -200,6 +201,7 @@ def _check(found: Sequence[type[ServerModule]], reserved_sections: frozenset[str
         try:
             # Methods are read bound, and without running a constructor.
             rpc_methods(object.__new__(each))
+            check_hooks(each)
         except TypeError as error:
             raise ModuleLoadError(f"module {each.name()}: {' '.join(str(error).split())}") from error
 

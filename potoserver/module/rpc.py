@@ -6,7 +6,7 @@ import collections.abc
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, overload
 
@@ -72,8 +72,8 @@ class _Mark:
 @overload
 def rpc(method: _F) -> _F: ...
 @overload
-def rpc(*, roles: Iterable[str] = ()) -> Callable[[_F], _F]: ...
-def rpc(method: _F | None = None, *, roles: Iterable[str] = ()) -> _F | Callable[[_F], _F]:
+def rpc(*, roles: Collection[str] | None = None) -> Callable[[_F], _F]: ...
+def rpc(method: _F | None = None, *, roles: Collection[str] | None = None) -> _F | Callable[[_F], _F]:
     """Offers a module's method at `POST /<Module>/<methodName>`.
 
     Arguments come as a JSON object, camelCase names for Python's snake_case ones, checked strictly against
@@ -83,9 +83,14 @@ def rpc(method: _F | None = None, *, roles: Iterable[str] = ()) -> _F | Callable
 
     Args:
         method: The method, where used as `@rpc`.
-        roles: The caller needs one of these; empty for any signed-in user.
+        roles: The caller needs one of these; without it any signed-in user may call.
+
+    Raises:
+        TypeError: `roles` is a text, or empty: who would be let in by that is anybody's guess.
     """
-    mark = _Mark(frozenset(roles))
+    if roles is not None and (isinstance(roles, str) or not roles):
+        raise TypeError(f'roles must be a set of at least one name, such as {{"admin"}}, not {roles!r}')
+    mark = _Mark(frozenset(roles or ()))
 
     def apply(function: _F) -> _F:
         setattr(function, _MARK, mark)

@@ -229,16 +229,16 @@ async def test_a_data_folder_in_use_stops_the_start_in_one_line(tmp_path: Path) 
 
 
 async def test_who_is_online_is_told_and_asked(tmp_path: Path) -> None:
-    """Every subscriber hears who comes and goes; an admin may ask, a user may not."""
+    """Every subscriber hears it, many changes at once as one event; an admin may ask, a user may not."""
     async with serving(tmp_path, WhoIsOnline(), presence={"grace_ms": 0}) as running:
         admin = await subscribe(running, "admin-token")
-        await next_event(admin, "online")
+        assert await next_event(admin, "online") == {"users": ["admin"], "count": 1}
         user = await subscribe(running)
-        assert await next_event(admin, "online") == {"user": "a1", "online": True, "count": 2}
+        assert await next_event(admin, "online") == {"users": ["a1", "admin"], "count": 2}
         assert await running.call("WhoIsOnline/whoIsOnline", token="admin-token") == (200, ["a1", "admin"])
         assert (await running.call("WhoIsOnline/whoIsOnline"))[0] == 403
         user.close()
-        assert await next_event(admin, "online") == {"user": "a1", "online": False, "count": 1}
+        assert await next_event(admin, "online") == {"users": ["admin"], "count": 1}
 
 
 def test_the_modules_are_found_in_the_folder() -> None:

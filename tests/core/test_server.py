@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import pytest
 
 from potoserver import Departure, ServerModule, rpc
-from potoserver.server import StartError
+from potoserver.logs import Logs
+from potoserver.server import PotoServer, StartError
+from potoserver.settings.model import Settings
 from tests.support.clock import ManualClock, settle
 from tests.support.server import log_lines, running_server
 from tests.support.sse import open_stream, stream
@@ -121,3 +123,39 @@ async def test_a_modules_field_that_is_no_json_is_null(tmp_path: Path) -> None:
         async with running.session.get(f"{running.url}/health") as answer:
             assert answer.status == 200
             assert "unfit" not in await answer.json()
+
+
+async def test_a_start_that_hangs_ends_with_its_time(tmp_path: Path) -> None:
+    """One line names the module; its `hook_timeout_s` gives it more."""
+
+    class Slow(ServerModule):
+        hook_timeout_s = 60
+
+        async def on_start(self) -> None:
+            await asyncio.Event().wait()
+
+    clock = ManualClock()
+
+    async def start() -> None:
+        async with running_server(tmp_path, [Slow()], clock=clock):
+            pytest.fail("it serves")
+
+    starting = asyncio.create_task(start())
+    await asyncio.sleep(0.05)
+    await clock.advance(59)
+    assert not starting.done()
+    await clock.advance(30)
+    with pytest.raises(StartError, match="Slow could not start: on_start not done within 60 s"):
+        await starting
+
+
+def test_a_module_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """Its constructor's error is the cause."""
+
+    class Unmade(ServerModule):
+        def __init__(self) -> None:
+            raise ValueError("no luck")
+
+    settings = Settings(data_dir=tmp_path)
+    with pytest.raises(StartError, match="Unmade could not be made: ValueError"):
+        PotoServer(settings, modules=[Unmade], logs=Logs(settings.log, None, terminal=None))

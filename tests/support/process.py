@@ -60,11 +60,16 @@ class ServerProcess:
         self.args = args
         self.environment = dict(environment or {})
         self.port = port or 0
-        self.output = ""
+        self._lines: list[str] = []
         self._port_by_flag = port is not None
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._served = asyncio.Event()
+
+    @property
+    def output(self) -> str:
+        """All that it has written to its terminal."""
+        return "".join(self._lines)
 
     @property
     def url(self) -> str:
@@ -114,7 +119,7 @@ class ServerProcess:
         assert self._process.stdout is not None
         async for raw in self._process.stdout:
             line = raw.decode(errors="replace")
-            self.output += line
+            self._lines.append(line)
             match = _SERVING.search(line)
             if match and not self._served.is_set():
                 self.port = int(match[1])

@@ -1,0 +1,36 @@
+"""Whether a module's hooks can be called as the server calls them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+
+from potoserver.module.base import ServerModule
+
+_NOT_HOOKS = {"name", "commands"}
+
+
+def check_hooks(module: type[ServerModule]) -> None:
+    """Checks the hooks that a class overrides, so that a slip is told at the start, not by a user's going.
+
+    Raises:
+        TypeError: A hook is not async, takes other parameters, or nearly has a hook's name.
+    """
+    hooks = {
+        name
+        for name, value in vars(ServerModule).items()
+        if inspect.isfunction(value) and not name.startswith("_") and name not in _NOT_HOOKS
+    }
+    for name, value in inspect.getmembers(module, inspect.isfunction):
+        if name not in hooks:
+            if name.startswith("on_") and (near := difflib.get_close_matches(name, hooks, 1, 0.8)):
+                raise TypeError(f"{module.__name__}.{name}: there is no such hook, did you mean {near[0]}?")
+            continue
+        if not inspect.iscoroutinefunction(value):
+            raise TypeError(f"{module.__name__}.{name}: a hook must be async")
+        expected = list(inspect.signature(getattr(ServerModule, name)).parameters)
+        try:
+            inspect.signature(value).bind(*expected)
+        except TypeError:
+            wanted = ", ".join(expected)
+            raise TypeError(f"{module.__name__}.{name}: a hook of that name is given ({wanted})") from None
