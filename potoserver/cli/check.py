@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
+import fcntl
 import os
-import socket
 from pathlib import Path
 
 import typer
 
+from potoserver.listen import bind
 from potoserver.settings import Loaded
 
-_NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
+_LOCK_FILE_NAME = ".lock"
 
 
 def check(loaded: Loaded) -> int:
@@ -22,7 +22,7 @@ def check(loaded: Loaded) -> int:
     """
     settings = loaded.settings
     problems = {
-        "data_dir": _folder_problem(settings.data_dir),
+        "data_dir": _folder_problem(settings.data_dir) or _lock_problem(settings.data_dir),
         "log_dir": _folder_problem(settings.log_dir),
         "port": _port_problem(settings.host, settings.port),
     }
@@ -44,15 +44,22 @@ def _folder_problem(folder: Path) -> str:
     return ""
 
 
+def _lock_problem(data_dir: Path) -> str:
+    """Whether another server holds the folder: the file-system journal locks it (`docs/operations.md`)."""
+    try:
+        with (data_dir / _LOCK_FILE_NAME).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return f"another server uses {data_dir}"
+    except OSError:
+        pass  # nobody has made it yet
+    return ""
+
+
 def _port_problem(host: str, port: int) -> str:
-    for each in ("127.0.0.1", "::1") if host == "localhost" else (host,):
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(each, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind, protocol) as probe:
-                # As the server does: only a listening socket is in the way, not one that is closing.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            if each != "::1" or error.errno not in _NO_SUCH_ADDRESS:
-                return f"can't listen on {each} port {port}: {error.strerror}"
+    try:
+        for sock in bind(host, port):
+            sock.close()
+    except OSError as error:
+        return f"can't listen on {host} port {port}: {error.strerror or error}"
     return ""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,6 +18,7 @@ from potoserver.cli.token import show_token
 from potoserver.logs import DebugPatterns
 from potoserver.module.loader import ModuleLoadError
 from potoserver.settings import CONFIG_FLAG, Loaded, SettingsError, load
+from potoserver.version import package_version
 
 OK, FAILED, BAD_USAGE = 0, 1, 2
 """The exit statuses: all ended in order; something failed or is left; bad configuration or usage."""
@@ -47,6 +47,7 @@ _Engine = Annotated[str | None, typer.Option(metavar="URL", help="What keeps pre
 _Debug = Annotated[
     str | None, typer.Option(metavar="PATTERNS", help="Loggers at debug level: 'session:*,journal:*'.")
 ]
+_Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.")]
 
 
 def main() -> None:
@@ -90,33 +91,13 @@ def _fail(problem: str) -> int:
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    flags: dict[str, Any] = {}
+    flags: dict[str, str] = {}
 
-    def loaded(parameters: Mapping[str, Any]) -> Loaded:
-        flags.update({_KEYS[name]: value for name, value in parameters.items() if value is not None})
+    def loaded() -> Loaded:
         return load(flags, os.environ, Path.cwd())
 
+    @app.command("serve", help="Serves until SIGTERM or SIGINT. This is what happens without a command.")
     @app.callback(invoke_without_command=True)
-    def root(
-        context: typer.Context,
-        config: _Config = None,
-        host: _Host = None,
-        port: _Port = None,
-        data_dir: _DataDir = None,
-        log_dir: _LogDir = None,
-        engine: _Engine = None,
-        debug: _Debug = None,
-        version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    ) -> None:
-        """A chat server that keeps people's dialogs. Without a command it serves."""
-        parameters = {name: value for name, value in context.params.items() if name in _KEYS}
-        flags.update({_KEYS[name]: value for name, value in parameters.items() if value is not None})
-        if version:
-            typer.echo(f"potoserver {_version()}")
-        elif context.invoked_subcommand is None:
-            raise typer.Exit(serve(loaded(parameters), _version()))
-
-    @app.command("serve")
     def serve_command(
         context: typer.Context,
         config: _Config = None,
@@ -126,9 +107,16 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         log_dir: _LogDir = None,
         engine: _Engine = None,
         debug: _Debug = None,
+        version: _Version = False,
     ) -> None:
-        """Serves until SIGTERM or SIGINT. This is what happens without a command."""
-        raise typer.Exit(serve(loaded(context.params), _version()))
+        """A chat server that keeps people's dialogs. Without a command it serves."""
+        given = {_KEYS[name]: value for name, value in context.params.items() if name in _KEYS}
+        flags.update({key: value for key, value in given.items() if value is not None})
+        if version:
+            typer.echo(f"potoserver {package_version()}")
+            raise typer.Exit
+        if context.invoked_subcommand is None:
+            raise typer.Exit(serve(loaded(), package_version()))
 
     @app.command("token")
     def token_command(
@@ -143,12 +131,12 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     @app.command("modules")
     def modules_command() -> None:
         """Lists the modules and what they offer over HTTP."""
-        show_modules(loaded({}).modules)
+        show_modules(loaded().modules)
 
     @app.command("check")
     def check_command() -> None:
         """Says whether a server could start here, and what is in its way."""
-        raise typer.Exit(check(loaded({})))
+        raise typer.Exit(check(loaded()))
 
     early_flags, word = _peek(arguments)
     if word is not None and word not in _OWN_COMMANDS:
@@ -173,10 +161,3 @@ def _peek(arguments: Sequence[str]) -> tuple[dict[str, str], str | None]:
         elif not argument.startswith("-"):
             return flags, argument
     return flags, None
-
-
-def _version() -> str:
-    try:
-        return metadata.version("potoserver")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"

@@ -38,7 +38,6 @@ def serve(loaded: Loaded, version: str) -> int:
                 logs=logs,
                 clock=SystemClock(),
             )
-            logs.on_dropped = server.core.metrics.log_lines_dropped.inc
             return asyncio.run(server.serve())
     except StartError as error:
         failure = str(error)

@@ -38,21 +38,13 @@ class Logs:
         settings: Levels and rotation.
         log_dir: Where `server.log` is; None for no file.
         terminal: Where readable lines go; None for none.
-        on_dropped: Called once for every line that could not be written, on any thread.
 
     Attributes:
-        on_dropped: The same; who counts may come later than the logs.
+        on_dropped: Called once for every line that could not be written, on any thread; set by who counts.
     """
 
-    def __init__(
-        self,
-        settings: LogSettings,
-        log_dir: Path | None,
-        terminal: TextIO | None,
-        *,
-        on_dropped: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.on_dropped = on_dropped
+    def __init__(self, settings: LogSettings, log_dir: Path | None, terminal: TextIO | None) -> None:
+        self.on_dropped: Callable[[], None] = lambda: None
         self._debug = DebugPatterns(settings.debug)
         self._loggers: dict[str, FilteringBoundLogger] = {}
         self._file: RotatingFile | None = None

@@ -147,7 +147,7 @@ def _bounds(constraints: Iterable[Any]) -> str:
             high = f" below {each.lt}"
     if low.startswith(" from") and not high:
         return f", {low.split()[1]} or more"
-    return low + high
+    return f"{low} up{high}" if low.startswith(" above") and high.startswith(" to") else low + high
 
 
 def _is_model(annotation: Any) -> bool:

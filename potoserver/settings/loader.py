@@ -8,10 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ValidationError
 
 from potoserver.module.base import ServerModule
@@ -27,6 +23,7 @@ from potoserver.settings.keys import (
     variable_of,
 )
 from potoserver.settings.model import Settings
+from potoserver.settings.public_key import read_public_key
 
 SETTINGS_FILE_NAME = "potoserver.yaml"
 CONFIG_FLAG = "config"
@@ -291,23 +288,9 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             "auth.tokens, auth.jwt_secret or auth.jwt_public_key_file, or listen on localhost",
         )
     key_file = settings.auth.jwt_public_key_file
-    if key_file is None:
-        return
-    source = sources.get("auth.jwt_public_key_file", "")
-    try:
-        key = load_pem_public_key(key_file.read_bytes())
-    except OSError as error:
-        raise SettingsError(
-            "auth.jwt_public_key_file", source, f"{key_file} can't be read: {error.strerror}"
-        ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        key = None
-    usable = isinstance(key, RSAPublicKey) or (
-        isinstance(key, EllipticCurvePublicKey) and key.curve.name == SECP256R1.name
-    )
-    if not usable:
-        raise SettingsError(
-            "auth.jwt_public_key_file",
-            source,
-            f"expected a public RSA or P-256 key in PEM, {key_file} is none",
-        )
+    if key_file is not None:
+        try:
+            read_public_key(key_file)
+        except ValueError as error:
+            key = "auth.jwt_public_key_file"
+            raise SettingsError(key, sources.get(key, ""), str(error)) from None

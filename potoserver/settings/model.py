@@ -13,10 +13,19 @@ from potoserver.users import User
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0)]
+# The upper bounds are far above what makes sense: they stop slips of the pen, and numbers that no timer and
+# no system call takes.
+_HOUR_S = 3600
+_DAY_S = 86_400
+_YEAR_S = 31_536_000
+_MANY = 1_000_000
 
 _TOKEN_HASH = re.compile(r"sha256:[0-9a-f]{64}")
-_HOST_NAME = re.compile(r"(?!.{254})[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.?)+")
+_HOST_LABEL = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST_NAME = re.compile(rf"(?!.{{254}}){_HOST_LABEL}(\.{_HOST_LABEL})*\.?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Section(BaseModel):
@@ -30,6 +39,7 @@ class PresenceSettings(Section):
 
     grace_ms: NonNegativeInt = Field(
         5000,
+        le=_DAY_S * 1000,
         description="From a user's last connection's end to the session's end, in ms; 0 ends at once.",
         json_schema_extra={"env": "SESSION_RECONNECT_GRACE"},
     )
@@ -49,7 +59,7 @@ class LogSettings(Section):
         json_schema_extra={"env": "DEBUG_SSE"},
     )
     max_bytes: PositiveInt = Field(10_485_760, description="Size at which `server.log` is rotated.")
-    backups: PositiveInt = Field(5, description="How many rotated files are kept.")
+    backups: PositiveInt = Field(5, le=1000, description="How many rotated files are kept.")
 
 
 class TokenOwner(Section):
@@ -87,7 +97,7 @@ class AuthSettings(Section):
         None, description="Accepts JSON Web Tokens signed RS256 or ES256 for this PEM key."
     )
     login_lifetime_s: PositiveInt = Field(
-        1_209_600, description="How long the cookie of a login is good, in seconds."
+        1_209_600, le=_YEAR_S, description="How long the cookie of a login is good, in seconds."
     )
 
     @field_validator("tokens")
@@ -121,13 +131,30 @@ class CorsSettings(Section):
 
     origins: tuple[str, ...] = Field((), description="Origins such as `https://example.org`; empty is off.")
 
+    @field_validator("origins")
+    @classmethod
+    def _usable_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        # Compared as text with what browsers send, so an entry of another form would never match.
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin, expected scheme://host or scheme://host:port in lower case, "
+                    "without a path, a slash at the end or *"
+                )
+            port = _DEFAULT_PORTS.get(origin.partition(":")[0])
+            if port is not None and origin.endswith(port):
+                raise ValueError(f"{origin!r} names its scheme's own port, which browsers leave out")
+        return origins
+
 
 class HookSettings(Section):
     """How long a module's hook may take, and how long a failing one is repeated."""
 
-    timeout_s: PositiveSeconds = Field(10, description="One try of a hook, in seconds.")
+    timeout_s: PositiveSeconds = Field(10, le=_HOUR_S, description="One try of a hook, in seconds.")
     retry_for_s: PositiveSeconds = Field(
-        86_400, description="How long a failing departure hook is repeated before it is parked, in seconds."
+        _DAY_S,
+        le=_YEAR_S,
+        description="How long a failing departure hook is repeated before it is parked, in seconds.",
     )
 
 
@@ -136,10 +163,11 @@ class LimitSettings(Section):
 
     connections: NonNegativeInt = Field(
         50_000,
+        le=_MANY,
         description="Open event streams; also held below what the limit of open files allows.",
     )
-    connections_per_user: NonNegativeInt = Field(10, description="Open event streams of one user.")
-    calls_per_minute: NonNegativeInt = Field(600, description="Requests of one user in a minute.")
+    connections_per_user: NonNegativeInt = Field(10, le=_MANY, description="Open event streams of one user.")
+    calls_per_minute: NonNegativeInt = Field(600, le=_MANY, description="Requests of one user in a minute.")
     body_bytes: PositiveInt = Field(1_048_576, description="Size of a request's body.")
     outbox_bytes: PositiveInt = Field(
         2_097_152, description="What may wait for a slow reader before its connection is ended."
@@ -151,11 +179,11 @@ class BacklogSettings(Section):
 
     events: PositiveInt = Field(256, description="Events kept for one user.")
     bytes: PositiveInt = Field(1_048_576, description="Bytes kept for one user.")
-    seconds: PositiveSeconds = Field(300, description="How long an event is kept.")
+    seconds: PositiveSeconds = Field(300, le=_YEAR_S, description="How long an event is kept.")
 
 
 class Settings(Section):
-    """All settings of the core. Modules add sections of their own, read into `modules_settings`."""
+    """All settings of the core. Modules have sections of their own beside these, in the same sources."""
 
     host: str = Field(
         "localhost",
@@ -179,11 +207,15 @@ class Settings(Section):
         None,
         description="Plugins by name, or `package.module:Class`; without it all found in the folder.",
     )
-    heartbeat_s: PositiveSeconds = Field(15, description="Seconds between two heartbeats of a connection.")
-    send_timeout_s: PositiveSeconds = Field(
+    heartbeat_s: PositiveSeconds = Field(
+        15, le=_HOUR_S, description="Seconds between two heartbeats of a connection."
+    )
+    send_timeout_s: Annotated[float, Field(ge=1, le=_DAY_S)] = Field(
         20, description="How long sent bytes may stay unacknowledged, in seconds."
     )
-    shutdown_timeout_s: PositiveSeconds = Field(30, description="All that a shutdown may take, in seconds.")
+    shutdown_timeout_s: Annotated[float, Field(ge=3, le=_HOUR_S)] = Field(
+        30, description="All that a shutdown may take, in seconds."
+    )
     presence: PresenceSettings = PresenceSettings()
     log: LogSettings = LogSettings()
     auth: AuthSettings = AuthSettings()

@@ -18,7 +18,15 @@ from potoserver.web.health import HealthHandler
 from potoserver.web.keys import CORE
 from potoserver.web.login import LoginHandler
 from potoserver.web.methods import Methods
-from potoserver.web.middleware import add_headers, cross_origin, loopback_only, observe
+from potoserver.web.middleware import (
+    UNKNOWN_ROUTE,
+    add_headers,
+    check_expectation,
+    cross_origin,
+    loopback_only,
+    observe,
+    send_continue,
+)
 from potoserver.web.openapi import OpenApiHandler
 from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.signing import SigningKey
@@ -60,9 +68,10 @@ def create_app(core: Core) -> WebApp:
     login = LoginHandler(core, authenticator, cookie, tickets, limiter, origins)
     subscribe = SubscribeHandler(core, authenticator, tickets)
 
-    middlewares = [observe(core), cross_origin(origins)]
+    middlewares = [observe(core), check_expectation]
     if settings.development_tokens:
-        middlewares.insert(1, loopback_only())
+        middlewares.append(loopback_only)
+    middlewares.append(cross_origin(origins))
     app = web.Application(middlewares=middlewares, client_max_size=settings.limits.body_bytes)
     app[CORE] = core
     app.on_response_prepare.append(partial(add_headers, origins=origins))
@@ -76,8 +85,15 @@ def create_app(core: Core) -> WebApp:
     _add(app, hdrs.METH_GET, "/health/ready", health.ready, head=True)
     _add(app, hdrs.METH_GET, "/metrics", health.metrics, head=True)
     _add(app, hdrs.METH_GET, "/openapi.json", OpenApiHandler(methods).describe, head=True)
-    app.router.add_route("*", "/{module}/{method}", calls.handle)
+    app.router.add_route("*", "/{module}/{method}", calls.handle, expect_handler=send_continue)
+    # Where no route matched, aiohttp would answer some requests before any middleware sees them.
+    nothing = app.router.add_resource(r"/{path:[\s\S]*}", name=UNKNOWN_ROUTE)
+    nothing.add_route("*", _not_found, expect_handler=send_continue)
     return WebApp(app, subscribe)
+
+
+async def _not_found(_request: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
 
 
 def _add(app: web.Application, method: str, path: str, handler: Handler, *, head: bool = False) -> None:
@@ -89,5 +105,5 @@ def _add(app: web.Application, method: str, path: str, handler: Handler, *, head
 
     resource = app.router.add_resource(path)
     for each in allowed:
-        resource.add_route(each, handler)
-    resource.add_route("*", refuse)
+        resource.add_route(each, handler, expect_handler=send_continue)
+    resource.add_route("*", refuse, expect_handler=send_continue)

@@ -11,8 +11,6 @@ from potoserver.web.credentials import Credentials, Identity
 from potoserver.web.keys import USER_ID
 from potoserver.web.tickets import RedeemedTicket, Tickets, last_event_id_of
 
-__all__ = ["Authenticator", "Identity"]
-
 _REALM = 'Bearer realm="potoserver"'
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from potoserver.clock import Clock
 from potoserver.settings.model import AuthSettings, Settings, TokenOwner
+from potoserver.settings.public_key import read_public_key
 from potoserver.users import User
 from potoserver.web.signing import UNCHECKED
 
@@ -26,8 +23,9 @@ DEVELOPMENT_TOKENS = {
 DEFAULT_ROLES = ("user",)
 """The roles of a JSON Web Token that names none."""
 
-_MIN_RSA_BITS = 2048
 _HS256_KEY_BYTES = 32
+_LAST_S = 253_402_300_799
+"""The end of the year 9999: no claimed time lies beyond, so none overflows a timer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,37 +158,27 @@ def _keys_of(settings: AuthSettings) -> list[_Key]:
         keys.append(_Key("HS256", padded, _credential("jwt", secret)))
     if settings.jwt_public_key_file is not None:
         try:
-            pem = settings.jwt_public_key_file.read_bytes()
-            key = load_pem_public_key(pem)
-        except (OSError, ValueError, UnsupportedAlgorithm) as error:
-            raise ValueError(f"auth.jwt_public_key_file: no PEM public key can be read: {error}") from None
-        keys.append(_Key(_algorithm_of(key), key, _credential("jwt", pem)))
+            public = read_public_key(settings.jwt_public_key_file)
+        except ValueError as error:
+            raise ValueError(f"auth.jwt_public_key_file: {error}") from None
+        keys.append(_Key(public.algorithm, public.key, _credential("jwt", public.pem)))
     return keys
-
-
-def _algorithm_of(key: object) -> str:
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _MIN_RSA_BITS:
-        return "RS256"
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return "ES256"
-    raise ValueError(
-        f"auth.jwt_public_key_file: must be an RSA key of {_MIN_RSA_BITS} bits or more (RS256) "
-        "or an EC key on the curve P-256 (ES256)"
-    )
 
 
 def _claimed_ms(value: Any) -> int | None:
     """A NumericDate (RFC 7519) in milliseconds."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError("no number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("no number")  # noqa: TRY004 - a bad claim is one error, whatever is bad about it
+    if not -_LAST_S <= value <= _LAST_S:  # nor is NaN within
+        raise ValueError("no time")
     return int(value * 1000)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError("no text")  # noqa: TRY004 - a bad claim is one error, whatever is bad about it
+        raise ValueError("no text")  # noqa: TRY004 - as above
     value.encode()  # a lone surrogate has no UTF-8, and the error is a ValueError
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -10,6 +9,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from potoserver.core import Core
 from potoserver.errors import UnavailableError
+from potoserver.version import package_version
 from potoserver.web.login import json_response
 
 _ENGINE_TIMEOUT_S = 1.0
@@ -24,7 +24,7 @@ class HealthHandler:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._version = server_version()
+        self._version = package_version()
 
     async def health(self, _request: web.Request) -> web.Response:
         """The whole of it; 503 once the server is on its way out."""
@@ -37,6 +37,7 @@ class HealthHandler:
             "version": self._version,
             "usersOnline": await self._count_online(),
             "connections": len(core.subscriptions),
+            "failingHooks": core.hooks.failing,
             "parkedHooks": core.hooks.parked,
         }
         return json_response(fields, status=503 if core.draining else 200)
@@ -70,11 +71,3 @@ class HealthHandler:
                 return await self._core.engine.count_online()
         except (UnavailableError, TimeoutError):
             return None
-
-
-def server_version() -> str:
-    """The installed package's version; `unknown` in a checkout that isn't installed."""
-    try:
-        return version("potoserver")
-    except PackageNotFoundError:
-        return "unknown"

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import secrets
 import time
+from collections.abc import Iterator
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -18,10 +19,12 @@ from potoserver.web.problems import problem_of, problem_response, unforeseen
 
 REQUEST_ID_HEADER = "X-Request-ID"
 UNKNOWN_ROUTE = "unknown"
+"""The name of what answers where there is nothing, in metrics too."""
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]*)?")
+_CONTINUE = "100-continue"
 _MAX_LOGGED_PATH = 200
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -40,7 +43,7 @@ def observe(core: Core) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else _new_request_id()
         request[REQUEST_ID] = request_id
         started = time.perf_counter()
         status = 499  # the client went away, as nginx has it
@@ -80,42 +83,66 @@ def observe(core: Core) -> Middleware:
     return middleware
 
 
-def loopback_only() -> Middleware:
-    """Serves requests to loopback names alone.
+@web.middleware
+async def check_expectation(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses what a client expects beyond `100-continue` (RFC 9110, section 10.1.1)."""
+    if request.headers.get(hdrs.EXPECT, _CONTINUE).lower() != _CONTINUE:
+        raise web.HTTPExpectationFailed
+    return await handler(request)
+
+
+async def send_continue(request: web.Request) -> None:
+    """Tells a client that waits for it to send its body.
+
+    aiohttp calls this before any middleware. Any other expectation is left to `check_expectation`, so that
+    its refusal gets an id and a log line like any answer.
+    """
+    if request.version >= (1, 1) and request.headers[hdrs.EXPECT].lower() == _CONTINUE:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+@web.middleware
+async def loopback_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Serves requests to loopback names from this machine alone.
 
     With the well-known development tokens, a page on any site could else reach the server by a name of its
-    own that it makes resolve to 127.0.0.1.
+    own that it makes resolve to 127.0.0.1, and anybody by a proxy on this machine that is open to others.
     """
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        hosts = request.headers.getall(hdrs.HOST, ())
-        if len(hosts) != 1 or not is_loopback_host(hosts[0]):
-            raise ProblemError(
-                403,
-                "With the development tokens this server answers to localhost alone. Configure auth.tokens, "
-                "auth.jwt_secret or auth.jwt_public_key_file to serve other names.",
-            )
-        return await handler(request)
-
-    return middleware
+    hosts = request.headers.getall(hdrs.HOST, ())
+    if len(hosts) != 1 or not is_loopback(hosts[0]) or not all(map(is_loopback, _forwarded_for(request))):
+        raise ProblemError(
+            403,
+            "With the development tokens this server answers to localhost alone. Configure auth.tokens, "
+            "auth.jwt_secret or auth.jwt_public_key_file to serve others.",
+        )
+    return await handler(request)
 
 
-def is_loopback_host(host: str) -> bool:
-    """Whether a Host header names this machine: `localhost`, 127.0.0.0/8 or `[::1]`, with any port.
+def is_loopback(host: str) -> bool:
+    """Whether a host, with or without a port, is this machine: `localhost`, 127.0.0.0/8 or `::1`.
 
     Not `*.localhost`: some resolvers ask the network for it.
     """
     match = _HOST.fullmatch(host)
-    if match is None:
-        return False
-    name = match["v6"] or match["name"]
+    name = host if match is None else match["v6"] or match["name"]
     if name.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _forwarded_for(request: web.Request) -> Iterator[str]:
+    """The clients that proxies name, in `X-Forwarded-For` and in `Forwarded` (RFC 7239)."""
+    for header in request.headers.getall(hdrs.X_FORWARDED_FOR, ()):
+        yield from filter(None, map(str.strip, header.split(",")))
+    for header in request.headers.getall(hdrs.FORWARDED, ()):
+        for pair in header.replace(",", ";").split(";"):
+            name, _, value = pair.partition("=")
+            if name.strip().lower() == "for":
+                yield value.strip().strip('"')
 
 
 def cross_origin(origins: Origins) -> Middleware:
@@ -131,7 +158,8 @@ def cross_origin(origins: Origins) -> Middleware:
 async def add_headers(request: web.Request, response: web.StreamResponse, origins: Origins) -> None:
     """Adds what every answer carries; also to streams, whose headers go out before their handler ends."""
     response.headers[hdrs.SERVER] = "potoserver"
-    response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
+    # aiohttp answers `OPTIONS *` with an expectation by itself, before `observe` gives it an id.
+    response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID) or _new_request_id()
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     origins.add_headers(request, response)
@@ -148,13 +176,17 @@ def refuse_new_work(core: Core) -> None:
         raise ProblemError(503, f"The server is {state}; try again in a moment.", retry_after_s=1)
 
 
+def _new_request_id() -> str:
+    return secrets.token_hex(16)
+
+
 def _route(request: web.Request) -> str:
     """The route's name, of a closed set: what a caller made up never becomes a label."""
     known: str | None = request.get(ROUTE)
     if known is not None:
         return known
     resource = request.match_info.route.resource
-    return UNKNOWN_ROUTE if resource is None else str(resource.canonical)
+    return UNKNOWN_ROUTE if resource is None else resource.name or resource.canonical
 
 
 def _is_gone(request: web.Request) -> bool:

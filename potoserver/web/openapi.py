@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from potoserver.module.rpc import RpcMethod
+from potoserver.version import package_version
 from potoserver.web.calls import EVENT_STREAM
-from potoserver.web.health import server_version
 from potoserver.web.login import LoginRequest, json_response
 from potoserver.web.methods import Methods
 from potoserver.web.problems import CONTENT_TYPE
@@ -79,7 +79,7 @@ def openapi_document(methods: Methods) -> _Schema:
         paths[path] = {"post": _call(module_name, method, by_key)}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "potoserver", "version": server_version()},
+        "info": {"title": "potoserver", "version": package_version()},
         "paths": paths,
         "components": {
             "schemas": components | {"Problem": _PROBLEM},

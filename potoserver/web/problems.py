@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -15,6 +14,38 @@ from potoserver.events import to_json
 
 CONTENT_TYPE = "application/problem+json"
 
+# Of RFC 9110, section 15.5 and 15.6, RFC 6585 and RFC 4918: Python's own phrases differ by its version.
+_TITLES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
+    417: "Expectation Failed",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    423: "Locked",
+    428: "Precondition Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    507: "Insufficient Storage",
+}
 _DETAILS = {
     404: "There is nothing at this address.",
     405: "This address does not answer to this method.",
@@ -28,7 +59,7 @@ def problem_document(error: ProblemError, request_id: str) -> dict[str, Any]:
     """Its members: `type`, `title`, `status`, `detail`, `requestId`, and `errors` where there are any."""
     document: dict[str, Any] = {
         "type": "about:blank",
-        "title": _title(error.status),
+        "title": _TITLES.get(error.status, "Error"),
         "status": error.status,
         "detail": error.detail,
         "requestId": request_id,
@@ -87,10 +118,3 @@ def unforeseen() -> ProblemError:
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers of an aiohttp error (`Allow`) without those of its body, which is replaced."""
     return {name: value for name, value in headers.items() if name.title() not in _OF_A_BODY}
-
-
-def _title(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"

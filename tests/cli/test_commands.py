@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.process import CHECKOUT, ServerProcess
 
@@ -126,9 +128,10 @@ def test_a_module_that_fails_to_load_shows_its_traceback_at_debug_only(plugins: 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
     """`--version` prints name and version and starts nothing."""
-    result = potoserver("--version", cwd=tmp_path)
-    assert result.returncode == 0
-    assert re.fullmatch(r"potoserver \S.*\n", result.stdout)
+    for arguments in (["--version"], ["--version", "check"]):
+        result = potoserver(*arguments, cwd=tmp_path)
+        assert result.returncode == 0
+        assert re.fullmatch(r"potoserver \S.*\n", result.stdout)
 
 
 def test_help_lists_what_modules_bring(plugins: Path) -> None:
@@ -214,8 +217,33 @@ def test_check_says_what_is_in_the_way(plugins: Path) -> None:
     assert lines[0] == "ok      settings, modules: Greeter, engine: memory://"
     assert lines[1] == f"wrong   data_dir: {plugins / 'data'} is no folder"
     assert lines[2] == f"ok      log_dir: {plugins / 'logs'}"
-    assert lines[3] == f"wrong   port: can't listen on 127.0.0.1 port {port}: Address already in use"
+    assert lines[3] == f"wrong   port: can't listen on localhost port {port}: Address already in use"
     assert potoserver("--port", "x", "check", cwd=plugins).returncode == 2
+
+
+def test_check_says_that_a_key_can_not_be_used(plugins: Path) -> None:
+    """And so does the start: one line with key and source, status 2."""
+    public = rsa.generate_private_key(65537, 1024).public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (plugins / "short.pem").write_bytes(pem)
+    environ = {"POTO_AUTH__JWT_PUBLIC_KEY_FILE": "short.pem"}
+    for arguments in (["check"], ["--port", "0"]):
+        result = potoserver(*arguments, cwd=plugins, environ=environ)
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert "auth.jwt_public_key_file (environment POTO_AUTH__JWT_PUBLIC_KEY_FILE): " in result.stderr
+        assert "RSA of 2048 bits or more" in result.stderr
+
+
+@pytest.mark.process
+async def test_check_says_that_another_server_uses_the_data(tmp_path: Path) -> None:
+    """While one runs on the same folder; not any more when it has stopped."""
+    async with ServerProcess(tmp_path) as server:
+        flags = ("--data-dir", str(server.data_dir), "--port", "0", "check")
+        result = potoserver(*flags, cwd=tmp_path)
+        assert result.returncode == 1
+        assert f"wrong   data_dir: another server uses {server.data_dir}" in result.stdout.splitlines()
+        await server.stop()
+        assert potoserver(*flags, cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("script", [["-m", "potoserver"], ["-Pc", "from potoserver.cli import main; main()"]])

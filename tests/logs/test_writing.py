@@ -116,7 +116,8 @@ def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     path.symlink_to("/dev/full")
     terminal = io.StringIO()
     dropped: list[int] = []
-    logs = Logs(LogSettings(), tmp_path, terminal, on_dropped=lambda: dropped.append(1))
+    logs = Logs(LogSettings(), tmp_path, terminal)
+    logs.on_dropped = lambda: dropped.append(1)
     logs.start()
     for number in range(5):
         logs.get("a").info(f"lost {number}")
@@ -161,7 +162,8 @@ def test_an_input_output_error_is_survived(tmp_path: Path, monkeypatch: pytest.M
     """EIO drops lines and the next write opens the file anew."""
     path = tmp_path / LOG_FILE_NAME
     dropped: list[int] = []
-    logs = Logs(LogSettings(), tmp_path, None, on_dropped=lambda: dropped.append(1))
+    logs = Logs(LogSettings(), tmp_path, None)
+    logs.on_dropped = lambda: dropped.append(1)
     logs.start()
 
     def fail(_descriptor: int, _data: bytes) -> int:
@@ -195,7 +197,8 @@ def test_logging_never_waits_for_the_terminal(tmp_path: Path) -> None:
     """A terminal on hold costs its own lines past the bound, counted; the file gets every line."""
     terminal = Held()
     dropped: list[int] = []
-    logs = Logs(LogSettings(), tmp_path, terminal, on_dropped=lambda: dropped.append(1))
+    logs = Logs(LogSettings(), tmp_path, terminal)
+    logs.on_dropped = lambda: dropped.append(1)
     logs.start()
     logger = logs.get("a")
     logger.info("first")
@@ -270,7 +273,8 @@ def test_a_terminal_that_has_gone_is_left_alone(tmp_path: Path) -> None:
     os.close(reader)
     dropped: list[int] = []
     with os.fdopen(end, "w", encoding="ascii") as terminal:
-        logs = Logs(LogSettings(), tmp_path, terminal, on_dropped=lambda: dropped.append(1))
+        logs = Logs(LogSettings(), tmp_path, terminal)
+        logs.on_dropped = lambda: dropped.append(1)
         logs.start()
         logs.get("a").info("one")
         until(lambda: dropped)

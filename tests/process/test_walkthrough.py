@@ -193,9 +193,10 @@ async def running_nginx(folder: Path, server_port: int) -> AsyncIterator[int]:
     port = free_port()
     site = (CHECKOUT / "deploy" / "nginx.conf").read_text()
     assert "127.0.0.1:3799" in site
-    assert "listen 8080;" in site
+    assert re.findall(r"^ *listen (.*);", site, re.MULTILINE) == ["127.0.0.1:8080", "[::1]:8080"]
     site = site.replace("127.0.0.1:3799", f"127.0.0.1:{server_port}")
-    site = site.replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    site = site.replace("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{port};")
+    site = site.replace("listen [::1]:8080;", "")  # it may be in use
     home = folder / "nginx"
     (home / "conf.d").mkdir(parents=True)
     (home / "conf.d" / "potoserver.conf").write_text(site)
@@ -265,6 +266,23 @@ async def test_nginx_says_unavailable_while_the_server_is_away(
         await server.start()
         async with Curl(at(SUBSCRIBE_N, port)) as subscriber:
             await subscriber.until("event: connected")
+
+
+@needs_curl
+@needs_nginx
+async def test_nginx_passes_on_request_ids_and_who_the_client_is(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    """A client keeps its own request id; one from elsewhere gets nowhere with a development token."""
+    server = await start_server()
+    async with running_nginx(tmp_path, server.port) as port:
+        health = f"curl -i http://localhost:{port}/health"
+        given = await curl(f"{health} -H 'X-Request-ID: mine-1'")
+        assert "X-Request-ID: mine-1" in given
+        for sent in ("", "-H 'X-Request-ID: a b'"):
+            assert re.search(r"X-Request-ID: [0-9a-f]{32}\r?\n", await curl(f"{health} {sent}"))
+        elsewhere = await curl(f"{health} -H 'X-Forwarded-For: 192.0.2.1'")
+        assert " 403 " in elsewhere.splitlines()[0]
 
 
 @needs_curl

@@ -149,6 +149,34 @@ def test_numbers_and_mappings_are_read_from_text(tmp_path: Path) -> None:
     assert settings.limits.connections == 5
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://example.org",
+        "http://localhost:3000",
+        "http://127.0.0.1:8080",
+        "http://[::1]:8080",
+        "https://example.org:8443",
+        "http://example.org:443",
+        "capacitor://localhost",
+        "chrome-extension://abcdefghijklmnop",
+    ],
+)
+def test_an_origin_is_taken_as_a_browser_writes_it(tmp_path: Path, origin: str) -> None:
+    """Scheme, host, and a port that is not the scheme's own."""
+    environ = {"POTO_CORS__ORIGINS": json.dumps([origin])}
+    assert loaded(tmp_path, environ=environ).settings.cors.origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "host", ["a", "my_host.example.org.", "a" * 63 + ".b", "1.example", "xn--bcher-kva.de"]
+)
+def test_any_host_name_is_taken(tmp_path: Path, host: str) -> None:
+    """Labels of up to 63 characters, with or without the dot of the root."""
+    environ = {"HOST": host, "POTO_AUTH__JWT_SECRET": "s" * 32}
+    assert loaded(tmp_path, environ=environ).settings.host == host
+
+
 def test_both_names_of_a_key_may_agree(tmp_path: Path) -> None:
     """Two variables with one value are no contradiction, however it is spelled."""
     assert loaded(tmp_path, environ={"DEBUG_SSE": "1", "POTO_LOG__DEBUG_SSE": "true"}).settings.log.debug_sse

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from potoserver.settings import SettingsError, load
 
@@ -27,11 +30,24 @@ IN_THE_FILE = [
     ("grace_ms: 1", "grace_ms", "line 1", "did you mean presence.grace_ms?"),
     ("presence:\n  grace: 1", "presence.grace", "line 2", "did you mean presence.grace_ms?"),
     ("presence: 5", "presence", "line 1", "expected a mapping"),
-    ("presence:\n  grace_ms: -5", "presence.grace_ms", "line 2", "expected a whole number, 0 or more"),
-    ("heartbeat_s: 0", "heartbeat_s", "line 1", "expected a number above 0, not 0"),
+    ("presence:\n  grace_ms: -5", "presence.grace_ms", "line 2", "a whole number from 0 to 86400000"),
+    ("heartbeat_s: 0", "heartbeat_s", "line 1", "expected a number above 0 up to 3600, not 0"),
     ("heartbeat_s: .inf", "heartbeat_s", "line 1", "expected a number above 0"),
     ("heartbeat_s: .nan", "heartbeat_s", "line 1", "expected a number above 0"),
     ("heartbeat_s: soon", "heartbeat_s", "line 1", "not 'soon'"),
+    ("heartbeat_s: 3601", "heartbeat_s", "line 1", "expected a number above 0 up to 3600, not 3601"),
+    ("send_timeout_s: 0.0004", "send_timeout_s", "line 1", "expected a number from 1 to 86400"),
+    ("send_timeout_s: 1.0e+300", "send_timeout_s", "line 1", "expected a number from 1 to 86400"),
+    ("shutdown_timeout_s: 2", "shutdown_timeout_s", "line 1", "expected a number from 3 to 3600"),
+    ("shutdown_timeout_s: 1.0e+300", "shutdown_timeout_s", "line 1", "from 3 to 3600"),
+    ("presence:\n  grace_ms: 86400001", "presence.grace_ms", "line 2", "from 0 to 86400000"),
+    ("hooks:\n  timeout_s: 1.0e+300", "hooks.timeout_s", "line 2", "up to 3600"),
+    ("hooks:\n  retry_for_s: 1.0e+300", "hooks.retry_for_s", "line 2", "up to 31536000"),
+    ("backlog:\n  seconds: 1.0e+300", "backlog.seconds", "line 2", "up to 31536000"),
+    ("auth:\n  login_lifetime_s: 31536001", "auth.login_lifetime_s", "line 2", "up to 31536000"),
+    (f"limits:\n  calls_per_minute: 1{'0' * 400}", "limits.calls_per_minute", "line 2", "0 to 1000000"),
+    ("limits:\n  connections: 1000001", "limits.connections", "line 2", "from 0 to 1000000"),
+    ("log:\n  backups: 1001", "log.backups", "line 2", "up to 1000"),
     ("log:\n  debug_sse: 1", "log.debug_sse", "line 2", "expected true or false, not 1"),
     ("log:\n  debug: 5", "log.debug", "line 2", "expected a text, not 5"),
     ("log:\n  max_bytes: 0", "log.max_bytes", "line 2", "expected a whole number above 0"),
@@ -40,6 +56,27 @@ IN_THE_FILE = [
     ("modules: chat_server", "modules", "line 1", "expected a list, each a text"),
     ("modules_dir: nowhere", "modules_dir", "line 1", "there is no folder"),
     ("cors:\n  origins:\n    - 5", "cors.origins.0", "line 2", "expected a text, not 5"),
+    *(
+        (f"cors:\n  origins: ['{origin}']", "cors.origins", "line 2", words)
+        for origin, words in {
+            "*": "expected scheme://host or scheme://host:port",
+            "https://*.example.org": "is no origin",
+            "https://example.org/": "a slash at the end",
+            "https://example.org/page": "without a path",
+            "https://Example.org": "in lower case",
+            "example.org": "is no origin",
+            "null": "is no origin",
+            "": "is no origin",
+            "https://user@example.org": "is no origin",
+            "https://example.org?a": "is no origin",
+            "https://example.org:x": "is no origin",
+            "https://example.org:443": "names its scheme's own port, which browsers leave out",
+            "http://localhost:80": "names its scheme's own port",
+        }.items()
+    ),
+    (f"host: {'a' * 200}!", "host", "line 1", "expected a host name or an IP address"),
+    ("host: a..b", "host", "line 1", "expected a host name or an IP address"),
+    (f"host: {'a' * 64}", "host", "line 1", "expected a host name or an IP address"),
     ("host: http://localhost", "host", "line 1", "expected a host name or an IP address"),
     ("host: localhost:80", "host", "line 1", "expected a host name or an IP address"),
     ('host: "[::1]"', "host", "line 1", "without scheme, port or brackets"),
@@ -93,7 +130,7 @@ IN_THE_ENVIRONMENT = [
     ({"POTO_PORT": "1e9"}, "port", "POTO_PORT", "expected a whole number"),
     ({"HOST": "a b"}, "host", "HOST", "expected a host name"),
     ({"HOST": "192.168.0.1"}, "host", "HOST", "no loopback address"),
-    ({"SESSION_RECONNECT_GRACE": "-1"}, "presence.grace_ms", "SESSION_RECONNECT_GRACE", "0 or more"),
+    ({"SESSION_RECONNECT_GRACE": "-1"}, "presence.grace_ms", "SESSION_RECONNECT_GRACE", "from 0 to 86400000"),
     ({"DEBUG_SSE": "maybe"}, "log.debug_sse", "DEBUG_SSE", "expected true or false, not 'maybe'"),
     ({"POTO_PROT": "1"}, "prot", "POTO_PROT", "unknown variable, did you mean POTO_PORT?"),
     ({"POTO_Port": "1"}, "port", "POTO_Port", "did you mean POTO_PORT?"),
@@ -173,6 +210,25 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         (tmp_path / "potoserver.yaml").write_bytes(content)
         with pytest.raises(SettingsError, match=r"potoserver\.yaml.*(UTF-8|not valid YAML)"):
             load({}, {}, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["rsa1024", "p384", "private"])
+def test_a_key_that_may_not_be_used_is_named(tmp_path: Path, kind: str) -> None:
+    """Too short, another curve, or the private half: the start stops with the key, the line and the file."""
+    if kind == "p384":
+        private: Any = ec.generate_private_key(ec.SECP384R1())
+    else:
+        private = rsa.generate_private_key(65537, 1024 if kind == "rsa1024" else 2048)
+    if kind == "private":
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    else:
+        pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pem").write_bytes(pem)
+    problem = problem_of(tmp_path, "auth:\n  jwt_public_key_file: key.pem")
+    assert problem.startswith(
+        "auth.jwt_public_key_file (potoserver.yaml line 2): expected a public key in PEM, "
+    )
+    assert problem.endswith(f"{tmp_path / 'key.pem'} is none")
 
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:

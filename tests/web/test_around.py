@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from potoserver import ProblemError, ServerModule
+from potoserver import Departure, ProblemError, ServerModule
 from potoserver.metrics import Metrics
+from potoserver.web.problems import problem_document
 from potoserver.web.rate_limit import RateLimiter
 from tests.support.clock import ManualClock
 from tests.support.server import RunningServer, log_lines, running_server
@@ -61,6 +62,74 @@ async def test_every_answer_carries_the_security_headers(running: RunningServer,
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers["Server"] == "potoserver"
+
+
+async def raw(running: RunningServer, request: bytes) -> tuple[str, dict[str, str], bytes]:
+    """Status line, headers and body that these bytes are answered with."""
+    port = int(running.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        return status, headers, await reader.readexactly(int(headers.get("Content-Length", "0")))
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["GET /health", "POST /Sample/mixed", "GET /nothing", "DELETE /health", "GET /not%0Athere"],
+)
+async def test_an_expectation_that_can_not_be_met_is_a_problem(running: RunningServer, start: str) -> None:
+    """417 with a request id, as a problem document, wherever it is asked for."""
+    request = f"{start} HTTP/1.1\r\nHost: localhost\r\nExpect: 999\r\n\r\n".encode()
+    status, headers, body = await raw(running, request)
+    assert status == "HTTP/1.1 417 Expectation Failed"
+    assert headers["Content-Type"].startswith("application/problem+json")
+    assert headers["Server"] == "potoserver"
+    document = json.loads(body)
+    assert document["requestId"] == headers["X-Request-ID"]
+    assert len(document["requestId"]) == 32
+    assert (document["title"], document["status"]) == ("Expectation Failed", 417)
+
+
+async def test_every_answer_to_an_expectation_has_an_id(running: RunningServer) -> None:
+    """Also the one that aiohttp gives by itself."""
+    request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nExpect: 999\r\n\r\n"
+    status, headers, _ = await raw(running, request)
+    assert status == "HTTP/1.1 417 Expectation Failed"
+    assert len(headers["X-Request-ID"]) == 32
+
+
+async def test_a_client_that_waits_for_it_is_told_to_go_on(running: RunningServer) -> None:
+    """`Expect: 100-continue` is answered before the body is there."""
+    port = int(running.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"POST /Sample/mixed HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
+    )
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"{}")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PROPFIND"])
+async def test_any_address_where_there_is_nothing_is_a_404(running: RunningServer, method: str) -> None:
+    """Whatever the method, with the standard title."""
+    async with running.session.request(method, f"{running.url}/a/b/c") as answer:
+        document = await answer.json(content_type=None)
+        assert (answer.status, document["title"]) == (404, "Not Found")
+
+
+@pytest.mark.parametrize(
+    ("status", "title"), [(413, "Content Too Large"), (422, "Unprocessable Content"), (418, "Error")]
+)
+def test_titles_are_those_of_the_standard(status: int, title: str) -> None:
+    """RFC 9110's, where Python's own differ by its version."""
+    assert problem_document(ProblemError(status, "x"), "r")["title"] == title
 
 
 # CORS
@@ -160,8 +229,33 @@ async def test_health_tells_how_the_server_is(running: RunningServer, clock: Man
         "uptime": 5.0,
         "usersOnline": 0,
         "connections": 0,
+        "failingHooks": 0,
         "parkedHooks": 0,
     }
+
+
+async def test_health_counts_departures_that_are_not_taken(tmp_path: Path, clock: ManualClock) -> None:
+    """`failingHooks` while they are repeated, `parkedHooks` once they are given up."""
+
+    class Refusing(ServerModule):
+        async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
+            raise RuntimeError
+
+    async def counts() -> tuple[int, int]:
+        async with running.session.get(f"{running.url}/health") as answer:
+            document = await answer.json()
+            return document["failingHooks"], document["parkedHooks"]
+
+    hooks = {"retry_for_s": 1}
+    presence = {"grace_ms": 0}
+    async with running_server(tmp_path, [Refusing()], clock=clock, hooks=hooks, presence=presence) as running:
+        async with running.session.get(f"{running.url}/subscribe", headers=AUTH) as stream:
+            await stream.content.readline()
+        async with asyncio.timeout(10):
+            while await counts() != (1, 0):
+                await clock.advance(0)
+            while await counts() != (0, 1):
+                await clock.advance(1)
 
 
 async def test_a_module_can_not_take_health_down(tmp_path: Path, clock: ManualClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import stat
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
@@ -224,9 +225,52 @@ async def test_development_tokens_serve_loopback_names_alone(tmp_path: Path, hos
             assert answer.status == status
 
 
-async def test_with_tokens_any_host_is_served(running: RunningServer) -> None:
-    """The Host rule belongs to the development tokens."""
-    assert (await who(running, bearer("plain") | {"Host": "example.org"}))[0] == 200
+@pytest.mark.parametrize(
+    ("name", "clients", "status"),
+    [
+        ("X-Forwarded-For", "127.0.0.1", 200),
+        ("X-Forwarded-For", "::1, 127.0.0.2", 200),
+        ("X-Forwarded-For", "127.0.0.1:4711, [::1]:80", 200),
+        ("X-Forwarded-For", "", 200),
+        ("X-Forwarded-For", "192.168.0.7", 403),
+        ("X-Forwarded-For", "127.0.0.1, 192.168.0.7", 403),
+        ("X-Forwarded-For", "2001:db8::1", 403),
+        ("X-Forwarded-For", "unknown", 403),
+        ("Forwarded", "for=127.0.0.1;proto=http;by=10.0.0.1", 200),
+        ("Forwarded", 'For="[::1]:4711"', 200),
+        ("Forwarded", "proto=https", 200),
+        ("Forwarded", "for=127.0.0.1, for=192.0.2.60;proto=http", 403),
+        ("Forwarded", 'proto=http; for="[2001:db8::1]:4711"', 403),
+        ("Forwarded", "for=_hidden", 403),
+    ],
+)
+async def test_development_tokens_serve_clients_of_this_machine_alone(
+    tmp_path: Path, name: str, clients: str, status: int
+) -> None:
+    """403 for a client that a proxy on this machine lets in from elsewhere."""
+    async with running_server(tmp_path, [Sample()]) as running:
+        assert (await who(running, bearer("test-token") | {name: clients}))[0] == status
+
+
+async def test_with_tokens_any_host_and_client_is_served(running: RunningServer) -> None:
+    """These rules belong to the development tokens."""
+    headers = {"Host": "example.org", "X-Forwarded-For": "192.0.2.1", "Forwarded": "for=192.0.2.1"}
+    assert (await who(running, bearer("plain") | headers))[0] == 200
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf"])
+@pytest.mark.parametrize(
+    "value", [1e308, pytest.param(10**400, id="huge"), float("nan"), float("inf"), True, "1"]
+)
+def test_a_time_beyond_all_time_makes_a_token_invalid(clock: ManualClock, claim: str, value: object) -> None:
+    """Refused, never an error of the server."""
+    credentials = Credentials(with_auth(jwt_secret=SECRET), clock)
+    header = {"alg": "HS256", "typ": "JWT"}
+    parts = [json.dumps(part).encode() for part in (header, {"sub": "eve", claim: value})]
+    signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+    mac = hmac.new(SECRET.encode(), signed, "sha256").digest()
+    token = b".".join([signed, base64.urlsafe_b64encode(mac).rstrip(b"=")]).decode()
+    assert credentials.verify(token) is None
 
 
 async def test_the_development_tokens_are_two_users(tmp_path: Path) -> None:
