@@ -60,17 +60,18 @@ class Adoption:
         self._left_open = dict.fromkeys(left_open)
         if not self._left_open:
             return
-        if self._lasts_s:
-            self._context.spawn(self._start_timer(), "time of adoption")
-        else:
-            self._over = True
+        self._context.spawn(self._start_timer(), "time of adoption")
         self._context.spawn(self._recover_all(), "recover dialogs left open")
 
     async def _start_timer(self) -> None:
         # Before the server is ready nobody can come back.
         await self._context.until_started()
-        if not self._stopping.is_set():
+        if not self._context.started or self._stopping.is_set():
+            return
+        if self._lasts_s:
             self._timer = self._context.clock.call_later(self._lasts_s, self._finish)
+        else:
+            self._finish()
 
     def stop(self) -> None:
         """Ends the background work; what was not looked at is left for the next start."""
@@ -97,6 +98,8 @@ class Adoption:
 
     async def _recover(self, user_id: str) -> JournalError | None:
         """Finds one dialog again. A failure is returned: it is for those who wait, and comes up again."""
+        if self._stopping.is_set():
+            return None  # it stays among those left for the next start
         try:
             dialog = await self._journal.recover(User(user_id))
         except JournalError as error:

@@ -14,7 +14,6 @@ from potoserver import Clock, ProblemError
 from .journal.base import Message
 from .reply_stream import DeltaMerger, ReplyStream
 from .responders import Responder, ResponderError
-from .wire import ReplyDelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,6 @@ class Generation:
     def __init__(self, clock: Clock, timeout_s: float, max_chars: int) -> None:
         self._clock = clock
         self._timeout_s = timeout_s
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
         self._room = max_chars
         self._finish_reason: str | None = None
         self._model: str | None = None
@@ -101,11 +98,12 @@ class Generation:
             if not (self._asking.cancelled() and self._cut is not None):
                 self._asking.result()
         interrupted = self._cut is not None and self._finish_reason is None
-        if request.json_output and not interrupted:
-            _check_json("".join(self._text))
+        text = stream.text
+        if request.json_output and not interrupted and not is_json(text):
+            raise ResponderError("The model's reply is not JSON, as jsonOutput asks; try again.")
         return Reply(
-            text="".join(self._text),
-            reasoning="".join(self._reasoning) if self._reasoning else None,
+            text=text,
+            reasoning=stream.reasoning or None,
             finish_reason=str(self._cut) if interrupted else self._finish_reason,
             model=self._model,
             interrupted=interrupted,
@@ -135,12 +133,9 @@ class Generation:
                     self._model = chunk.model or self._model
                     text, reasoning = self._within_bounds(chunk.text), self._within_bounds(chunk.reasoning)
                     if text:
-                        self._text.append(text)
                         merger.append(text)
-                    if reasoning:
-                        self._reasoning.append(reasoning)
                     if text or reasoning:
-                        stream.append(ReplyDelta(text=text, reasoning=reasoning))
+                        stream.append(text, reasoning)
                     self._finish_reason = chunk.finish_reason or self._finish_reason
                     if not self._room:
                         self._finish_reason = "length"
@@ -160,11 +155,14 @@ class Generation:
         return text
 
 
-def _check_json(text: str) -> None:
+def is_json(text: str) -> bool:
+    """Whether a text parses as JSON, which knows no NaN and no Infinity."""
+
     def refuse(constant: str) -> None:
         raise ValueError(constant)
 
     try:
         json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError):
-        raise ResponderError("The model's reply is not JSON, as jsonOutput asks; try again.") from None
+        return False
+    return True

@@ -37,7 +37,7 @@ class SessionLife(TurnSessions):
         self._activity_log = context.logger("session:activity")
         self._stopping = False
         self.sessions = Sessions()
-        self.notices = Notices(journal)
+        self.notices = Notices(context, journal)
         self.archiver = Archiver(context, journal, lanes, self.notices)
         self.adoption = Adoption(
             context,
@@ -92,6 +92,15 @@ class SessionLife(TurnSessions):
 
     # Calls
 
+    def see(self, user_id: str) -> None:
+        """The user has called, but said nothing: activity of the session that there is.
+
+        Whoever looks for an archive must not delay it: this keeps no session from the end of the grace.
+        """
+        session = self.sessions.see(user_id, self._now())
+        if session is not None:
+            self._log_activity(session)
+
     @override
     def call(self, user_id: str) -> Session | None:
         called = self.sessions.call(user_id, self._now())
@@ -100,9 +109,7 @@ class SessionLife(TurnSessions):
         session, continued = called
         if continued:
             self._log_continued(session)
-        self._activity_log.info(
-            "session activity updated", user=user_id, conversation=session.conversation.id
-        )
+        self._log_activity(session)
         return session
 
     @override
@@ -147,10 +154,15 @@ class SessionLife(TurnSessions):
                 self._archive(ended, Reason.TIMEOUT)
 
     def stop(self) -> None:
-        """Ends every session, at once: an event that comes after finds none. No other one begins."""
+        """Ends every session, at once: an event that comes after finds none. No other one begins.
+
+        Where the start failed nobody could come back, so what a crash left open stays open, for the next one.
+        """
         self._stopping = True
         self.adoption.stop()
         self.archiver.stop()
+        if not self._context.started:
+            return
         for session in list(self.sessions.values()):
             self.end(session, Reason.RECOVERED if session.adopted else Reason.SHUTDOWN)
 
@@ -168,6 +180,11 @@ class SessionLife(TurnSessions):
 
     def _now(self) -> Moment:
         return Moment(self._clock.now_ms(), self._clock.monotonic_s())
+
+    def _log_activity(self, session: Session) -> None:
+        self._activity_log.info(
+            "session activity updated", user=session.user_id, conversation=session.conversation.id
+        )
 
     def _log_started(self, session: Session) -> None:
         self._log.info(

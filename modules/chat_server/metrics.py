@@ -15,11 +15,24 @@ class ChatMetrics:
     Args:
         registry: Where the metrics are registered, once per server.
         sessions: Tells how many sessions there are.
+        pending_archives: Tells how many sessions have ended and are not archived yet.
     """
 
-    def __init__(self, registry: CollectorRegistry, sessions: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        sessions: Callable[[], int],
+        pending_archives: Callable[[], int],
+    ) -> None:
         active = Gauge("potoserver_sessions", "Active sessions.", registry=registry)
         active.set_function(sessions)
+        pending = Gauge(
+            "potoserver_pending_archives",
+            "Sessions that have ended and are not archived yet.",
+            registry=registry,
+        )
+        pending.set_function(pending_archives)
         self.replies = Counter(
             "potoserver_chat_replies",
             "Replies: whole, interrupted, failed, or repeated for an idempotency key.",

@@ -99,7 +99,11 @@ class ChatServerModule(ServerModule):
             self._lanes,
             self._life,
             self._life.archiver.finish_failed,
-            ChatMetrics(context.registry, lambda: len(self._life.sessions)),
+            ChatMetrics(
+                context.registry,
+                sessions=lambda: len(self._life.sessions),
+                pending_archives=lambda: self._life.archiver.pending,
+            ),
         )
         self._life.adoption.start(await self.dialogue_journal.start())
         self.start_session_monitoring()
@@ -107,9 +111,10 @@ class ChatServerModule(ServerModule):
     @override
     async def on_stop(self) -> None:
         sessions = self._life.sessions
-        self.context.logger("session").info(
-            "shutting down, archiving all active sessions", sessions=len(sessions)
-        )
+        if self.context.started:
+            self.context.logger("session").info(
+                "shutting down, archiving all active sessions", sessions=len(sessions)
+            )
         self._monitoring.cancel()
         self._turns.stop()
         self._life.stop()
@@ -125,7 +130,7 @@ class ChatServerModule(ServerModule):
                 await self._responder.close()
             finally:
                 await self.dialogue_journal.close()
-        if self.unfinished:
+        if self.unfinished and self.context.started:
             raise UnfinishedError(f"{self.unfinished} dialogs are left for the next start")
 
     @override
@@ -231,8 +236,9 @@ class ChatServerModule(ServerModule):
             await self._life.end_idle()
         except UnavailableError as error:
             self.context.logger("session:monitoring").warning("sessions not checked", error=str(error))
-        if not self.context.draining:
-            self.start_session_monitoring()
+        finally:
+            if not self.context.draining:
+                self.start_session_monitoring()
 
     # Methods for users
 
@@ -253,12 +259,14 @@ class ChatServerModule(ServerModule):
     @rpc
     async def stop_generation(self, user: User) -> StopResult:
         """Stops the reply that is growing; what there is of it is kept."""
+        self._life.see(user.id)
         return StopResult(stopped=self._turns.stop_generation(user.id))
 
     @rpc
     async def get_conversation(self, user: User) -> ConversationView:
         """The user's current conversation."""
         await self._life.adoption.recovered(user.id)
+        self._life.see(user.id)
         session = self._life.sessions.get(user.id)
         if session is None:
             return ConversationView(conversation_id=None, messages=())
@@ -282,7 +290,7 @@ class ChatServerModule(ServerModule):
 
     @rpc
     async def get_session_info(self, user: User) -> SessionInfo | None:
-        """The user's own session, or null."""
+        """The user's own session, or null. No activity: it would hide what it tells."""
         return await self.get_user_session_info(user.id)
 
     @rpc
@@ -290,6 +298,7 @@ class ChatServerModule(ServerModule):
         self, user: User, limit: Annotated[int, Field(ge=1, le=100)] = 20, cursor: str | None = None
     ) -> ArchiveList:
         """The user's archived dialogs, newest first, page by page."""
+        self._life.see(user.id)
         try:
             return ArchiveList.of(await self.dialogue_journal.list_archives(user, limit, cursor))
         except ValueError:
@@ -301,6 +310,7 @@ class ChatServerModule(ServerModule):
     @rpc
     async def get_archive(self, user: User, id: str) -> ArchivedDialog:  # noqa: A002 - its name on the wire
         """One of the user's archived dialogs, whole."""
+        self._life.see(user.id)
         dialog = await self.dialogue_journal.get_archive(user, id)
         if dialog is None:
             raise ProblemError(404, "You have no such archive.")

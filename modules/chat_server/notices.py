@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from potoserver import User
+from potoserver import ModuleContext, User
 
-from .journal.base import ArchiveSummary, DialogueJournal
+from .journal.base import ArchiveSummary, DialogueJournal, JournalError
 
 _REMEMBERED_USERS = 65_536
 
@@ -14,15 +14,18 @@ _REMEMBERED_USERS = 65_536
 class Notices:
     """The newest dialog that ended since each user's previous connection.
 
-    What is remembered is bounded. For a user of whom nothing is, after a restart for one, the journal's
-    newest archive is told.
+    What is remembered is bounded. For a user of whom nothing is, after a restart for one, the journal knows
+    of which archive the user was told last.
 
     Args:
+        context: Owned tasks and logs.
         journal: Knows the archives.
     """
 
-    def __init__(self, journal: DialogueJournal) -> None:
+    def __init__(self, context: ModuleContext, journal: DialogueJournal) -> None:
+        self._context = context
         self._journal = journal
+        self._logger = context.logger("session:archive")
         self._by_user: OrderedDict[str, dict[str, str] | None] = OrderedDict()
 
     def put(self, user_id: str, notice: dict[str, str]) -> None:
@@ -34,14 +37,25 @@ class Notices:
         self._remember(user_id, None)
 
     async def take(self, user_id: str) -> dict[str, str] | None:
-        """What a new connection is told: each notice once."""
-        if user_id in self._by_user:
-            notice = self._by_user[user_id]
-        else:
-            page = await self._journal.list_archives(User(user_id), 1, None)
-            notice = notice_of(page.archives[0]) if page.archives else None
+        """What a new connection is told: each notice once, also across restarts."""
+        notice = None
+        if user_id not in self._by_user:
+            newest = await self._journal.untold_archive(User(user_id))
+            notice = notice_of(newest) if newest else None
+        # What has happened while the journal was asked is newer.
+        notice = self._by_user.get(user_id, notice)
         self._remember(user_id, None)
+        if notice is not None:
+            self._context.spawn(self._mark(user_id, notice["id"]), f"told {user_id}")
         return notice
+
+    async def _mark(self, user_id: str, archive_id: str) -> None:
+        try:
+            await self._journal.mark_told(User(user_id), archive_id)
+        except JournalError as error:
+            self._logger.warning(
+                "archive told, but not noted", user=user_id, error=repr(error.__cause__ or error)
+            )
 
     def _remember(self, user_id: str, notice: dict[str, str] | None) -> None:
         self._by_user[user_id] = notice

@@ -4,28 +4,51 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
 
 from potoserver import Clock, Done
 
 from .wire import ChatReply, ReplyDelta
 
 _DELTA_INTERVAL_S = 0.05
+_BLOCK_PIECES = 256
+"""How many pieces are kept apart; models send them a few characters long."""
+
+
+class _Piece(NamedTuple):
+    text: str
+    reasoning: str
 
 
 class ReplyStream:
     """The pieces of one reply and its outcome.
 
-    What is kept is no more than the reply itself, however slowly it is read.
+    What is kept is no more than the reply itself, however slowly it is read: the newest pieces are kept as
+    they came, those before them joined to blocks. Who follows late, or falls behind, gets blocks.
     """
 
     def __init__(self) -> None:
-        self._deltas: list[ReplyDelta] = []
+        self._blocks: list[_Piece] = []
+        self._pieces: list[_Piece] = []
         self._outcome: ChatReply | Exception | None = None
         self._changed = asyncio.Event()
 
-    def append(self, delta: ReplyDelta) -> None:
+    @property
+    def text(self) -> str:
+        """The reply as far as it got."""
+        return "".join(piece.text for piece in (*self._blocks, *self._pieces))
+
+    @property
+    def reasoning(self) -> str:
+        """The reasoning as far as it got."""
+        return "".join(piece.reasoning for piece in (*self._blocks, *self._pieces))
+
+    def append(self, text: str, reasoning: str) -> None:
         """Adds a piece."""
-        self._deltas.append(delta)
+        if len(self._pieces) == _BLOCK_PIECES:
+            self._blocks.append(_Piece(*map("".join, zip(*self._pieces, strict=True))))
+            self._pieces = []
+        self._pieces.append(_Piece(text, reasoning))
         self._wake()
 
     def finish(self, outcome: ChatReply | Exception) -> None:
@@ -38,15 +61,27 @@ class ReplyStream:
         self._changed = asyncio.Event()
 
     async def follow(self) -> AsyncIterator[ReplyDelta | Done[ChatReply]]:
-        """Every piece from the first, each as it comes, then the answer."""
-        position = 0
+        """All of it from the first piece, each as it comes, then the answer."""
+        block = 0  # how many of the blocks have been passed, and what of the one behind them
+        pieces = texts = reasonings = 0
         while True:
-            while position < len(self._deltas):
-                position += 1
-                yield self._deltas[position - 1]
-            if self._outcome is not None:
+            piece: _Piece | None = None
+            if block < len(self._blocks):
+                whole = self._blocks[block]
+                piece = _Piece(whole.text[texts:], whole.reasoning[reasonings:])
+                block += 1
+                pieces = texts = reasonings = 0
+            elif pieces < len(self._pieces):
+                piece = self._pieces[pieces]
+                pieces += 1
+                texts += len(piece.text)
+                reasonings += len(piece.reasoning)
+            elif self._outcome is not None:
                 break
-            await self._changed.wait()
+            else:
+                await self._changed.wait()
+            if piece is not None and (piece.text or piece.reasoning):
+                yield ReplyDelta(text=piece.text, reasoning=piece.reasoning)
         if isinstance(self._outcome, Exception):
             raise self._outcome
         yield Done(self._outcome)

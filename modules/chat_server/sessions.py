@@ -36,7 +36,9 @@ class Session:
     Attributes:
         user_id: Whose.
         conversation: The dialog that it writes.
-        last_activity: The last chat call, else the start.
+        last_activity: The user's last call of the chat, else the start. The fallback looks at it.
+        last_message_ms: When the last call came that belongs to the conversation: wall time, milliseconds
+            since 1970 UTC; 0 for none. One in the grace keeps the session.
         generation: The presence generation whose departure ends it. None while no connection governs it:
             it was begun by a call, adopted, or called upon in the grace; then the fallback ends it.
         adopted: A crash left it open and nobody has gone on with it yet.
@@ -46,6 +48,7 @@ class Session:
     user_id: str
     conversation: Conversation
     last_activity: Moment
+    last_message_ms: int = 0
     generation: int | None = None
     adopted: bool = False
     left: bool = False
@@ -103,7 +106,7 @@ class Sessions(Mapping[str, Session]):
     ) -> Session:
         """Begins a session for a user who has none."""
         conversation = Conversation(conversation_id or self._new_id(at.wall_ms), at.wall_ms)
-        return self._put(Session(user_id, conversation, at, generation))
+        return self._put(Session(user_id, conversation, at, generation=generation))
 
     def adopt(self, user_id: str, conversation: Conversation, last_activity_ms: int, now_s: float) -> Session:
         """Takes over a dialog that a crash left open, of a user who has no session yet."""
@@ -132,7 +135,7 @@ class Sessions(Mapping[str, Session]):
             self._put(replace(session, left=True))
 
     def call(self, user_id: str, at: Moment) -> tuple[Session, bool] | None:
-        """A chat call is activity.
+        """A call has come that belongs to the conversation.
 
         Returns:
             The session, and whether the call went on with an adopted one; None when the user has none.
@@ -140,7 +143,13 @@ class Sessions(Mapping[str, Session]):
         session = self._by_user.get(user_id)
         if session is None:
             return None
-        return self._put(replace(session, last_activity=at, adopted=False)), session.adopted
+        called = replace(session, last_activity=at, last_message_ms=at.wall_ms, adopted=False)
+        return self._put(called), session.adopted
+
+    def see(self, user_id: str, at: Moment) -> Session | None:
+        """The user has looked at something: activity, and nothing more. None when there is no session."""
+        session = self._by_user.get(user_id)
+        return None if session is None else self._put(replace(session, last_activity=at))
 
     def depart(self, user_id: str, generation: int, last_seen_ms: int) -> Session | None:
         """The grace of that generation has passed.
@@ -152,7 +161,7 @@ class Sessions(Mapping[str, Session]):
         session = self._by_user.get(user_id)
         if session is None or session.generation != generation:
             return None
-        if session.last_activity.wall_ms > last_seen_ms:
+        if session.last_message_ms > last_seen_ms:
             self._put(replace(session, generation=None, left=False))
             return None
         return self._by_user.pop(user_id)

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _http_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not text.isprintable() or " " in text:
+        raise ValueError("expected an http or https URL, such as https://api.openai.com/v1")
+    return text
 
 
 class Section(BaseModel):
@@ -36,7 +48,7 @@ class EchoSettings(Section):
 class OpenAISettings(Section):
     """The responder that asks an OpenAI-compatible endpoint. Needs the extra `llm`."""
 
-    base_url: str = Field(
+    base_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "https://api.openai.com/v1", description="Where the endpoint is, up to and with the version."
     )
     model: str | None = Field(None, description="Name of the model; needed with `chat.responder: openai`.")

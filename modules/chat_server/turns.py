@@ -11,7 +11,7 @@ from typing import Protocol
 from potoserver import Call, ModuleContext, ProblemError, UnavailableError, User
 
 from .announcer import Announcer
-from .generation import ChatRequest, Cut, Generation, Reply
+from .generation import ChatRequest, Cut, Generation, Reply, is_json
 from .idempotency import RunningCalls, digest_of, find_first
 from .journal.base import Conversation, DialogueJournal, KeyedMessage, Message
 from .lanes import Lanes, Ticket
@@ -160,13 +160,13 @@ class Turns:
         first = await find_first(self._journal, turn.call, turn.digest, self._clock.now_ms())
         if first is not None and first.reply is not None:
             self._metrics.replies.labels("repeated").inc()
-            return _chat_reply(first.conversation, first.reply)
+            return _chat_reply(turn.request, first.conversation, first.reply)
         session = turn.session or await self._sessions.open(user.id)
         await self._finish_endings(user.id)
         question = first.question if first else await self._keep_question(turn, session.conversation)
         history = await self._history(user, question, first)
         message = await self._reply(turn, generation, session.conversation, question, history, first)
-        return _chat_reply(first.conversation if first else session.conversation, message)
+        return _chat_reply(turn.request, first.conversation if first else session.conversation, message)
 
     async def _keep_question(self, turn: _Turn, conversation: Conversation) -> Message:
         user = turn.call.user
@@ -269,7 +269,18 @@ def _new_message_id() -> str:
     return f"m-{secrets.token_urlsafe(12)}"
 
 
-def _chat_reply(conversation: Conversation, message: Message) -> ChatReply:
+def _chat_reply(request: ChatRequest, conversation: Conversation, message: Message) -> ChatReply:
+    """The answer that a kept reply is; the same for the first call and for each repeat.
+
+    Raises:
+        ProblemError: 409, JSON was asked for, and the reply was stopped before it was any.
+    """
+    if request.json_output and message.interrupted and not is_json(message.content):
+        raise ProblemError(
+            409,
+            "The reply was stopped before it was whole, so it is not JSON, as jsonOutput asks. "
+            "What there is of it is kept in the conversation.",
+        )
     return ChatReply(
         conversation_id=conversation.id,
         message_id=message.id,

@@ -39,8 +39,15 @@ def chat_with_failing_archive(tmp_path: Path, **options: Any) -> tuple[Chat, NoA
     return chat, journal
 
 
+async def pending(chat: Chat) -> float | None:
+    """What health says of pending archives, and the metric."""
+    fields = await chat.module.health_fields()
+    assert chat.context.registry.get_sample_value("potoserver_pending_archives") == fields["pendingArchives"]
+    return fields["pendingArchives"]  # type: ignore[no-any-return]  # JSON
+
+
 async def test_a_failed_archive_is_reported_kept_and_tried_again(tmp_path: Path) -> None:
-    """At error in the log, in health, and with its own reason and time once the journal works."""
+    """At error in the log, in health and metrics, and with its own reason and time once the journal works."""
     chat, journal = chat_with_failing_archive(tmp_path)
     async with chat:
         connection, _ = await chat.context.connect("a1")
@@ -50,7 +57,7 @@ async def test_a_failed_archive_is_reported_kept_and_tried_again(tmp_path: Path)
         ended_ms = chat.clock.now_ms()
         line = chat.context.logged("dialog archive failed")[0]
         assert (line["log_level"], line["user"], line["reason"]) == ("error", "a1", "disconnect")
-        assert (await chat.module.health_fields())["pendingArchives"] == 1
+        assert await pending(chat) == 1
         info = await chat.module.get_user_session_info("a1")
         assert info is not None and not info.is_active
         await chat.until(100)
@@ -59,7 +66,7 @@ async def test_a_failed_archive_is_reported_kept_and_tried_again(tmp_path: Path)
         await chat.until(61)
         (dialog,) = await chat.archives()
         assert (dialog.reason, dialog.ended_ms) == (Reason.DISCONNECT, ended_ms)
-        assert (await chat.module.health_fields())["pendingArchives"] == 0
+        assert await pending(chat) == 0
         assert await chat.module.get_user_session_info("a1") is None
 
 

@@ -48,6 +48,15 @@ async def test_it_comes_word_by_word(text: str, pieces: list[str]) -> None:
     assert (await reply(text))[0] == pieces
 
 
+async def test_a_long_message_comes_in_larger_pieces() -> None:
+    """The first 64 words one by one, the rest by 64; not with a pause, which is for each word."""
+    text = "a " * 1000
+    pieces, _, _ = await reply(text)
+    assert "".join(pieces) == text
+    assert pieces[:64] == ["a", *[" a"] * 63]
+    assert len(pieces) == 64 + -(-(1000 - 64) // 64) + 1
+
+
 async def test_reasoning_is_a_fixed_text_beside_the_reply() -> None:
     """Only where it is asked for."""
     assert (await reply("x", reasoning_enabled=True))[1:] == (REASONING, "stop")

@@ -281,3 +281,19 @@ def test_the_key_is_not_shown() -> None:
     """Neither printed nor logged by accident."""
     settings = ChatSettings.model_validate({"openai": {"api_key": "sk-secret"}})
     assert "sk-secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "localhost:8000/v1", "ftp://x/v1", "http://", "http://x:y/v1", "http://x y/v1", "http://[::1/v1"],
+)
+def test_the_endpoint_must_be_an_http_url(url: str) -> None:
+    """What was expected is said in one line."""
+    with pytest.raises(ValidationError, match="expected an http or https URL"):
+        ChatSettings.model_validate({"openai": {"base_url": url}})
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000/v1", "https://[::1]/", "http://10.0.0.1:80/a/b/v1"])
+def test_an_http_url_is_taken_as_it_is(url: str) -> None:
+    """Whoever serves there."""
+    assert ChatSettings.model_validate({"openai": {"base_url": url}}).openai.base_url == url

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from modules.chat_server.journal import FileSystemDialogueJournal, Reason
+from potoserver import ProblemError
 
 from ..support.clock import ManualClock, settle
 from .support import A1, Chat, LedResponder, conversation, question, reasons, texts
@@ -354,3 +357,120 @@ async def test_after_a_restart_the_newest_archive_is_told_once(tmp_path: Path) -
         await chat.until(5)
         await chat.quiet()
         assert (await chat.context.connect("a1"))[1]["archived"] is None
+
+
+async def in_these_lives(tmp_path: Path, clock: ManualClock, lives: int) -> list[object]:
+    """What a user is told who connects once in each of so many lives of the server, and says nothing."""
+    told = []
+    for _ in range(lives):
+        async with restarted(tmp_path, clock) as chat:
+            connection, fields = await chat.context.connect("a1")
+            told.append(fields["archived"] and fields["archived"]["reason"])
+            await chat.context.disconnect(connection)
+            await chat.until(5)
+            await chat.quiet()
+    return told
+
+
+@pytest.mark.parametrize("end", ["disconnect", "shutdown"])
+async def test_an_archive_is_told_once_whatever_is_restarted(tmp_path: Path, end: str) -> None:
+    """Also to a user who comes back a day and two restarts later."""
+    clock = ManualClock()
+    async with restarted(tmp_path, clock) as chat:
+        connection, _ = await chat.context.connect("a1")
+        await chat.ask("x")
+        if end == "disconnect":
+            await chat.context.disconnect(connection)
+            await chat.until(5)
+            await chat.quiet()
+    async with restarted(tmp_path, clock):
+        pass
+    await clock.advance(24 * 3600)
+    assert await in_these_lives(tmp_path, clock, 3) == [end, None, None]
+
+
+async def test_what_was_told_before_a_restart_is_not_told_after_it(tmp_path: Path) -> None:
+    """The notice came from what the server remembered."""
+    clock = ManualClock()
+    async with restarted(tmp_path, clock) as chat:
+        await chat.ask("x")
+        await chat.module.end_session(A1)
+        assert (await chat.context.connect("a1"))[1]["archived"]["reason"] == "request"
+        await chat.quiet()
+    assert await in_these_lives(tmp_path, clock, 1) == [None]
+
+
+async def test_two_tabs_at_once_are_told_once(tmp_path: Path) -> None:
+    """Right after a restart, when the journal has to be asked."""
+    clock = ManualClock()
+    async with restarted(tmp_path, clock) as chat:
+        await chat.ask("x")
+    async with restarted(tmp_path, clock) as chat:
+        tabs = await asyncio.gather(*(chat.context.connect("a1") for _ in range(3)))
+        assert [fields["archived"] is None for _, fields in tabs].count(False) == 1
+
+
+# Activity
+
+
+async def user_call(chat: Chat, method: str) -> None:
+    arguments = ("none",) if method == "get_archive" else ()
+    with suppress(ProblemError):
+        await getattr(chat.module, method)(A1, *arguments)
+
+
+USER_METHODS = ["get_archive", "get_conversation", "list_archives", "stop_generation"]
+
+
+@pytest.mark.parametrize("method", USER_METHODS)
+async def test_any_chat_call_of_the_user_is_activity(tmp_path: Path, method: str) -> None:
+    """It keeps the fallback away, and is logged; it begins no session."""
+    async with Chat.in_memory(tmp_path) as chat:
+        await user_call(chat, method)
+        assert not chat.module.user_sessions
+        await chat.ask("x")
+        await chat.until(200)
+        await user_call(chat, method)
+        assert [line["log_level"] for line in chat.context.logged("session activity updated")] == ["info"] * 2
+        await chat.until(200)
+        assert list(chat.module.user_sessions) == ["a1"]
+        await chat.until(131)
+        assert not chat.module.user_sessions
+
+
+@pytest.mark.parametrize("method", USER_METHODS)
+async def test_looking_in_the_grace_keeps_no_session(tmp_path: Path, method: str) -> None:
+    """Only a message does; who looks for the archive would never see it."""
+    async with Chat.in_memory(tmp_path) as chat:
+        connection, _ = await chat.context.connect("a1")
+        await chat.ask("x")
+        await chat.context.disconnect(connection)
+        await chat.until(3)
+        await user_call(chat, method)
+        await chat.until(2)
+        assert reasons(await chat.archives()) == [Reason.DISCONNECT]
+
+
+@pytest.mark.parametrize("method", USER_METHODS)
+async def test_looking_after_a_crash_keeps_no_session(tmp_path: Path, method: str) -> None:
+    """Nor does it go on with what was left open."""
+    clock = await left_open(tmp_path, "before")
+    async with restarted(tmp_path, clock) as chat:
+        await chat.quiet()
+        await user_call(chat, method)
+        await chat.until(5)
+        await chat.quiet()
+        assert reasons(await chat.archives()) == [Reason.RECOVERED]
+
+
+async def test_asking_about_sessions_is_nobodys_activity(tmp_path: Path) -> None:
+    """Neither an admin nor the user delays the end of what is asked about."""
+    async with Chat.in_memory(tmp_path) as chat:
+        await chat.ask("x")
+        await chat.until(200)
+        await chat.module.get_user_session_info("a1")
+        await chat.module.get_session_info(A1)
+        await chat.module.list_sessions()
+        await chat.module.get_active_session_count()
+        await chat.until(131)
+        assert reasons(await chat.archives()) == [Reason.TIMEOUT]

@@ -362,6 +362,28 @@ async def test_json_output_is_json_or_a_clear_error(tmp_path: Path) -> None:
         assert (await chat.ask("y", json_output=True)).reply == '{"a": 1}'
 
 
+async def test_a_json_reply_that_is_stopped_is_kept_and_refused(tmp_path: Path) -> None:
+    """409 for its caller and for each repeat, which adds nothing; what is JSON by then is answered."""
+    led = LedResponder()
+    async with Chat.in_memory(tmp_path, responder=led) as chat:
+        for text, status in (('{"a": ', 409), ('{"a": 1}', 200)):
+            call = chat.begin("x", json_output=True, key=f"key-{status}")
+            await settle()
+            led.say(text)
+            await settle()
+            assert (await chat.module.stop_generation(A1)).stopped
+            if status == 200:
+                assert (await call.answer()).finish_reason == "stopped"
+                continue
+            for each in (call, chat.begin("x", json_output=True, key="key-409")):
+                problem = await each.problem()
+                assert (problem.status, "JSON" in problem.detail) == (409, True)
+        kept = await chat.module.dialogue_journal.get_conversation(A1)
+        assert [each.content for each in kept] == ["x", '{"a": ', "x", '{"a": 1}']
+        assert [each.interrupted for each in kept] == [False, True, False, True]
+        assert len(led.asked) == 2
+
+
 async def test_a_reply_that_never_ends_is_cut_at_its_limit(tmp_path: Path) -> None:
     """Finish reason `length`."""
     led = LedResponder()

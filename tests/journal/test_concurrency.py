@@ -119,7 +119,6 @@ async def test_many_users_at_once(tmp_path: Path) -> None:
 
         await asyncio.gather(*map(live, range(100)))
         assert journal._in_use == {}
-        assert journal.pending_archives == 0
     files = yaml_files(tmp_path)
     assert len(files) == 100
     assert all(loaded["message_count"] == 4 == len(loaded["messages"]) for loaded in files.values())
@@ -166,7 +165,7 @@ async def test_without_fsync_nothing_is_flushed(tmp_path: Path) -> None:
 
 
 async def test_what_is_measured(tmp_path: Path) -> None:
-    """Appends, flushes, archives by reason, pending ones, recoveries and what is set aside are counted."""
+    """Appends, flushes, archives by reason, recoveries and what is set aside are counted."""
     registry = CollectorRegistry()
     journal = FileSystemDialogueJournal(
         tmp_path, clock=ManualClock(), fsync=True, logger=LogRecord(), registry=registry
@@ -184,6 +183,5 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     assert value("journal_append_seconds_count") == 1
     assert value("journal_flush_seconds_count") == 2
     assert value("archives_total", reason="timeout") == 1
-    assert value("pending_archives") == 0
     assert value("set_aside_total") == 1
     assert value("recovered_dialogs_total") == 0

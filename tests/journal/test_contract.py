@@ -105,7 +105,6 @@ async def test_archiving_keeps_the_dialog_with_reason_and_times(journal: Dialogu
     assert await journal.get_archive(USER, archive_id) == expected
     assert await journal.get_conversation(USER) == []
     assert await journal.recover(USER) is None
-    assert journal.pending_archives == 0
 
 
 async def test_archiving_is_idempotent_per_conversation(journal: DialogueJournal) -> None:
@@ -306,6 +305,24 @@ async def test_a_reply_that_stands_elsewhere_is_found(journal: DialogueJournal) 
     found = await journal.find_keyed(USER, "k", 0)
     assert found is not None
     assert found.reply == late
+
+
+async def test_the_newest_archive_is_untold_until_it_is_marked(journal: DialogueJournal) -> None:
+    """A newer one is untold again, an older one never is; each user has their own."""
+    assert await journal.untold_archive(USER) is None
+    ids = []
+    for number, conversation in enumerate((FIRST, SECOND)):
+        await journal.add_message(USER, message(number), conversation)
+        ended_ms = FIRST.started_ms + (number + 1) * 60_000
+        ids.append(await journal.archive_conversation(USER, ended_ms=ended_ms))
+        newest = await journal.untold_archive(USER)
+        assert newest is not None
+        assert newest.id == ids[-1] is not None
+        await journal.mark_told(USER, newest.id)
+        assert await journal.untold_archive(USER) is None
+    await journal.add_message(OTHER, message(0), FIRST)
+    await journal.archive_conversation(OTHER)
+    assert await journal.untold_archive(OTHER) is not None
 
 
 async def test_what_is_logged(journal: DialogueJournal, log: LogRecord) -> None:

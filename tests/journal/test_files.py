@@ -312,3 +312,20 @@ async def test_an_archive_is_named_for_its_end(tmp_path: Path) -> None:
     loaded = load(dialogs_of(tmp_path) / "archived" / "2024-01-15-10-30-00.yaml")
     assert list(loaded) == ["conversation", "user", "started", "messages", "ended", "reason", "message_count"]
     assert loaded["ended"] == "2024-01-15T10:30:00.999Z"
+
+
+@pytest.mark.parametrize("torn", [False, True])
+async def test_what_the_user_was_told_outlives_a_restart(tmp_path: Path, torn: bool) -> None:
+    """In a file of its own, for the owner alone; where that is torn, the archive is told again."""
+    async with opened(tmp_path) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        archive_id = await journal.archive_conversation(USER)
+        assert archive_id is not None
+        await journal.mark_told(USER, archive_id)
+    told = tmp_path / "users" / "a1" / ".told"
+    assert told.read_text() == f"{archive_id}\n"
+    assert told.stat().st_mode & 0o777 == 0o600
+    if torn:
+        told.write_text(archive_id[:7])
+    async with opened(tmp_path) as journal:
+        assert (await journal.untold_archive(USER) is not None) == torn

@@ -13,6 +13,7 @@ from .base import ArchivePage, ArchiveSummary, Dialog
 from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, parse_dialog
 from .disk import Disk
 from .layout import Layout, archive_order, second_name
+from .references import ReferenceIndex, lines_in
 from .scan import HEAD_BYTES, TAIL_BYTES, summarize, summarize_dialog
 
 _SUFFIX: Final = ".yaml"
@@ -33,6 +34,7 @@ class Archives:
         self._layout = layout
         self._logger = logger
         self._reported: OrderedDict[Path, None] = OrderedDict()
+        self._references = ReferenceIndex()
 
     def page(self, user_id: str, limit: int, cursor: str | None) -> ArchivePage:
         """A page, newest first; the cursor is the last id of the page before.
@@ -65,31 +67,57 @@ class Archives:
         data = self._read(path)
         return self._parse(path, data) if data is not None else None
 
-    def since(self, user_id: str, since_ms: int, word: str) -> Iterator[Dialog]:
-        """The archives that ended since then and hold a word, newest first.
+    def since(self, user_id: str, since_ms: int, line: bytes) -> Iterator[Dialog]:
+        """The archives that ended since then and hold a line of `references`, newest first.
 
         Args:
             user_id: Whose.
             since_ms: Wall time, milliseconds since 1970 UTC.
-            word: ASCII letters, digits and `-_.` only, so every way of writing YAML leaves it as it is.
+            line: As `key_line` or `reply_line` gives it.
 
         Raises:
             OSError: The disk refused.
         """
-        oldest = (second_name(since_ms), 0)
-        for archive_id in self._ids(user_id):
-            if _order(archive_id) < oldest:
-                return
-            path = self._path(user_id, archive_id)
-            data = self._read(path)
-            if data is not None and word.encode() in data:
-                dialog = self._parse(path, data)
+        folder = self._layout.user(user_id).archived
+        for archive_id in self._ids(user_id, second_name(since_ms)):
+            lines = self._references.find(user_id, archive_id)
+            if lines is None:
+                data = self._read(folder / f"{archive_id}{_SUFFIX}")
+                if data is None:
+                    continue
+                lines = lines_in(data)
+                self._references.add(user_id, archive_id, lines)
+            if line in lines:
+                dialog = self.get(user_id, archive_id)
                 if dialog is not None:
                     yield dialog
 
-    def _ids(self, user_id: str) -> list[str]:
+    def untold(self, user_id: str) -> ArchiveSummary | None:
+        """The newest archive, unless `mark_told` has named it or a newer one.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        page = self.page(user_id, 1, None)
+        if not page.archives:
+            return None
+        newest = page.archives[0]
+        kept = self._read(self._layout.user(user_id).told) or b""
+        told = archive_order(kept.decode("ascii", "replace").strip())
+        return newest if told is None or _order(newest.id) > told else None
+
+    def mark_told(self, user_id: str, archive_id: str) -> None:
+        """Keeps that the user was told of an archive. Not flushed: torn or lost, it is told again.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        self._disk.put(self._layout.user(user_id).told, f"{archive_id}\n".encode())
+
+    def _ids(self, user_id: str, oldest: str = "") -> list[str]:
+        """The archives' ids, newest first, from that second on."""
         names = self._disk.names(self._layout.user(user_id).archived)
-        ids = [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
+        ids = [name.removesuffix(_SUFFIX) for name in names if name >= oldest and name.endswith(_SUFFIX)]
         return sorted((found for found in ids if archive_order(found)), key=_order, reverse=True)
 
     def _path(self, user_id: str, archive_id: str) -> Path:

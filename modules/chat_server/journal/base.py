@@ -271,7 +271,10 @@ class DialogueJournal(ABC):
             since_ms: Wall time, milliseconds since 1970 UTC.
         """
 
-    @property
     @abstractmethod
-    def pending_archives(self) -> int:
-        """How many dialogs have begun to be archived and are not yet."""
+    async def untold_archive(self, user: User) -> ArchiveSummary | None:
+        """The user's newest archive; None without one, or when `mark_told` named it or a newer one."""
+
+    @abstractmethod
+    async def mark_told(self, user: User, archive_id: str) -> None:
+        """Keeps that the user was told of an archive. A crash may undo this: then it is told again."""

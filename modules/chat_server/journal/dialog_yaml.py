@@ -93,6 +93,11 @@ def emit_message(message: Message) -> bytes:
     return _dump([item])
 
 
+def emit_field(name: str, value: str) -> bytes:
+    """One quoted field of a head or a message, without indentation and line end."""
+    return _dump({name: _Quoted(value)}).rstrip(b"\n")
+
+
 def emit_footer(ended_ms: int, reason: Reason, message_count: int) -> bytes:
     """The lines that end a dialog."""
     return _dump(

@@ -22,6 +22,7 @@ from potoserver import Clock, User, folder_name
 from .archives import Archives
 from .base import (
     ArchivePage,
+    ArchiveSummary,
     Conversation,
     Dialog,
     DialogueJournal,
@@ -34,10 +35,11 @@ from .base import (
 )
 from .disk import Disk, Handle
 from .grouping import GroupedAppends
-from .keyed import find_question, find_reply, search_word
+from .keyed import find_question, find_reply
 from .layout import Layout, archive_order
 from .metrics import JournalMetrics
 from .recovery import Recovery
+from .references import key_line, reply_line
 from .tools import RecentArchives, Tools, journal_errors
 from .user_dialogs import UserDialogs
 
@@ -92,8 +94,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._recovery_log = logger("journal:recovery")
         self._disk = disk or Disk(fsync=fsync)
         self._layout = Layout(data_dir)
-        self._pending: set[str] = set()
-        self._metrics = JournalMetrics(registry, lambda: self.pending_archives)
+        self._metrics = JournalMetrics(registry)
         archive_log = logger("journal:archive")
         recovery = Recovery(self._disk, self._layout.open, clock, self._recovery_log, self._metrics)
         self._tools = Tools(
@@ -103,7 +104,6 @@ class FileSystemDialogueJournal(DialogueJournal):
             recovery=recovery,
             recent=RecentArchives(),
             metrics=self._metrics,
-            pending=self._pending,
             archive_log=archive_log,
             recovery_log=self._recovery_log,
         )
@@ -243,27 +243,38 @@ class FileSystemDialogueJournal(DialogueJournal):
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:
         def search(dialogs: UserDialogs) -> KeyedMessage | None:
             with _reading():
-                found = find_question(self._newest(dialogs, user.id, since_ms, key), key, since_ms)
+                found = find_question(self._newest(dialogs, user.id, since_ms, key_line(key)), key, since_ms)
                 if found is None or found.reply is not None:
                     return found
                 question = found.question
-                later = self._newest(dialogs, user.id, question.timestamp_ms, question.id)
+                later = self._newest(dialogs, user.id, question.timestamp_ms, reply_line(question.id))
                 return replace(found, reply=find_reply(later, question))
 
         return await self._owned(user, lambda dialogs: self._threaded(search, dialogs))
 
-    def _newest(self, dialogs: UserDialogs, user_id: str, since_ms: int, text: str) -> Iterator[Dialog]:
-        """The dialogs that may hold a text, newest first."""
-        word = search_word(text)
-        dialog = dialogs.read(word)
+    def _newest(self, dialogs: UserDialogs, user_id: str, since_ms: int, line: bytes) -> Iterator[Dialog]:
+        """The dialogs that may hold a line, newest first."""
+        dialog = dialogs.read(line)
         if dialog is not None:
             yield dialog
-        yield from self._archives.since(user_id, since_ms, word)
+        yield from self._archives.since(user_id, since_ms, line)
 
-    @property
     @override
-    def pending_archives(self) -> int:
-        return len(self._pending)
+    async def untold_archive(self, user: User) -> ArchiveSummary | None:
+        def read(dialogs: UserDialogs) -> ArchiveSummary | None:
+            dialogs.recover()
+            with _reading():
+                return self._archives.untold(user.id)
+
+        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+
+    @override
+    async def mark_told(self, user: User, archive_id: str) -> None:
+        def write(_: UserDialogs) -> None:
+            with journal_errors(failing="What the user was told can't be kept at the moment."):
+                self._archives.mark_told(user.id, archive_id)
+
+        await self._owned(user, lambda dialogs: self._threaded(write, dialogs))
 
     async def _owned(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
         """Runs work on one user's dialogs to its end, alone, though the caller may be cancelled."""

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Final
 
 from .base import Dialog, KeyedMessage, Message
-
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.-]+")
-
-
-def search_word(text: str) -> str:
-    """The longest part of a text that stands in a file as it is, however YAML writes the rest."""
-    return max(_PLAIN.findall(text), key=len, default="")
 
 
 def find_question(dialogs: Iterable[Dialog], key: str, since_ms: int) -> KeyedMessage | None:

@@ -23,6 +23,7 @@ class UserPaths:
         archived: `users/<user>/dialogs/archived`.
         current: The active dialog; zero bytes when there is none.
         marker: There while a dialog is open; recovery looks at markers only.
+        told: The id of the archive that the user was last told of.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class UserPaths:
     archived: Path
     current: Path
     marker: Path
+    told: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,12 @@ class Layout:
         name = folder_name(user_id)
         dialogs = self.users / name / "dialogs"
         return UserPaths(
-            self.users / name, dialogs, dialogs / "archived", dialogs / "current.yaml", self.open / name
+            folder=self.users / name,
+            dialogs=dialogs,
+            archived=dialogs / "archived",
+            current=dialogs / "current.yaml",
+            marker=self.open / name,
+            told=self.users / name / ".told",
         )
 
 

@@ -31,10 +31,11 @@ from .metrics import JournalMetrics
 
 @dataclass(slots=True)
 class _Dialogs:
-    """One user's dialogs: the open one, and the archives by id."""
+    """One user's dialogs: the open one, the archives by id, and of which the user was told last."""
 
     current: Dialog | None = None
     archives: dict[str, Dialog] = field(default_factory=dict)
+    told: str | None = None
 
 
 class MemoryDialogueJournal(DialogueJournal):
@@ -52,7 +53,7 @@ class MemoryDialogueJournal(DialogueJournal):
         self._clock = clock
         self._append_log = logger("journal:append")
         self._archive_log = logger("journal:archive")
-        self._metrics = JournalMetrics(registry, lambda: 0)
+        self._metrics = JournalMetrics(registry)
         self._users: dict[str, _Dialogs] = {}
         self._accepting = False
 
@@ -166,10 +167,17 @@ class MemoryDialogueJournal(DialogueJournal):
         later = self._since(user, found.question.timestamp_ms)
         return replace(found, reply=find_reply(later, found.question))
 
-    @property
     @override
-    def pending_archives(self) -> int:
-        return 0
+    async def untold_archive(self, user: User) -> ArchiveSummary | None:
+        told = self._of(user).told
+        for archive_id, dialog in self._newest_archives(user)[:1]:
+            if told is None or _order(archive_id) > _order(told):
+                return _summary(archive_id, dialog)
+        return None
+
+    @override
+    async def mark_told(self, user: User, archive_id: str) -> None:
+        self._of(user).told = archive_id
 
     def _of(self, user: User) -> _Dialogs:
         if not self._accepting:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -15,10 +14,9 @@ class JournalMetrics:
 
     Args:
         registry: Where the metrics are registered, once per server.
-        pending_archives: Tells how many dialogs have begun to be archived and are not yet.
     """
 
-    def __init__(self, registry: CollectorRegistry, pending_archives: Callable[[], int]) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.append_seconds = Histogram(
             "potoserver_journal_append_seconds",
             "Time until a message was on disk, waiting included.",
@@ -32,10 +30,6 @@ class JournalMetrics:
             registry=registry,
         )
         self.archives = Counter("potoserver_archives", "Dialogs archived.", ["reason"], registry=registry)
-        pending = Gauge(
-            "potoserver_pending_archives", "Dialogs whose archiving has begun.", registry=registry
-        )
-        pending.set_function(pending_archives)
         self.recovered_dialogs = Counter(
             "potoserver_recovered_dialogs", "Open dialogs found again after a restart.", registry=registry
         )

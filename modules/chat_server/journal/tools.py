@@ -46,11 +46,7 @@ class RecentArchives:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What all users' dialogs share.
-
-    Attributes:
-        pending: The users whose dialog has begun to be archived and is not yet.
-    """
+    """What all users' dialogs share."""
 
     disk: Disk
     layout: Layout
@@ -58,7 +54,6 @@ class Tools:
     recovery: Recovery
     recent: RecentArchives
     metrics: JournalMetrics
-    pending: set[str]
     archive_log: FilteringBoundLogger
     recovery_log: FilteringBoundLogger
 

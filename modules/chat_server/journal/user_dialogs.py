@@ -82,8 +82,8 @@ class UserDialogs:
         file = self._file
         return OpenDialog(file.conversation, file.last_ms, file.messages) if file else None
 
-    def read(self, word: str = "") -> Dialog | None:
-        """The open dialog; None without one, or when the word stands nowhere in its file.
+    def read(self, line: bytes = b"") -> Dialog | None:
+        """The open dialog; None without one, or when the line stands nowhere in its file.
 
         Raises:
             JournalError: The disk refused; call again.
@@ -94,7 +94,7 @@ class UserDialogs:
                 if self._file is None:
                     return None
                 data = self._disk.read(self._paths.current, self._file.size)
-                if word.encode() not in data:
+                if line not in data:
                     return None
                 try:
                     return parse_dialog(data)
@@ -160,7 +160,6 @@ class UserDialogs:
         file.size += append.bytes
         file.messages += 1
         file.last_ms = append.message.timestamp_ms
-        self._tools.pending.discard(self._user_id)
         return append.message
 
     def archive(self, conversation_id: str | None, reason: Reason, ended_ms: int | None) -> str | None:
@@ -215,7 +214,6 @@ class UserDialogs:
 
     def _end(self, file: OpenFile, reason: Reason, ended_ms: int | None) -> str | None:
         """Writes and flushes the footer, then finishes."""
-        self._tools.pending.add(self._user_id)
         ended = max(self._tools.clock.now_ms() if ended_ms is None else ended_ms, file.last_ms)
         footer = emit_footer(ended, reason, file.messages)
         handle = self._disk.open(self._paths.current)
@@ -228,11 +226,9 @@ class UserDialogs:
 
     def _finish(self, file: OpenFile) -> str | None:
         """Renames a dialog that has its footer, and clears up behind it. Safe to repeat after any failure."""
-        self._tools.pending.add(self._user_id)
         renamed = self._rename(file)
         self._tools.recovery.clear(self._paths)
         self._file = None
-        self._tools.pending.discard(self._user_id)
         if not renamed:
             return None
         assert file.archive_id is not None and file.reason is not None, "it was renamed"

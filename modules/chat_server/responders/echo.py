@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import AsyncGenerator, Sequence
@@ -16,10 +17,13 @@ from .base import Chunk, Responder
 
 REASONING = "The message is repeated as it came."
 _WORD = re.compile(r"\s*\S+|\s+")
+_SINGLE_WORDS = 64
+_WORDS = re.compile(rf"(?:\s*\S+){{1,{_SINGLE_WORDS}}}|\s+")
+"""What a long reply goes on with: a piece for each word would be more work than the reply is worth."""
 
 
 class EchoResponder(Responder):
-    """Repeats the question, verbatim, word by word.
+    """Repeats the question, verbatim, word by word; without a pause, the first 64 so and the rest by 64.
 
     Args:
         clock: Measures the pauses.
@@ -45,10 +49,15 @@ class EchoResponder(Responder):
         text = json.dumps({"echo": message}, ensure_ascii=False) if json_output else message
         if reasoning_enabled:
             yield Chunk(reasoning=REASONING)
-        for word in _WORD.finditer(text):
+        at = 0
+        for number in itertools.count():
+            words = (_WORD if self._delay_s or number < _SINGLE_WORDS else _WORDS).match(text, at)
+            if words is None:
+                break
             if self._delay_s:
                 await self._clock.sleep(self._delay_s)
             else:
                 await asyncio.sleep(0)  # a long message must not hold up everybody else
-            yield Chunk(text=word[0])
+            yield Chunk(text=words[0])
+            at = words.end()
         yield Chunk(finish_reason="stop", model="echo")

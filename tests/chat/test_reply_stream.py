@@ -1,0 +1,63 @@
+"""A growing reply and those who follow it."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from modules.chat_server.reply_stream import ReplyStream
+from modules.chat_server.wire import ChatReply, ReplyDelta
+from potoserver import Done
+
+ANSWER = ChatReply(conversation_id="c", message_id="m", reply="", reasoning=None, finish_reason="stop")
+
+
+@pytest.mark.parametrize("behind", [0, 1, 100, 255, 256, 257, 600, 1000])
+async def test_who_follows_gets_all_of_it_once(behind: int) -> None:
+    """In order, however far it falls behind: it has passed the first pieces when the rest comes at once."""
+    stream, count = ReplyStream(), 1000
+    pieces = [(f"t{number} ", f"r{number} " if number % 3 else "") for number in range(count)]
+    for piece in pieces[:behind]:
+        stream.append(*piece)
+    following = stream.follow()
+    got = [await anext(following) for _ in range(min(behind, 1))]
+    for piece in pieces[behind:]:
+        stream.append(*piece)
+    stream.finish(ANSWER)
+    got += [item async for item in following]
+    assert got.pop() == Done(ANSWER)
+    deltas = [item for item in got if isinstance(item, ReplyDelta)]
+    assert "".join(each.text for each in deltas) == "".join(text for text, _ in pieces) == stream.text
+    assert "".join(each.reasoning for each in deltas) == "".join(thought for _, thought in pieces)
+    assert stream.reasoning == "".join(thought for _, thought in pieces)
+    assert len(deltas) < 300, "what was behind is joined"
+
+
+async def test_a_follower_in_the_midst_of_a_block_goes_on_where_it_was() -> None:
+    """The pieces that it had passed are joined with those that it had not."""
+    stream = ReplyStream()
+    following = stream.follow()
+    texts = [f"{number} " for number in range(700)]
+    got = []
+    for number, text in enumerate(texts):
+        stream.append(text, "")
+        if number < 300:
+            item = await anext(following)
+            assert isinstance(item, ReplyDelta)
+            assert item.text == text, "who keeps up gets each piece as it comes"
+            got.append(item.text)
+    stream.finish(ANSWER)
+    got += [item.text async for item in following if isinstance(item, ReplyDelta)]
+    assert "".join(got) == "".join(texts)
+
+
+def test_what_is_kept_is_bounded_by_the_reply() -> None:
+    """Not by the number of its pieces."""
+    stream = ReplyStream()
+    tracemalloc.start()
+    for number in range(100_000):
+        stream.append(f" {number % 10}", "")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 3 * len(stream.text)
