@@ -14,7 +14,14 @@ from potoserver.module.base import ServerModule
 from potoserver.module.hooks import Hooks
 from potoserver.settings.model import Settings
 from potoserver.subscriptions import Subscriptions
-from potoserver.tasks import OwnedTasks
+from potoserver.tasks import CANCELLED_S, OwnedTasks
+
+HTTP_CLOSE_S = 0.25
+"""What aiohttp may wait for a handler, twice."""
+AFTER_DRAIN_S = 2 * CANCELLED_S + 2 * HTTP_CLOSE_S + 0.25
+"""Of a shutdown's time, what is left once owned tasks are cancelled: for these, for aiohttp, for the loop."""
+_AFTER_MODULES_S = AFTER_DRAIN_S + CANCELLED_S + 0.25
+"""Of a shutdown's time, what is left once the modules' time is over."""
 
 
 @dataclass(slots=True)
@@ -47,3 +54,8 @@ class Core:
     started: bool = False
     start_over: asyncio.Event = field(default_factory=asyncio.Event)
     started_s: float = 0.0
+
+    @property
+    def stop_timeout_s(self) -> float:
+        """Of a shutdown's time, what the modules have to stop."""
+        return self.settings.shutdown_timeout_s - _AFTER_MODULES_S

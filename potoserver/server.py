@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from potoserver.clock import Clock, SystemClock
-from potoserver.core import Core
+from potoserver.core import AFTER_DRAIN_S, HTTP_CLOSE_S, Core
 from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry
 from potoserver.engine.memory import MemoryEngine
 from potoserver.events import Event, Frame, to_json
@@ -34,12 +34,8 @@ from potoserver.web.app import create_app
 
 _SPARE_DESCRIPTORS = 256
 """Left for files, the listening sockets and calls when connections are held below the limit."""
-_HTTP_CLOSE_S = 0.25
-"""What aiohttp may wait for a handler, twice."""
-_AFTER_DRAIN_S = 2 * CANCELLED_S + 2 * _HTTP_CLOSE_S + 0.25
-"""Of a shutdown's time, what is left once owned tasks are cancelled: for these, for aiohttp, for the loop."""
-_AFTER_MODULES_S = _AFTER_DRAIN_S + CANCELLED_S + 0.25
-"""Of a shutdown's time, what is left once the modules' time is over."""
+_KEEPALIVE_S = 75
+"""How long a connection may be idle, or bring no whole head of a request, before it is closed."""
 
 
 class StartError(Exception):
@@ -175,11 +171,11 @@ class PotoServer:
         ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
         event = Event("shutdown", {"retryAfterMs": core.settings.retry_ms})
         core.subscriptions.broadcast(event.type, Frame.encode(event.type, to_json(event.data)))
-        await self._stop_modules(core.settings.shutdown_timeout_s - _AFTER_MODULES_S)
+        await self._stop_modules(core.stop_timeout_s)
         # In this order: a module that has stopped is told of no connection that ends with the server.
         core.hooks.stop()
         core.subscriptions.close_all(Cause.SHUTDOWN)
-        cancelled = await core.tasks.drain(max(0.0, ends_at_s - core.clock.monotonic_s() - _AFTER_DRAIN_S))
+        cancelled = await core.tasks.drain(max(0.0, ends_at_s - core.clock.monotonic_s() - AFTER_DRAIN_S))
         undone = core.hooks.undone()
         if cancelled or undone:
             self._failed = True
@@ -252,7 +248,9 @@ class PotoServer:
                 f"can't listen on {core.settings.host} port {core.settings.port}: {error.strerror or error}"
             ) from error
         # Streams and calls have ended by then, so nothing is left that aiohttp should wait for.
-        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=_HTTP_CLOSE_S)
+        runner = web.AppRunner(
+            self.app, access_log=None, shutdown_timeout=HTTP_CLOSE_S, keepalive_timeout=_KEEPALIVE_S
+        )
         try:
             if await self._set_up(runner, asked):
                 logger.info("serving", addresses=await listen(runner, sockets))

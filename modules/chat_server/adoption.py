@@ -60,6 +60,7 @@ class Adoption:
         self._left_open = dict.fromkeys(left_open)
         if not self._left_open:
             return
+        self._logger.debug("adoption begins", left_open=len(self._left_open), lasts_s=self._lasts_s)
         self._context.spawn(self._start_timer(), "time of adoption")
         self._context.spawn(self._recover_all(), "recover dialogs left open")
 
@@ -110,7 +111,9 @@ class Adoption:
             return error
         if self._stopping.is_set():
             return None  # too late to be ended with the others: it stays among those left for the next start
-        if dialog is not None:
+        if dialog is None:
+            self._logger.debug("nothing to adopt", user=user_id)
+        else:
             now_s = self._context.clock.monotonic_s()
             self._sessions.adopt(user_id, dialog.conversation, dialog.last_activity_ms, now_s)
             self._notices.told(user_id)
@@ -150,5 +153,7 @@ class Adoption:
 
     def _finish(self) -> None:
         self._over = True
-        for session in self._sessions.adopted():
+        adopted = self._sessions.adopted()
+        self._logger.debug("adoption is over", ended=len(adopted), left_open=self.left_open)
+        for session in adopted:
             self._end(session)

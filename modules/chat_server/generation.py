@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from potoserver import Clock, ProblemError
+from potoserver import Clock, ProblemError, UnavailableError
 
 from .journal.base import Message
 from .reply_stream import DeltaMerger, ReplyStream
@@ -85,6 +85,7 @@ class Generation:
 
         Raises:
             ResponderError: There is no (whole) reply.
+            UnavailableError: The server's stop came before the first word.
         """
         if self._cut is None:
             self._asking = asyncio.create_task(
@@ -99,6 +100,11 @@ class Generation:
                 self._asking.result()
         interrupted = self._cut is not None and self._finish_reason is None
         text = stream.text
+        if interrupted and self._cut is Cut.SHUTDOWN and not text:
+            raise UnavailableError(
+                "The server stopped before there was a reply. Your message is kept; repeat the call with the "
+                "same Idempotency-Key to have it answered."
+            )
         if request.json_output and not interrupted and not is_json(text):
             raise ResponderError("The model's reply is not JSON, as jsonOutput asks; try again.")
         return Reply(

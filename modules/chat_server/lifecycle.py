@@ -35,6 +35,7 @@ class SessionLife(TurnSessions):
         self._lanes = lanes
         self._log = context.logger("session:lifecycle")
         self._activity_log = context.logger("session:activity")
+        self._monitoring_log = context.logger("session:monitoring")
         self._stopping = False
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
@@ -145,13 +146,19 @@ class SessionLife(TurnSessions):
         """The fallback: ends the sessions whose users have been inactive for too long."""
         timeout_s = self._settings.session_timeout_ms / 1000
         connected_too = self._settings.session_timeout_scope == "idle"
-        for idle in self.sessions.idle(self._clock.monotonic_s(), timeout_s):
+        idle_sessions = self.sessions.idle(self._clock.monotonic_s(), timeout_s)
+        ended_count = 0
+        for idle in idle_sessions:
             if self._lanes.length(idle.user_id):
                 continue  # a call that still runs is activity
             presence = await self._context.presence_of(idle.user_id)
             ended = self.sessions.expire(idle, presence.state, connected_too=connected_too)
             if ended is not None:
+                ended_count += 1
                 self._archive(ended, Reason.TIMEOUT)
+        self._monitoring_log.debug(
+            "sessions checked", sessions=len(self.sessions), idle=len(idle_sessions), ended=ended_count
+        )
 
     def stop(self) -> None:
         """Ends every session, at once: an event that comes after finds none. No other one begins.

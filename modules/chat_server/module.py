@@ -24,6 +24,7 @@ from potoserver import (
     rpc,
 )
 
+from .archiver import Ending
 from .generation import ChatRequest
 from .journal.base import DialogueJournal, Reason
 from .journal.filesystem import FileSystemDialogueJournal
@@ -46,8 +47,8 @@ from .wire import (
     views_of,
 )
 
-_SERVER_RESERVE_S = 3.0
-"""Of a shutdown's time, what the server itself needs and takes from the modules' share."""
+_FOR_ARCHIVES_S = 0.5
+"""Of the time to stop, what is left for archives at least, once the replies in flight are cut."""
 
 
 class UnfinishedError(Exception):
@@ -118,8 +119,8 @@ class ChatServerModule(ServerModule):
         self._monitoring.cancel()
         self._turns.stop()
         self._life.stop()
-        # Two thirds for the replies in flight, the rest for the archives.
-        for_replies_s = max(0.0, self.context.shutdown_timeout_s - _SERVER_RESERVE_S) * 2 / 3
+        stop_s = self.context.stop_timeout_s
+        for_replies_s = max(0.0, stop_s - max(_FOR_ARCHIVES_S, stop_s / 4))
         cut = self.context.clock.call_later(for_replies_s, self._turns.cut_all)
         archiver = self._life.archiver
         try:
@@ -202,11 +203,18 @@ class ChatServerModule(ServerModule):
         Raises:
             JournalError: It could not be archived now; that is tried again until it is.
         """
+        ending = await self._end_and_archive(user_id)
+        return ending.archive_id if ending is not None else None
+
+    async def _end_and_archive(self, user_id: str) -> Ending | None:
+        """Ends the session and sees it into the archive; what others have just ended counts too."""
         await self._life.adoption.recovered(user_id)
         session = self._life.sessions.get(user_id)
         if session is not None:
             self._life.end(session, Reason.REQUEST)
-        return await self.archive_user_dialog(user_id)
+        ending = self._life.archiver.ending_of(user_id)
+        await self._life.archiver.finish(user_id)
+        return ending
 
     async def archive_user_dialog(self, user_id: str) -> str | None:
         """Sees the dialog of the user's ended session into the archive. An active one stays as it is.
@@ -281,12 +289,10 @@ class ChatServerModule(ServerModule):
     @rpc
     async def end_session(self, user: User) -> EndedSession:
         """Ends the user's session now, and archives its dialog."""
-        await self._life.adoption.recovered(user.id)
-        session = self._life.sessions.get(user.id)
-        archive_id = await self.end_user_session(user.id)
-        return EndedSession(
-            conversation_id=session.conversation.id if session else None, archive_id=archive_id
-        )
+        ending = await self._end_and_archive(user.id)
+        if ending is None:
+            return EndedSession(conversation_id=None, archive_id=None)
+        return EndedSession(conversation_id=ending.session.conversation.id, archive_id=ending.archive_id)
 
     @rpc
     async def get_session_info(self, user: User) -> SessionInfo | None:

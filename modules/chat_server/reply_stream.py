@@ -28,6 +28,8 @@ class ReplyStream:
     """
 
     def __init__(self) -> None:
+        self.length = 0
+        """Of the reply as far as it got, in characters."""
         self._blocks: list[_Piece] = []
         self._pieces: list[_Piece] = []
         self._outcome: ChatReply | Exception | None = None
@@ -45,6 +47,7 @@ class ReplyStream:
 
     def append(self, text: str, reasoning: str) -> None:
         """Adds a piece."""
+        self.length += len(text)
         if len(self._pieces) == _BLOCK_PIECES:
             self._blocks.append(_Piece(*map("".join, zip(*self._pieces, strict=True))))
             self._pieces = []

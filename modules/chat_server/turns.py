@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from potoserver import Call, ModuleContext, ProblemError, UnavailableError, User
 from .announcer import Announcer
 from .generation import ChatRequest, Cut, Generation, Reply, is_json
 from .idempotency import RunningCalls, digest_of, find_first
-from .journal.base import Conversation, DialogueJournal, KeyedMessage, Message
+from .journal.base import Conversation, DialogueJournal, JournalError, KeyedMessage, Message
 from .lanes import Lanes, Ticket
 from .metrics import ChatMetrics
 from .reply_stream import DeltaMerger, ReplyStream
@@ -21,6 +22,12 @@ from .responders import Responder
 from .sessions import Session
 from .settings import ChatSettings
 from .wire import ChatReply
+
+_NOT_KEPT = "This message was not kept; send it again later."
+_REPLY_NOT_KEPT = (
+    "Your message is kept, the reply is not: repeat the call with the same Idempotency-Key, "
+    "or ask again later."
+)
 
 
 class TurnSessions(Protocol):
@@ -86,6 +93,7 @@ class Turns:
         self._metrics = metrics
         self._announcer = Announcer(context)
         self._logger = context.logger("session:reply")
+        self._lane_logger = context.logger("session:lane")
         self._running = RunningCalls()
         self._generations: dict[str, Generation] = {}
         self._stopping = False
@@ -110,6 +118,7 @@ class Turns:
         session = self._sessions.call(call.user.id)
         turn = _Turn(call, request, digest, session, self._lanes.join(call.user.id), ReplyStream())
         self._running.add(call, digest, turn.stream)
+        self._log_lane("lane joined", call)
         self._context.spawn(self._run(turn), f"turn {call.request_id}")
         return turn.stream
 
@@ -131,12 +140,19 @@ class Turns:
         if self._stopping or self._context.draining:
             raise UnavailableError("The server is stopping; try again in a moment.")
 
+    def _log_lane(self, event: str, call: Call) -> None:
+        user_id = call.user.id
+        self._lane_logger.debug(
+            event, user=user_id, request=call.request_id, queue=self._lanes.length(user_id)
+        )
+
     async def _run(self, turn: _Turn) -> None:
         """One turn. A failure is the caller's answer, not this task's."""
         user_id = turn.call.user.id
         outcome: ChatReply | Exception = UnavailableError("The call was cut off; try again in a moment.")
         try:
             async with turn.ticket:
+                self._log_lane("turn begins", turn.call)
                 self._refuse_when_stopping()
                 # There from the first moment, so that a shutdown finds every turn that it did not refuse.
                 generation = self._generations[user_id] = Generation(
@@ -157,16 +173,21 @@ class Turns:
 
     async def _answer(self, turn: _Turn, generation: Generation) -> ChatReply:
         user = turn.call.user
-        first = await find_first(self._journal, turn.call, turn.digest, self._clock.now_ms())
-        if first is not None and first.reply is not None:
+        with _said_of_the_message("This call kept nothing; repeat it later with the same Idempotency-Key."):
+            first = await find_first(self._journal, turn.call, turn.digest, self._clock.now_ms())
+        if first is not None and first.reply is not None and first.replied_in is not None:
             self._metrics.replies.labels("repeated").inc()
-            return _chat_reply(turn.request, first.conversation, first.reply)
-        session = turn.session or await self._sessions.open(user.id)
-        await self._finish_endings(user.id)
+            # Who reads the reply off its pieces gets it too: all of it in one.
+            turn.stream.append(first.reply.content, first.reply.reasoning or "")
+            return _chat_reply(turn.request, first.replied_in, first.reply)
+        with _said_of_the_message(_REPLY_NOT_KEPT if first else _NOT_KEPT):
+            session = turn.session or await self._sessions.open(user.id)
+            await self._finish_endings(user.id)
         question = first.question if first else await self._keep_question(turn, session.conversation)
-        history = await self._history(user, question, first)
+        with _said_of_the_message(_REPLY_NOT_KEPT):
+            history = await self._history(user, question, first)
         message = await self._reply(turn, generation, session.conversation, question, history, first)
-        return _chat_reply(turn.request, first.conversation if first else session.conversation, message)
+        return _chat_reply(turn.request, session.conversation, message)
 
     async def _keep_question(self, turn: _Turn, conversation: Conversation) -> Message:
         user = turn.call.user
@@ -208,6 +229,8 @@ class Turns:
             self._clock,
             lambda text: self._announcer.delta(user_id, conversation.id, reply_id, text, request_id),
         )
+        about = {"user": user_id, "request": request_id, "message": reply_id}
+        self._logger.debug("reply begins", **about, history=len(history))
         outcome = "failed"
         started_s = self._clock.monotonic_s()
         try:
@@ -215,7 +238,15 @@ class Turns:
                 reply = await generation.run(self._responder, turn.request, history, turn.stream, merger)
             finally:
                 await merger.finish()
-            message = await self._keep_reply(turn.call.user, conversation, question, first, reply_id, reply)
+            try:
+                message = await self._keep_reply(
+                    turn.call.user, conversation, question, first, reply_id, reply
+                )
+            except JournalError as error:
+                # What the journal says of "the message" is about the reply here.
+                why = "There is no room for the reply." if error.status == 507 else "The reply can't be kept."
+                detail = f"{why} {_REPLY_NOT_KEPT}"
+                raise JournalError(error.status, detail, retry_after_s=error.retry_after_s) from error
             outcome = "interrupted" if reply.interrupted else "whole"
         except ProblemError as problem:
             self._logger.warning(
@@ -230,7 +261,11 @@ class Turns:
             raise
         finally:
             self._metrics.replies.labels(outcome).inc()
-            self._metrics.reply_seconds.observe(self._clock.monotonic_s() - started_s)
+            took_s = self._clock.monotonic_s() - started_s
+            self._metrics.reply_seconds.observe(took_s)
+            self._logger.debug(
+                "reply ends", **about, outcome=outcome, chars=turn.stream.length, ms=round(took_s * 1000, 1)
+            )
         await self._announcer.message(user_id, conversation.id, message, request_id, finishes=True)
         return message
 
@@ -263,6 +298,16 @@ class Turns:
             ),
             conversation,
         )
+
+
+@contextmanager
+def _said_of_the_message(fate: str) -> Iterator[None]:
+    """Has the journal's problem say what became of the caller's message, which it does not know."""
+    try:
+        yield
+    except JournalError as error:
+        detail = f"{error.detail} {fate}"
+        raise JournalError(error.status, detail, retry_after_s=error.retry_after_s) from error
 
 
 def _new_message_id() -> str:

@@ -47,7 +47,7 @@ class ModuleContext(ABC):
         registry: Where the module adds its Prometheus metrics (names begin with `potoserver_`).
         grace_ms: The grace of presence, in milliseconds.
         retry_ms: The reconnection time that clients are told, in milliseconds.
-        shutdown_timeout_s: The time that all of a shutdown may take; `on_stop` gets less than this.
+        stop_timeout_s: What `on_stop` gets, in seconds: of a shutdown's time all but the server's own part.
     """
 
     settings: Any
@@ -56,7 +56,7 @@ class ModuleContext(ABC):
     registry: CollectorRegistry
     grace_ms: int
     retry_ms: int
-    shutdown_timeout_s: float
+    stop_timeout_s: float
 
     @abstractmethod
     def logger(self, name: str | None = None) -> FilteringBoundLogger:

@@ -33,7 +33,7 @@ class ServerContext(ModuleContext):
         self.registry = core.metrics.registry
         self.grace_ms = core.settings.presence.grace_ms
         self.retry_ms = core.settings.retry_ms
-        self.shutdown_timeout_s = core.settings.shutdown_timeout_s
+        self.stop_timeout_s = core.stop_timeout_s
 
     @override
     def logger(self, name: str | None = None) -> FilteringBoundLogger:

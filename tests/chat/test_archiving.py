@@ -221,7 +221,7 @@ async def test_shutdown_keeps_a_reply_that_takes_too_long_as_far_as_it_got(tmp_p
     led.say("so far")
     await settle()
     stopping = asyncio.create_task(chat.context.stop(chat.module))
-    await chat.until(17.9)
+    await chat.until(20.6)  # three quarters of what the server leaves of the 30 s
     assert not running.task.done()
     await chat.until(0.1)
     reply = await running.answer()
@@ -231,6 +231,65 @@ async def test_shutdown_keeps_a_reply_that_takes_too_long_as_far_as_it_got(tmp_p
         (dialog,) = await again.archives()
         assert dialog.reason is Reason.SHUTDOWN
         assert (dialog.messages[1].content, dialog.messages[1].interrupted) == ("so far", True)
+
+
+async def test_a_short_shutdown_gives_most_of_its_time_to_replies(tmp_path: Path) -> None:
+    """Of 4 s the server takes 2.5 s, and the archives keep half a second."""
+    led = LedResponder()
+    chat = Chat.in_memory(tmp_path, responder=led, shutdown_timeout_s=4)
+    await chat.context.start(chat.module)
+    running = chat.begin("1")
+    await settle()
+    stopping = asyncio.create_task(chat.context.stop(chat.module))
+    await chat.until(0.9)
+    led.answer("whole")
+    assert (await running.answer()).reply == "whole"
+    assert await stopping == []
+
+
+async def test_a_reply_without_a_word_at_shutdown_is_503_and_the_key_stays_good(tmp_path: Path) -> None:
+    """No empty message is kept; the next server completes the call."""
+    led, clock = LedResponder(), ManualClock()
+    settings = {"journal": {"fsync": "never"}}
+    chat = Chat(tmp_path, responder=led, clock=clock, settings=settings)
+    await chat.context.start(chat.module)
+    running = chat.begin("1", key="k")
+    async with asyncio.timeout(10):
+        while not led.asked:
+            await asyncio.sleep(0.01)
+    stopping = asyncio.create_task(chat.context.stop(chat.module))
+    await chat.until(21)
+    problem = await running.problem()
+    assert (problem.status, problem.retry_after_s) == (503, 1)
+    assert "Your message is kept" in problem.detail
+    assert await stopping == []
+    async with Chat(tmp_path, responder=led, clock=clock, settings=settings) as again:
+        (dialog,) = await again.archives()
+        assert [each.content for each in dialog.messages] == ["1"]
+        led.answer("completed")
+        assert (await again.ask("1", key="k")).reply == "completed"
+
+
+async def test_a_call_behind_an_archive_that_fails_is_told_that_it_was_not_kept(tmp_path: Path) -> None:
+    """The problem is about the caller's message, not only about the older dialog."""
+    chat, journal = chat_with_failing_archive(tmp_path)
+    async with chat:
+        await chat.ask("x")
+        with pytest.raises(JournalUnavailableError):
+            await chat.module.end_session(A1)
+        problem = await chat.begin("y").problem()
+        assert problem.status == 503
+        assert "This message was not kept" in problem.detail
+        journal.failing = False
+
+
+async def test_ends_at_once_all_name_what_ended(tmp_path: Path) -> None:
+    """Each caller gets the conversation and its archive, whoever was first."""
+    async with Chat(tmp_path) as chat:
+        conversation_id = (await chat.ask("x")).conversation_id
+        ended = await asyncio.gather(*(chat.module.end_session(A1) for _ in range(4)))
+        (page,) = (await chat.module.list_archives(A1)).archives
+        assert {(each.conversation_id, each.archive_id) for each in ended} == {(conversation_id, page.id)}
 
 
 async def test_shutdown_says_when_something_is_left(tmp_path: Path) -> None:

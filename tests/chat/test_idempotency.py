@@ -5,14 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from modules.chat_server.idempotency import digest_of
-from modules.chat_server.journal import FileSystemDialogueJournal
+from modules.chat_server.journal import (
+    Conversation,
+    FileSystemDialogueJournal,
+    JournalFullError,
+    MemoryDialogueJournal,
+    Message,
+)
 from modules.chat_server.responders import ResponderError
 from potoserver import User
 
 from ..support.clock import ManualClock, settle
 from .support import A1, Chat, LedResponder, conversation, question, texts
+
+
+class FullForReplies(MemoryDialogueJournal):
+    """Has room for questions alone, while it is full."""
+
+    full = True
+
+    @override
+    async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
+        if self.full and message.role == "assistant":
+            raise JournalFullError
+        return await super().add_message(user, message, conversation)
 
 
 def on_disk(tmp_path: Path, clock: ManualClock, led: LedResponder) -> Chat:
@@ -31,7 +50,9 @@ async def test_a_repeat_after_the_first_gets_its_answer_and_adds_nothing(tmp_pat
     async with on_disk(tmp_path, clock, led) as chat:
         led.answer("first answer")
         first = await chat.ask("x", key="k")
-        assert await chat.ask("x", key="k") == first
+        repeat = chat.begin("x", key="k")
+        assert await repeat.answer() == first
+        assert [delta.text for delta in repeat.deltas] == ["first answer"]
         assert await chat.open_texts() == ["x", "first answer"]
         await chat.module.end_session(A1)
         assert await chat.ask("x", key="k") == first
@@ -173,7 +194,9 @@ async def test_a_repeat_after_a_crash_completes_the_call(tmp_path: Path, adopted
             await chat.quiet()
         led.answer("completed")
         reply = await chat.ask("x", key="k")
-        assert (reply.reply, reply.conversation_id) == ("completed", left_open.id)
+        assert reply.reply == "completed"
+        assert (reply.conversation_id == left_open.id) == adopted
+        assert chat.context.events("a1", "message")[-1]["conversationId"] == reply.conversation_id
         assert led.asked == [["x"]]
         kept = await chat.module.dialogue_journal.get_conversation(A1)
         if adopted:
@@ -181,8 +204,23 @@ async def test_a_repeat_after_a_crash_completes_the_call(tmp_path: Path, adopted
             assert kept[1].reply_to is None
         else:
             assert [(each.content, each.reply_to) for each in kept] == [("completed", asked.id)]
+            assert (await chat.module.get_conversation(A1)).conversation_id == reply.conversation_id
             assert [texts(each) for each in await chat.archives()] == [["x"]]
         assert await chat.ask("x", key="k") == reply
         await chat.module.end_session(A1)
         assert await chat.ask("x", key="k") == reply
         assert len(led.asked) == 1
+
+
+async def test_a_reply_that_could_not_be_kept_comes_with_a_repeat(tmp_path: Path) -> None:
+    """The question is there once, and a client that does what the problem says does not double it."""
+    clock = ManualClock()
+    chat = Chat(tmp_path, clock=clock)
+    journal = FullForReplies(clock=clock, logger=chat.context.logger, registry=chat.context.registry)
+    chat.module._given_journal = journal
+    async with chat:
+        problem = await chat.begin("x", key="k").problem()
+        assert (problem.status, "same Idempotency-Key" in problem.detail) == (507, True)
+        journal.full = False
+        await chat.ask("x", key="k")
+        assert await chat.open_texts() == ["x", "x"]

@@ -42,7 +42,11 @@ async def test_the_log_shows_a_users_whole_life(tmp_path: Path) -> None:
         await chat.ask("a secret text")
         await chat.context.disconnect(connection)
         await chat.until(5)
-    lines = [(line["logger"], line["log_level"], line["event"]) for line in chat.context.lines]
+    lines = [
+        (line["logger"], line["log_level"], line["event"])
+        for line in chat.context.lines
+        if line["log_level"] != "debug"
+    ]
     assert [line for line in lines if line[0].split(":")[0] in ("session", "journal")] == [
         ("session:lifecycle", "info", "session started"),
         ("session:activity", "info", "session activity updated"),
@@ -474,3 +478,27 @@ async def test_asking_about_sessions_is_nobodys_activity(tmp_path: Path) -> None
         await chat.module.get_active_session_count()
         await chat.until(131)
         assert reasons(await chat.archives()) == [Reason.TIMEOUT]
+
+
+async def test_debug_tells_how_a_call_went_and_never_what_was_said(tmp_path: Path) -> None:
+    """Queue, reply, batches, archive steps, the fallback's looks, and what was found at a start."""
+    clock = ManualClock()
+    async with restarted(tmp_path, clock) as chat:
+        await chat.ask("a secret text")
+        await chat.until(31)
+        await chat.module.end_session(A1)
+    debug = [line for line in chat.context.lines if line["log_level"] == "debug"]
+    told = {line["event"]: line for line in debug}
+    assert told["lane joined"]["queue"] == told["turn begins"]["queue"] == 1
+    assert told["reply begins"]["history"] == 1
+    assert (told["reply ends"]["chars"], told["reply ends"]["outcome"]) == (len("a secret text"), "whole")
+    assert (told["sessions checked"]["sessions"], told["sessions checked"]["ended"]) == (1, 0)
+    assert told["batch flushed"]["appends"] == 1
+    assert {"append begun", "append flushed", "footer flushed", "dialog renamed"} <= set(told)
+    assert "secret" not in str(chat.context.lines)
+    clock = await left_open(tmp_path, "before")
+    async with restarted(tmp_path, clock) as chat:
+        await chat.quiet()
+    told = {line["event"]: line for line in chat.context.lines if line["log_level"] == "debug"}
+    assert told["adoption begins"]["left_open"] == 1
+    assert told["open dialog scanned"]["messages"] == 1

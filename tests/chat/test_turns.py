@@ -328,7 +328,10 @@ async def test_a_journal_that_fails_is_507_or_503(tmp_path: Path, error: Journal
     chat, journal = failing(tmp_path)
     async with chat:
         journal.fail_with, journal.fail_role = error, role
-        assert (await chat.begin("x").problem()).status == error.status
+        problem = await chat.begin("x").problem()
+        assert (problem.status, problem.retry_after_s) == (error.status, error.retry_after_s)
+        assert ("Your message is kept, the reply is not" in problem.detail) == (role == "assistant")
+        assert ("message was not kept" in problem.detail) == (role == "user")
         assert await chat.open_texts() == (["x"] if role == "assistant" else [])
         assert len(chat.context.events("a1", "failed")) == (role == "assistant")
         journal.fail_with = None

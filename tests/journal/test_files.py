@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from modules.chat_server.journal import Conversation, JournalError, Message, Reason
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
+from modules.chat_server.journal.disk import Disk
 from potoserver import User
 from tests.journal.support import (
     FIRST,
@@ -229,7 +232,6 @@ async def test_an_outside_edit_that_is_whole_goes_on(tmp_path: Path) -> None:
     [
         b"junk",
         head_and(message(0), message(1), conversation=SECOND),
-        head_and(message(0), message(1))[:-9],
         b"[" * 100_000,
     ],
 )
@@ -329,3 +331,79 @@ async def test_what_the_user_was_told_outlives_a_restart(tmp_path: Path, torn: b
         told.write_text(archive_id[:7])
     async with opened(tmp_path) as journal:
         assert (await journal.untold_archive(USER) is not None) == torn
+
+
+async def test_garbage_written_behind_an_open_dialog_is_cut_and_its_messages_stay(tmp_path: Path) -> None:
+    """As after a crash: the whole messages go on, the rest lies aside."""
+    log = LogRecord()
+    dialogs = dialogs_of(tmp_path)
+    async with opened(tmp_path, log=log) as journal:
+        for number in (0, 1):
+            await journal.add_message(USER, message(number), FIRST)
+        with (dialogs / "current.yaml").open("ab") as file:
+            file.write(b"garbage: [\n")
+        await journal.add_message(USER, message(2), FIRST)
+        kept = await journal.get_conversation(USER)
+        assert [each.id for each in kept] == ["m-0", "m-1", "m-2"]
+    assert [path.read_bytes() for path in dialogs.glob("current.torn-*")] == [b"garbage: [\n"]
+    assert "file set aside" in log.events()
+
+
+class NotOurs(Disk):
+    """Refuses to read one file, as the system does for another user's."""
+
+    name = ""
+
+    @override
+    def read(self, path: Path, size: int, offset: int = 0) -> bytes:
+        if path.name == self.name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return super().read(path, size, offset)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe", "unreadable"])
+async def test_an_odd_entry_among_the_archives_is_passed_over(tmp_path: Path, kind: str) -> None:
+    """The archives beside it are listed, keys are found, it is no archive, and it is reported once."""
+    log, disk = LogRecord(), NotOurs(fsync=True)
+    odd = "2030-11-23-14-00-00"
+    async with opened(tmp_path, log=log, disk=disk) as journal:
+        await journal.add_message(USER, message(0, idempotency_key="k"), FIRST)
+        archive_id = await journal.archive_conversation(USER)
+        path = dialogs_of(tmp_path) / "archived" / f"{odd}.yaml"
+        if kind == "link":
+            path.symlink_to(path.with_name(f"{archive_id}.yaml"))
+        elif kind == "folder":
+            path.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.write_bytes(b"secret")
+            disk.name = path.name
+        for _ in range(2):
+            page = await journal.list_archives(USER, 10, None)
+            assert [each.id for each in page.archives] == [archive_id]
+            found = await journal.find_keyed(USER, "k", 0)
+            assert found is not None and found.question.id == "m-0"
+            assert await journal.get_archive(USER, odd) is None
+    assert [entry["file"] for entry in log.entries if entry["level"] == "warning"] == [str(path)]
+
+
+@pytest.mark.parametrize("filled", [False, True])
+async def test_a_folder_in_a_markers_place_is_reported_once_and_harms_nobody(
+    tmp_path: Path, filled: bool
+) -> None:
+    """The user is served, and nothing is left open by it."""
+    log = LogRecord()
+    folder = tmp_path / "open" / "a1"
+    folder.mkdir(parents=True)
+    if filled:
+        (folder / "x").touch()
+    async with opened(tmp_path, log=log) as journal:
+        assert await journal.recover(USER) is None
+        await journal.add_message(USER, message(0), FIRST)
+        assert await journal.archive_conversation(USER) is not None
+        await journal.add_message(USER, message(1), SECOND)
+    assert [entry["event"] for entry in log.entries if entry["level"] == "warning"] == [
+        "folder in a marker's place"
+    ]
+    assert folder.is_dir()

@@ -60,7 +60,7 @@ class FakeContext(ModuleContext, EngineListener):
         self.registry = metrics.registry
         self.grace_ms = grace_ms
         self.retry_ms = min(1000, grace_ms // 4) or 1000
-        self.shutdown_timeout_s = shutdown_timeout_s
+        self.stop_timeout_s = shutdown_timeout_s - 2.5
         self.published: list[tuple[str, Event]] = []
         self.broadcasts: list[Event] = []
         self.away = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from .scan import HEAD_BYTES, TAIL_BYTES, summarize, summarize_dialog
 
 _SUFFIX: Final = ".yaml"
 _REPORTED_LIMIT: Final = 1024
+_ODD_ENTRY: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM})
+"""What opening a link, a folder, a socket or somebody else's file gives: no fault of the disk."""
 
 
 class Archives:
@@ -123,10 +126,16 @@ class Archives:
     def _path(self, user_id: str, archive_id: str) -> Path:
         return self._layout.user(user_id).archived / f"{archive_id}{_SUFFIX}"
 
-    def _read(self, path: Path) -> bytes | None:
+    def _read(self, path: Path, size: int = MAX_FILE_BYTES + 1, offset: int = 0) -> bytes | None:
+        """The bytes of a file; None where there is none, or something odd in its place."""
         try:
-            return self._disk.read(path, MAX_FILE_BYTES + 1)
+            return self._disk.read(path, size, offset)
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in _ODD_ENTRY:
+                raise
+            self._report(path, error)
             return None
 
     def _parse(self, path: Path, data: bytes) -> Dialog | None:
@@ -143,18 +152,18 @@ class Archives:
         found = self._disk.find(path)
         if found is None:
             return None
-        try:
-            head = self._disk.read(path, HEAD_BYTES)
-            tail = self._disk.read(path, TAIL_BYTES, max(0, found.st_size - TAIL_BYTES))
-            return summarize(archive_id, head, tail)
-        except FileNotFoundError:
+        head = self._read(path, HEAD_BYTES)
+        tail = self._read(path, TAIL_BYTES, max(0, found.st_size - TAIL_BYTES))
+        if head is None or tail is None:
             return None
+        try:
+            return summarize(archive_id, head, tail)
         except NotADialogError:
             # A person may have edited it: read it whole.
             dialog = self.get(user_id, archive_id)
             return summarize_dialog(archive_id, dialog) if dialog else None
 
-    def _report(self, path: Path, error: NotADialogError) -> None:
+    def _report(self, path: Path, error: NotADialogError | OSError) -> None:
         if path in self._reported:
             return
         self._reported[path] = None

@@ -133,12 +133,14 @@ class KeyedMessage:
         question: The user's message.
         reply: Its answer, or None when none was journaled.
         history: The messages before the question, in its dialog.
+        replied_in: Where the reply stands: a later conversation when the question's had ended before.
     """
 
     conversation: Conversation
     question: Message
     reply: Message | None
     history: tuple[Message, ...]
+    replied_in: Conversation | None = None
 
 
 class JournalError(ProblemError):

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import unquote
@@ -35,7 +35,7 @@ from .base import (
 )
 from .disk import Disk, Handle
 from .grouping import GroupedAppends
-from .keyed import find_question, find_reply
+from .keyed import find_question, with_reply
 from .layout import Layout, archive_order
 from .metrics import JournalMetrics
 from .recovery import Recovery
@@ -113,7 +113,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._lock: Handle | None = None
         self._accepting = False
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="journal")
-        self._appends = GroupedAppends()
+        self._appends = GroupedAppends(clock, self._append_log)
 
     @override
     async def start(self) -> Sequence[str]:
@@ -192,6 +192,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             "message": message.id,
             "role": message.role,
         }
+        self._append_log.debug("append begun", **about, chars=len(message.content))
         try:
             if not dialogs.is_ready(conversation):
                 await self._threaded(dialogs.make_ready, conversation)
@@ -199,10 +200,11 @@ class FileSystemDialogueJournal(DialogueJournal):
         except JournalError as error:
             self._append_log.warning("message not kept", **about, error=repr(error.__cause__ or error))
             raise
-        self._metrics.append_seconds.observe(self._clock.monotonic_s() - begun_s)
-        self._append_log.info(
-            "session message added to dialogue journal", **about, bytes=len(kept.content.encode())
-        )
+        took_s = self._clock.monotonic_s() - begun_s
+        self._metrics.append_seconds.observe(took_s)
+        size = len(kept.content.encode())
+        self._append_log.debug("append flushed", **about, bytes=size, ms=round(took_s * 1000, 1))
+        self._append_log.info("session message added to dialogue journal", **about, bytes=size)
         return kept
 
     @override
@@ -248,7 +250,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                     return found
                 question = found.question
                 later = self._newest(dialogs, user.id, question.timestamp_ms, reply_line(question.id))
-                return replace(found, reply=find_reply(later, question))
+                return with_reply(found, later)
 
         return await self._owned(user, lambda dialogs: self._threaded(search, dialogs))
 

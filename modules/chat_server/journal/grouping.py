@@ -9,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from structlog.typing import FilteringBoundLogger
+
+from potoserver import Clock
+
 from .base import Conversation, Message
 from .user_dialogs import UserDialogs
 
@@ -30,9 +34,15 @@ class GroupedAppends:
 
     While every thread is busy, appends gather; so the batches grow with the load, and an append that comes
     alone waits for nobody.
+
+    Args:
+        clock: Times the batches.
+        logger: `journal:append`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, logger: FilteringBoundLogger) -> None:
+        self._clock = clock
+        self._logger = logger
         self._pool = ThreadPoolExecutor(APPEND_THREADS, thread_name_prefix="journal-append")
         self._waiting: deque[_Waiting] = deque()
         self._workers: set[asyncio.Task[None]] = set()
@@ -54,7 +64,14 @@ class GroupedAppends:
     async def _work(self) -> None:
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(BATCH_LIMIT, len(self._waiting)))]
+            begun_s = self._clock.monotonic_s()
             outcomes = await asyncio.get_running_loop().run_in_executor(self._pool, _run, batch)
+            self._logger.debug(
+                "batch flushed",
+                appends=len(batch),
+                waiting=len(self._waiting),
+                ms=round((self._clock.monotonic_s() - begun_s) * 1000, 1),
+            )
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 if waiting.kept.done():
                     continue  # the loop is being torn down

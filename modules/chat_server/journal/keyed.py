@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from .base import Dialog, KeyedMessage, Message
 
@@ -24,8 +25,13 @@ def find_question(dialogs: Iterable[Dialog], key: str, since_ms: int) -> KeyedMe
                 and question.timestamp_ms >= since_ms
             ):
                 behind = dialog.messages[position + 1 :]
+                reply = _answer(question, behind)
                 return KeyedMessage(
-                    dialog.conversation, question, _answer(question, behind), dialog.messages[:position]
+                    dialog.conversation,
+                    question,
+                    reply,
+                    dialog.messages[:position],
+                    replied_in=dialog.conversation if reply else None,
                 )
     return None
 
@@ -39,10 +45,10 @@ def _answer(question: Message, behind: tuple[Message, ...]) -> Message | None:
     return None
 
 
-def find_reply(dialogs: Iterable[Dialog], question: Message) -> Message | None:
-    """The newest message in any of the dialogs that names the question as what it answers."""
+def with_reply(found: KeyedMessage, dialogs: Iterable[Dialog]) -> KeyedMessage:
+    """With the newest message in any of the dialogs that names the question as what it answers."""
     for dialog in dialogs:
         for message in reversed(dialog.messages):
-            if message.reply_to == question.id:
-                return message
-    return None
+            if message.reply_to == found.question.id:
+                return replace(found, reply=message, replied_in=dialog.conversation)
+    return found

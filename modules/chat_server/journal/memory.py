@@ -24,7 +24,7 @@ from .base import (
     OpenDialog,
     Reason,
 )
-from .keyed import find_question, find_reply
+from .keyed import find_question, with_reply
 from .layout import archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
 
@@ -165,7 +165,7 @@ class MemoryDialogueJournal(DialogueJournal):
         if found is None or found.reply is not None:
             return found
         later = self._since(user, found.question.timestamp_ms)
-        return replace(found, reply=find_reply(later, found.question))
+        return with_reply(found, later)
 
     @override
     async def untold_archive(self, user: User) -> ArchiveSummary | None:

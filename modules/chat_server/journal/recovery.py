@@ -87,6 +87,7 @@ class Recovery:
         self._clock = clock
         self._logger = logger
         self._metrics = metrics
+        self._folders: set[Path] = set()
 
     def examine(self, user_id: str, paths: UserPaths) -> OpenFile | None:
         """Looks at `current.yaml`, cuts what is torn, sets aside what is no dialog.
@@ -104,6 +105,14 @@ class Recovery:
             return None
         data = self._disk.read(paths.current, MAX_FILE_BYTES + 1)
         result = scan(data)
+        self._logger.debug(
+            "open dialog scanned",
+            user=user_id,
+            bytes=len(data),
+            whole_bytes=result.size,
+            messages=len(result.dialog.messages) if result.dialog else 0,
+            why=result.why,
+        )
         if result.dialog is not None and result.dialog.user_id != user_id:
             result = Scan(None, 0, why="it is another user's")
         if result.dialog is None:
@@ -179,8 +188,25 @@ class Recovery:
 
     def mark(self, paths: UserPaths) -> None:
         """Marks the user's dialog as open, durably; nothing may be appended before."""
+        found = self._disk.find(paths.marker)
+        if found is not None and not stat.S_ISREG(found.st_mode) and not self.unmark(paths):
+            return  # a name is all that a marker has to be
         self._disk.close(self._disk.open(paths.marker, create=True))
         self._disk.sync_folder(self._open_folder)
+
+    def unmark(self, paths: UserPaths) -> bool:
+        """Takes the marker away; False where somebody has put a folder there, which stays."""
+        try:
+            self._disk.remove(paths.marker)
+        except OSError:
+            found = self._disk.find(paths.marker)
+            if found is None or not stat.S_ISDIR(found.st_mode):
+                raise
+            if paths.marker not in self._folders:
+                self._folders.add(paths.marker)
+                self._logger.warning("folder in a marker's place", file=str(paths.marker))
+            return False
+        return True
 
     def clear(self, paths: UserPaths) -> None:
         """Leaves `current.yaml` with zero bytes and takes the marker away, once every name is durable."""
@@ -189,4 +215,4 @@ class Recovery:
                 self._disk.sync_folder(paths.archived)
             self._disk.close(self._disk.open(paths.current, create=True))
             self._disk.sync_folder(paths.dialogs)
-        self._disk.remove(paths.marker)
+        self.unmark(paths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -111,7 +112,10 @@ class UserDialogs:
             JournalError: The disk refused; call again.
             ConversationEndedError: The conversation was archived.
         """
-        with archive_errors():
+        with journal_errors(
+            "The disk is full: an earlier dialog could not be archived yet, so the message was not kept.",
+            "An earlier dialog can't be archived at the moment, so the message was not kept.",
+        ):
             self._settle()
             if self._tools.recent.find(self._user_id, conversation.id):
                 raise ConversationEndedError
@@ -135,7 +139,10 @@ class UserDialogs:
             if file is None:
                 data = emit_head(conversation, self._user_id) + data
             if (file.size if file else 0) + len(data) > MAX_FILE_BYTES - _FOOTER_ROOM:
-                raise JournalError(507, "This dialog has reached its largest size. End the session to go on.")
+                raise JournalError(
+                    507,
+                    "This dialog has reached its largest size; the message was not kept. End it to go on.",
+                )
             handle = self._begin(conversation) if file is None else self._disk.open(self._paths.current)
             assert self._file is not None, "there is one, or it was begun"
             self._append = _Append(handle, kept, len(data), new=file is None)
@@ -221,6 +228,7 @@ class UserDialogs:
             self._disk.write_all(handle, footer)
             self._flush_and_close(handle)
         file.size += len(footer)
+        self._log_archive("footer flushed", file, bytes=file.size)
         file.reason, file.ended_ms = reason, ended
         return self._finish(file)
 
@@ -228,6 +236,7 @@ class UserDialogs:
         """Renames a dialog that has its footer, and clears up behind it. Safe to repeat after any failure."""
         renamed = self._rename(file)
         self._tools.recovery.clear(self._paths)
+        self._log_archive("archive durable, marker cleared", file)
         self._file = None
         if not renamed:
             return None
@@ -260,7 +269,11 @@ class UserDialogs:
         assert file.ended_ms is not None, "it has its footer"
         file.archive_id, target = self._free_archive(second_name(file.ended_ms))
         self._disk.rename(paths.current, target)
+        self._log_archive("dialog renamed", file, archive=file.archive_id)
         return True
+
+    def _log_archive(self, step: str, file: OpenFile, **more: object) -> None:
+        self._tools.archive_log.debug(step, user=self._user_id, conversation=file.conversation.id, **more)
 
     def _free_archive(self, name: str) -> tuple[str, Path]:
         for number in range(1, _MOST_SUFFIXES):
@@ -271,7 +284,7 @@ class UserDialogs:
         raise FileExistsError(name)
 
     def _notice_edit(self) -> bool:
-        """Looks whether somebody else changed the file: a whole dialog goes on, the rest is set aside."""
+        """Looks whether somebody else changed the file: its whole messages go on, the rest is set aside."""
         file = self._file
         if file is None or file.suspect or file.reason is not None:
             return False
@@ -281,11 +294,10 @@ class UserDialogs:
         self._tools.recovery_log.warning(
             "open dialog was changed from outside", user=self._user_id, conversation=file.conversation.id
         )
-        if found is not None and found.st_size:
-            result = scan(self._disk.read(self._paths.current, MAX_FILE_BYTES + 1))
-            same = result.dialog is not None and result.dialog.conversation.id == file.conversation.id
-            if result.why or not same:
-                why = result.why or "it is another conversation"
+        if found is not None and stat.S_ISREG(found.st_mode):
+            dialog = scan(self._disk.read(self._paths.current, MAX_FILE_BYTES + 1)).dialog
+            if dialog is not None and dialog.conversation.id != file.conversation.id:
+                why = "it is another conversation"
                 self._tools.recovery.set_aside(self._user_id, self._paths, "unreadable", why, found.st_size)
         self._file = self._tools.recovery.examine(self._user_id, self._paths)
         return True
@@ -333,4 +345,4 @@ class UserDialogs:
     def _unmark(self) -> None:
         # A marker that stays behind costs the next start one look at an empty file.
         with suppress(OSError):
-            self._disk.remove(self._paths.marker)
+            self._tools.recovery.unmark(self._paths)
