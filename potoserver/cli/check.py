@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
+from potoserver.cli.modules import made
 from potoserver.listen import bind
+from potoserver.module.base import ServerModule
+from potoserver.module.loader import ModuleLoadError
 from potoserver.settings import Loaded
 
 _LOCK_FILE_NAME = ".lock"
@@ -22,21 +26,39 @@ def check(loaded: Loaded) -> int:
     """
     settings = loaded.settings
     problems = {
-        "data_dir": _folder_problem(settings.data_dir) or _lock_problem(settings.data_dir),
-        "log_dir": _folder_problem(settings.log_dir),
+        "modules": _modules_problem(loaded.modules),
+        "data_dir": folder_problem(settings.data_dir) or _lock_problem(settings.data_dir),
+        "log_dir": folder_problem(settings.log_dir),
         "port": _port_problem(settings.host, settings.port),
     }
     names = ", ".join(each.name() for each in loaded.modules) or "none"
-    typer.echo(f"ok      settings, modules: {names}, engine: {settings.engine}")
-    values = {"data_dir": settings.data_dir, "log_dir": settings.log_dir, "port": settings.port}
+    typer.echo(f"ok      settings, engine: {settings.engine}")
+    values = {
+        "modules": names,
+        "data_dir": settings.data_dir,
+        "log_dir": settings.log_dir,
+        "port": settings.port,
+    }
     for key, problem in problems.items():
         typer.echo(f"wrong   {key}: {problem}" if problem else f"ok      {key}: {values[key]}")
     return 1 if any(problems.values()) else 0
 
 
-def _folder_problem(folder: Path) -> str:
+def _modules_problem(modules: Sequence[type[ServerModule]]) -> str:
+    try:
+        for each in modules:
+            made(each)
+    except ModuleLoadError as error:
+        return str(error)
+    return ""
+
+
+def folder_problem(folder: Path) -> str:
     """What keeps a server from writing there; the folder itself may still be missing."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        existing = next(each for each in (folder, *folder.parents) if each.exists())
+    except OSError as error:
+        return f"{folder} can't be used: {error.strerror}"
     if not existing.is_dir():
         return f"{existing} is no folder"
     if not os.access(existing, os.W_OK | os.X_OK):

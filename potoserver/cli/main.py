@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -93,30 +93,38 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     flags: dict[str, str] = {}
 
-    def loaded() -> Loaded:
-        return load(flags, os.environ, Path.cwd())
+    def with_flags(action: Callable[[Loaded], int]) -> Callable[..., None]:
+        """A command that takes every flag, also one given before it, and does something with the settings."""
 
-    @app.command("serve", help="Serves until SIGTERM or SIGINT. This is what happens without a command.")
-    @app.callback(invoke_without_command=True)
-    def serve_command(
-        context: typer.Context,
-        config: _Config = None,
-        host: _Host = None,
-        port: _Port = None,
-        data_dir: _DataDir = None,
-        log_dir: _LogDir = None,
-        engine: _Engine = None,
-        debug: _Debug = None,
-        version: _Version = False,
-    ) -> None:
-        """A chat server that keeps people's dialogs. Without a command it serves."""
-        given = {_KEYS[name]: value for name, value in context.params.items() if name in _KEYS}
-        flags.update({key: value for key, value in given.items() if value is not None})
-        if version:
-            typer.echo(f"potoserver {package_version()}")
-            raise typer.Exit
-        if context.invoked_subcommand is None:
-            raise typer.Exit(serve(loaded(), package_version()))
+        def command(
+            context: typer.Context,
+            config: _Config = None,
+            host: _Host = None,
+            port: _Port = None,
+            data_dir: _DataDir = None,
+            log_dir: _LogDir = None,
+            engine: _Engine = None,
+            debug: _Debug = None,
+            version: _Version = False,
+        ) -> None:
+            given = {_KEYS[name]: value for name, value in context.params.items() if name in _KEYS}
+            flags.update({key: value for key, value in given.items() if value is not None})
+            if version:
+                typer.echo(f"potoserver {package_version()}")
+                raise typer.Exit
+            if context.invoked_subcommand is None:
+                raise typer.Exit(action(load(flags, os.environ, Path.cwd())))
+
+        return command
+
+    for name, action, text in (
+        ("serve", serve, "Serves until SIGTERM or SIGINT. This is what happens without a command."),
+        ("modules", show_modules, "Lists the modules and what they offer over HTTP."),
+        ("check", check, "Says whether a server could start here, and what is in its way."),
+    ):
+        app.command(name, help=text)(with_flags(action))
+    about = "A chat server that keeps people's dialogs. Without a command it serves."
+    app.callback(invoke_without_command=True, help=about)(with_flags(serve))
 
     @app.command("token")
     def token_command(
@@ -127,16 +135,6 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     ) -> None:
         """Makes a token, or hashes one, and shows how to configure it."""
         show_token(token)
-
-    @app.command("modules")
-    def modules_command() -> None:
-        """Lists the modules and what they offer over HTTP."""
-        show_modules(loaded().modules)
-
-    @app.command("check")
-    def check_command() -> None:
-        """Says whether a server could start here, and what is in its way."""
-        raise typer.Exit(check(loaded()))
 
     early_flags, word = _peek(arguments)
     if word is not None and word not in _OWN_COMMANDS:

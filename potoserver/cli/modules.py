@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 
 import typer
 from rich.console import Console
@@ -18,16 +17,23 @@ from potoserver.settings import Loaded
 _WIDTH_WITHOUT_TERMINAL = 160
 
 
-def show_modules(modules: Sequence[type[ServerModule]]) -> None:
-    """Prints each module and its methods, with the first line of what they say about themselves."""
+def show_modules(loaded: Loaded) -> int:
+    """Prints each module and its methods, with the first line of what they say about themselves.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        ModuleLoadError: A module can't be made.
+    """
     table = Table(box=None, pad_edge=False)
     for column in ("module", "offers", "roles", "what it does"):
         table.add_column(column, overflow="fold")
-    for module in modules:
+    for module in loaded.modules:
         summary = (inspect.getdoc(module) or "").partition("\n")[0]
         section = f"section {module.section}" if module.section else ""
         table.add_row(Text(module.name()), Text(section), "", Text(summary))
-        for wire_name, method in sorted(rpc_methods(_made(module)).items()):
+        for wire_name, method in sorted(rpc_methods(made(module)).items()):
             roles = ", ".join(sorted(method.roles)) or "any"
             path = f"POST /{module.name()}/{wire_name}"
             table.add_row("", Text(path), Text(roles), Text(method.summary))
@@ -35,6 +41,7 @@ def show_modules(modules: Sequence[type[ServerModule]]) -> None:
     if not console.is_terminal:
         console = Console(width=_WIDTH_WITHOUT_TERMINAL)
     console.print(table)
+    return 0
 
 
 def add_module_commands(app: typer.Typer, loaded: Loaded) -> None:
@@ -45,7 +52,7 @@ def add_module_commands(app: typer.Typer, loaded: Loaded) -> None:
     """
     taken = {command.name for command in app.registered_commands}
     for module in loaded.modules:
-        for name, command in _made(module).commands().items():
+        for name, command in made(module).commands().items():
             if name in taken:
                 raise ModuleLoadError(f"module {module.name()}: there is a command {name!r} already")
             taken.add(name)
@@ -56,8 +63,14 @@ def add_module_commands(app: typer.Typer, loaded: Loaded) -> None:
                 app.command(name, context_settings=settings)(command)
 
 
-def _made(module: type[ServerModule]) -> ServerModule:
+def made(module: type[ServerModule]) -> ServerModule:
+    """An instance, without a context.
+
+    Raises:
+        ModuleLoadError: Its constructor raises.
+    """
     try:
         return module()
-    except Exception as error:
-        raise ModuleLoadError(f"module {module.name()}: it can't be made: {error}") from error
+    except (Exception, SystemExit) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModuleLoadError(f"module {module.name()}: it can't be made: {why}") from error

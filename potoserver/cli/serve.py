@@ -5,29 +5,41 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from potoserver.cli.check import folder_problem
 from potoserver.clock import SystemClock
 from potoserver.logs import LOG_FILE_NAME, Logs, StdlibBridge
 from potoserver.server import PotoServer, StartError
 from potoserver.settings import Loaded, Settings, SettingsError
+from potoserver.version import package_version
 
 
-def serve(loaded: Loaded, version: str) -> int:
+def serve(loaded: Loaded) -> int:
     """Runs a server until it is told to stop.
 
     Returns:
         The exit status: 0 when all ended in order, 1 when not, or when it could not start.
 
     Raises:
-        SettingsError: The folder of logs can't be used.
+        SettingsError: The folder of data or that of logs can't be used.
     """
     settings = loaded.settings
+    # Both are looked at before either is made: a start that is refused leaves nothing behind.
+    for key, folder in (("data_dir", settings.data_dir), ("log_dir", settings.log_dir)):
+        problem = folder_problem(folder)
+        if problem:
+            raise _unusable(loaded, key, problem)
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"{settings.data_dir} can't be made: {error.strerror}"
+        raise _unusable(loaded, "data_dir", problem) from None
     logs = Logs(settings.log, settings.log_dir, sys.stderr)
     try:
         logs.start()
     except OSError as error:
         problem = f"{settings.log_dir} can't be written: {error.strerror}"
-        raise SettingsError("log_dir", loaded.sources.get("log_dir", ""), problem) from None
-    _say(_greeting(loaded, version))
+        raise _unusable(loaded, "log_dir", problem) from None
+    _say(_greeting(loaded, package_version()))
     failure = ""
     try:
         with StdlibBridge(logs):
@@ -50,6 +62,10 @@ def serve(loaded: Loaded, version: str) -> int:
         if failure:
             _say(f"potoserver: {' '.join(failure.split())}")
     return 1
+
+
+def _unusable(loaded: Loaded, key: str, problem: str) -> SettingsError:
+    return SettingsError(key, loaded.sources.get(key, ""), problem)
 
 
 def _greeting(loaded: Loaded, version: str) -> str:

@@ -109,6 +109,12 @@ def variable_of(path: Sequence[str]) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`, did you mean …?` for a name that is close to a known one, else nothing."""
+    # The prefix that all variables share makes none of them close.
+    rest = name.removeprefix(ENV_PREFIX)
+    if rest != name:
+        by_rest = {each.removeprefix(ENV_PREFIX): each for each in known if each.startswith(ENV_PREFIX)}
+        close = difflib.get_close_matches(rest, by_rest, n=1, cutoff=0.7)
+        return f", did you mean {by_rest[close[0]]}?" if close else ""
     candidates = list(known)
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.7)
     if not close:

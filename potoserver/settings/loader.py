@@ -139,6 +139,7 @@ def _flatten(
         elif not any(key[: len(path)] == path for key in keys):
             if strict:
                 dotted = ".".join(path)
+                _refuse_dots(dotted, given.source, keys)
                 hint = did_you_mean(dotted, [key.dotted for key in keys.values()])
                 raise SettingsError(dotted, given.source, f"unknown setting{hint}")
         elif given.children is not None:
@@ -146,6 +147,16 @@ def _flatten(
         elif given.value is not None:
             raise SettingsError(".".join(path), given.source, "expected a mapping of settings")
     return found
+
+
+def _refuse_dots(dotted: str, source: str, keys: Mapping[_Path, SettingKey]) -> None:
+    """Raises for a name with dots in it that would be a setting, were it nested."""
+    known = {".".join(key[:length]) for key in keys for length in range(2, len(key) + 1)}
+    # The longest that fits: what comes after it may be a token, which is not shown.
+    found = max((each for each in known if f"{dotted}.".startswith(f"{each}.")), key=len, default="")
+    if found:
+        nested = ": {".join(found.split(".")) + ": …" + "}" * found.count(".")
+        raise SettingsError(found, source, f"a key is not written with dots here, write it nested: {nested}")
 
 
 def _from_environment(keys: Mapping[_Path, SettingKey], environ: Mapping[str, str], strict: bool) -> _Merged:
@@ -191,7 +202,9 @@ def _value(key: SettingKey, given: Given) -> Any:
 
 
 def _wrong_value(key: SettingKey, given: Given, error: ValidationError) -> SettingsError:
-    details = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    # A key that nobody knows is often the missing one, misspelled: its own error says more.
+    details = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     inside = details["loc"]
     shown = [key.dotted, *("…" if key.secret and not at else str(part) for at, part in enumerate(inside))]
     kind = details["type"]

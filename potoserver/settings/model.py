@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from potoserver.users import User
 
+HS256_KEY_BYTES = 32
+"""Of a key to sign with by HS256, at least (RFC 7518, section 3.2)."""
+
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveSeconds = Annotated[float, Field(gt=0)]
@@ -92,7 +95,9 @@ class AuthSettings(Section):
         description="A token, or its SHA-256 as `sha256:<64 hex digits>`, to `{user, name, email, roles}`.",
         json_schema_extra={"secret": True},
     )
-    jwt_secret: SecretStr | None = Field(None, description="Accepts JSON Web Tokens signed HS256 with it.")
+    jwt_secret: SecretStr | None = Field(
+        None, description="Accepts JSON Web Tokens signed HS256 with it; 32 bytes or more."
+    )
     jwt_public_key_file: Path | None = Field(
         None, description="Accepts JSON Web Tokens signed RS256 or ES256 for this PEM key."
     )
@@ -120,9 +125,9 @@ class AuthSettings(Section):
 
     @field_validator("jwt_secret")
     @classmethod
-    def _no_empty_secret(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and not secret.get_secret_value():
-            raise ValueError("the secret must not be empty")
+    def _long_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().encode()) < HS256_KEY_BYTES:
+            raise ValueError(f"the secret must have at least {HS256_KEY_BYTES} bytes (RFC 7518, section 3.2)")
         return secret
 
 
@@ -169,6 +174,9 @@ class LimitSettings(Section):
     connections_per_user: NonNegativeInt = Field(10, le=_MANY, description="Open event streams of one user.")
     calls_per_minute: NonNegativeInt = Field(600, le=_MANY, description="Requests of one user in a minute.")
     body_bytes: PositiveInt = Field(1_048_576, description="Size of a request's body.")
+    body_timeout_s: PositiveSeconds = Field(
+        30, le=_HOUR_S, description="How long a request's body may be in coming, in seconds."
+    )
     outbox_bytes: PositiveInt = Field(
         2_097_152, description="What may wait for a slow reader before its connection is ended."
     )

@@ -56,7 +56,7 @@ def create_app(core: Core) -> WebApp:
     """
     settings = core.settings
     key = SigningKey.load(settings.data_dir)
-    credentials = Credentials(settings, core.clock)
+    credentials = Credentials(settings, core.clock, core.logs.get("auth"))
     origins = Origins(settings.cors.origins)
     cookie = LoginCookie(credentials, key, core.clock, settings.auth.login_lifetime_s)
     tickets = Tickets(core, credentials, key)

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from potoserver.errors import FieldError, ProblemError
+from potoserver.web.keys import CORE
 
 MAX_DEPTH = 64
 """How deep a body's objects and lists may nest."""
@@ -26,7 +28,32 @@ _Path = tuple[str | int, ...]
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_MESSAGES = {"missing": "is required", "extra_forbidden": "is not known here"}
+_MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not known here",
+    "string_type": "must be a text",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "dataclass_type": "must be an object",
+    "none_required": "must be null",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+    "value_error": "{error}",
+}
+"""By pydantic's type of error; the names in them are those of its context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +73,19 @@ async def read_body(request: web.Request) -> Body:
     """Reads a body of strict JSON (RFC 8259, and unique names as in RFC 7493). An empty one is `{}`.
 
     Raises:
-        ProblemError: 400 for what is not JSON, 415 for another content type.
+        ProblemError: 400 for what is not JSON, 408 when it does not come, 415 for another content type.
         aiohttp.web.HTTPRequestEntityTooLarge: It exceeds the limit.
     """
-    raw = await request.read()
+    core = request.app[CORE]
+    limit_s = core.settings.limits.body_timeout_s
+    try:
+        async with core.clock.timeout(limit_s):
+            raw = await request.read()
+    except TimeoutError:
+        # What is still to come of the body is not looked at any more, so nothing can follow it.
+        raise ProblemError(
+            408, f"The body did not come within {limit_s:g} s.", headers={hdrs.CONNECTION: "close"}
+        ) from None
     if not raw:
         return Body(b"{}", {})
     charset = (request.charset or "utf-8").lower()
@@ -112,14 +148,25 @@ def validate_body(model: type[_Model], body: Body) -> _Model:
     try:
         valid = model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        for each in error.errors(include_url=False, include_context=False, include_input=False):
+        for each in error.errors(include_url=False, include_input=False):
             field = _dotted(_resolved(each["loc"], body.value))
-            message = _MESSAGES.get(each["type"], each["msg"])
+            message = _message_of(each)
             if field not in of_text:
                 bad[field] = f"{bad[field]}; or: {message}" if field in bad else message
     if bad:
         raise _invalid([FieldError(field, message) for field, message in bad.items()])
     return valid
+
+
+def _message_of(error: ErrorDetails) -> str:
+    context = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in error.get("ctx", {}).items()
+    }
+    if context.get("min_length") == 1:
+        return "must not be empty"
+    template = _MESSAGES.get(error["type"])
+    return error["msg"] if template is None else template.format_map(context)
 
 
 def _invalid(errors: list[FieldError]) -> ProblemError:

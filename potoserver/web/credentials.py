@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
 from potoserver.settings.model import AuthSettings, Settings, TokenOwner
@@ -23,7 +24,6 @@ DEVELOPMENT_TOKENS = {
 DEFAULT_ROLES = ("user",)
 """The roles of a JSON Web Token that names none."""
 
-_HS256_KEY_BYTES = 32
 _LAST_S = 253_402_300_799
 """The end of the year 9999: no claimed time lies beyond, so none overflows a timer."""
 
@@ -59,13 +59,15 @@ class Credentials:
     Args:
         settings: The tokens and keys, in `auth`.
         clock: Tells whether a token has expired.
+        logger: Told why a token is refused, at debug level; never the token.
 
     Raises:
         ValueError: The public key can't be used; the message begins with its setting.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, logger: FilteringBoundLogger) -> None:
         self._clock = clock
+        self._logger = logger
         tokens = DEVELOPMENT_TOKENS if settings.development_tokens else settings.auth.tokens
         self._users = {_digest_of(token): _user_of(owner) for token, owner in tokens.items()}
         self._by_credential = {_credential("token", digest): user for digest, user in self._users.items()}
@@ -78,16 +80,27 @@ class Credentials:
         user = self._users.get(digest)
         if user is not None:
             return Identity(user, None, _credential("token", digest))
+        reason = "it is not in the settings"
         for key in self._keys:
             try:
                 claims = jwt.decode(token, key.key, algorithms=[key.algorithm], options=UNCHECKED)
-            except jwt.PyJWTError:
+            except jwt.PyJWTError as error:
+                reason = type(error).__name__  # its text may quote the token
                 continue
-            return self._of_claims(claims, key.credential)
+            try:
+                return self._of_claims(claims, key.credential)
+            except ValueError as error:
+                reason = str(error)
+                break
+        self._logger.debug("token refused", reason=reason)
         return None
 
-    def _of_claims(self, claims: dict[str, Any], credential: str) -> Identity | None:
-        """Who the claims name: `sub`, `roles`, `name`, `email`; within `nbf` and `exp`."""
+    def _of_claims(self, claims: dict[str, Any], credential: str) -> Identity:
+        """Who the claims name: `sub`, `roles`, `name`, `email`; within `nbf` and `exp`.
+
+        Raises:
+            ValueError: A claim can't be used; the text says why, and quotes none.
+        """
         try:
             expires_ms = _claimed_ms(claims.get("exp"))
             begins_ms = _claimed_ms(claims.get("nbf"))
@@ -98,12 +111,12 @@ class Credentials:
                 _texts(claims.get("roles", list(DEFAULT_ROLES))),
             )
         except ValueError:
-            return None
+            raise ValueError("a claim can't be used") from None
         now_ms = self._clock.now_ms()
-        if (expires_ms is not None and expires_ms <= now_ms) or (
-            begins_ms is not None and begins_ms > now_ms
-        ):
-            return None
+        if expires_ms is not None and expires_ms <= now_ms:
+            raise ValueError("it has expired")
+        if begins_ms is not None and begins_ms > now_ms:
+            raise ValueError("it is not valid yet")
         return Identity(user, expires_ms, credential)
 
     def claims_of(self, identity: Identity) -> dict[str, Any]:
@@ -152,10 +165,7 @@ def _keys_of(settings: AuthSettings) -> list[_Key]:
     keys = []
     if settings.jwt_secret is not None:
         secret = settings.jwt_secret.get_secret_value().encode()
-        # HMAC fills a short key with zeros itself (RFC 2104), so this changes no signature. It keeps PyJWT
-        # from warning at each request that the operator chose a short secret.
-        padded = secret.ljust(_HS256_KEY_BYTES, b"\0")
-        keys.append(_Key("HS256", padded, _credential("jwt", secret)))
+        keys.append(_Key("HS256", secret, _credential("jwt", secret)))
     if settings.jwt_public_key_file is not None:
         try:
             public = read_public_key(settings.jwt_public_key_file)

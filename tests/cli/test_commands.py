@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -92,7 +93,13 @@ def plugins(tmp_path: Path) -> Path:
         (["--port", "x"], "port (flag --port): expected a whole number"),
         (["serve", "--port", "x"], "port (flag --port): expected a whole number"),
         (["--port", "1", "serve", "--port", "x"], "port (flag --port): expected a whole number"),
-        (["check", "--port", "1"], "No such option"),
+        (["check", "--port", "x"], "port (flag --port): expected a whole number"),
+        (["--port", "1", "modules", "--port", "x"], "port (flag --port): expected a whole number"),
+        (["modules", "--config", "none.yaml"], "none.yaml (flag --config): there is no such file"),
+        (["token", "--config", "none.yaml"], "No such option"),
+        (["--data-dir", "potoserver.yaml"], "potoserver.yaml is no folder"),
+        (["--data-dir", "/proc/none"], "data_dir (flag --data-dir): /proc/none can't be made"),
+        (["serve", "--data-dir", "x" * 300], "File name too long"),
         (["--host", "0.0.0.0"], "no loopback address"),
         (["--config", "none.yaml"], "none.yaml (flag --config): there is no such file"),
         (["--nonsense"], "No such option"),
@@ -214,11 +221,25 @@ def test_check_says_what_is_in_the_way(plugins: Path) -> None:
         result = potoserver("--port", str(port), "check", cwd=plugins)
     assert result.returncode == 1
     lines = result.stdout.splitlines()
-    assert lines[0] == "ok      settings, modules: Greeter, engine: memory://"
-    assert lines[1] == f"wrong   data_dir: {plugins / 'data'} is no folder"
-    assert lines[2] == f"ok      log_dir: {plugins / 'logs'}"
-    assert lines[3] == f"wrong   port: can't listen on localhost port {port}: Address already in use"
+    assert lines[0] == "ok      settings, engine: memory://"
+    assert lines[1] == "ok      modules: Greeter"
+    assert lines[2] == f"wrong   data_dir: {plugins / 'data'} is no folder"
+    assert lines[3] == f"ok      log_dir: {plugins / 'logs'}"
+    assert lines[4] == f"wrong   port: can't listen on localhost port {port}: Address already in use"
     assert potoserver("--port", "x", "check", cwd=plugins).returncode == 2
+
+
+@pytest.mark.parametrize("command", ["check", "modules"])
+def test_a_module_that_can_not_be_made_is_named(plugins: Path, command: str) -> None:
+    """Its constructor raises, or exits: one line with its name, no traceback."""
+    for raised in ("RuntimeError('no\\nway')", "SystemExit('no way')"):
+        failing = f"    def __init__(self):\n        raise {raised}\n"
+        (plugins / "plugins" / "greeter.py").write_text(GREETER + failing)
+        result = potoserver(command, "--port", "0", cwd=plugins)
+        output = result.stdout + result.stderr
+        assert result.returncode == (1 if command == "check" else 2)
+        assert [line for line in output.splitlines() if "no way" in line and "module Greeter" in line]
+        assert "Traceback" not in output
 
 
 def test_check_says_that_a_key_can_not_be_used(plugins: Path) -> None:
@@ -317,3 +338,20 @@ def test_a_folder_of_logs_that_can_not_be_used_is_named(plugins: Path) -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("potoserver: log_dir (flag --log-dir): ")
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.process
+async def test_a_connection_that_brings_no_whole_request_is_closed(tmp_path: Path) -> None:
+    """Idle from the beginning, or in the middle of a head; here after a second in place of 75."""
+    (tmp_path / "shorter.py").write_text(
+        "import potoserver.server\npotoserver.server._KEEPALIVE_S = 1\nfrom potoserver import ServerModule\n"
+        "class Shorter(ServerModule):\n    pass\n"
+    )
+    environ = {"POTO_MODULES": '["shorter:Shorter"]'}
+    async with ServerProcess(tmp_path, environment=environ) as server:
+        for beginning in (b"", b"GET /health HTTP/1.1\r\nHost: loc"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(beginning)
+            async with asyncio.timeout(20):
+                assert await reader.read() == b""
+            writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -9,6 +10,7 @@ import re
 from pathlib import Path, PurePath
 
 import pytest
+from aiohttp.web import RequestPayloadError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from potoserver.logs import LOG_FILE_NAME, DebugPatterns, Logs, StdlibBridge
 from potoserver.logs.entry import MAX_TEXT_CHARS, Entry
 from potoserver.logs.render import json_line, terminal_line
 from potoserver.settings.model import LogSettings
+from tests.support.clock import ManualClock
 
 
 def logged(folder: Path, write: object, debug: str = "") -> tuple[list[dict[str, object]], str]:
@@ -205,6 +208,41 @@ def test_debug_lines_are_written_for_matching_loggers_only(tmp_path: Path) -> No
         ("session:activity", "loud"),
         ("http", "loud"),
     ]
+
+
+def test_a_flood_of_one_line_is_a_line_in_ten_seconds(tmp_path: Path) -> None:
+    """The first is written at once, then one in 10 s with the number of those left out; none is uncounted."""
+    clock = ManualClock()
+    flooding = logging.getLogger("asyncio")
+
+    def write(logs: Logs) -> None:
+        with StdlibBridge(logs, clock):
+            for _ in range(4):
+                for _ in range(100):
+                    flooding.error("out of descriptors", exc_info=OSError(24, "Too many open files"))
+                flooding.error("out of descriptors", exc_info=OSError(23, "another reason"))
+                asyncio.run(clock.advance(4))
+            for number in range(300):
+                flooding.error("all different %d", number)
+
+    lines, _ = logged(tmp_path, write)
+    flood = [line for line in lines if "Too many" in str(line)]
+    assert [line.get("left_out") for line in flood] == [None, 299, 98]
+    assert sum("another" in str(line) for line in lines) == 2
+    assert sum("different" in str(line["event"]) for line in lines) == 300
+
+
+def test_a_body_that_breaks_off_or_lies_is_a_warning(tmp_path: Path) -> None:
+    """The client's mistake, answered with 400: no traceback."""
+
+    def write(logs: Logs) -> None:
+        with StdlibBridge(logs):
+            error = RequestPayloadError("400, message:\n  Can not decode content-encoding: gzip")
+            logging.getLogger("aiohttp.server").error("Unhandled exception", exc_info=error)
+
+    (line,), _ = logged(tmp_path, write)
+    assert (line["level"], line["event"]) == ("warning", "request refused, its body can't be read")
+    assert "exception" not in line
 
 
 def test_what_libraries_log_is_among_the_lines(tmp_path: Path) -> None:

@@ -253,11 +253,22 @@ async def test_the_walk_through_behind_nginx(start_server: StartServer, tmp_path
 async def test_nginx_says_unavailable_while_the_server_is_away(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    """Behind nginx a restart is told as an event too, never as a status on which a browser gives up."""
+    """Behind nginx a restart is told as an event too, never as a status on which a browser gives up.
+
+    Any other call gets a problem document that says when to come back.
+    """
     server = await start_server()
     async with running_nginx(tmp_path, server.port) as port:
         await server.stop()
+        refused = await curl(at(f"{CHAT} -i", port))
         told = await curl(at(f"{SUBSCRIBE_N} -i", port))
+        head, _, body = refused.replace("\r\n", "\n").partition("\n\n")
+        assert " 503 " in head.splitlines()[0]
+        assert "Content-Type: application/problem+json" in head
+        assert "Retry-After: 2" in head
+        problem = json.loads(body)
+        assert (problem["title"], problem["status"]) == ("Service Unavailable", 503)
+        assert f"X-Request-ID: {problem['requestId']}" in head
         head, _, body = told.replace("\r\n", "\n").partition("\n\n")
         assert " 200 " in head.splitlines()[0]
         assert "Content-Type: text/event-stream" in head

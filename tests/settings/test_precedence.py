@@ -108,6 +108,7 @@ def test_every_key_can_be_set_by_its_variable(tmp_path: Path, key: object) -> No
         "modules_dir": "plugins",
         "log.debug_sse": "yes",
         "auth.tokens": '{"t": {"user": "a"}}',
+        "auth.jwt_secret": "s" * 32,
         "auth.jwt_public_key_file": "key.pem",
         "cors.origins": '["https://example.org"]',
     }
@@ -212,9 +213,9 @@ def test_another_file_replaces_the_usual_one(tmp_path: Path) -> None:
 
 def test_secrets_are_not_shown_by_the_settings(tmp_path: Path) -> None:
     """Printing the settings shows no JWT secret."""
-    settings = loaded(tmp_path, environ={"POTO_AUTH__JWT_SECRET": "hush-hush"}).settings
+    settings = loaded(tmp_path, environ={"POTO_AUTH__JWT_SECRET": "hush-hush" * 4}).settings
     assert settings.auth.jwt_secret is not None
-    assert settings.auth.jwt_secret.get_secret_value() == "hush-hush"
+    assert settings.auth.jwt_secret.get_secret_value() == "hush-hush" * 4
     assert "hush-hush" not in repr(settings)
 
 

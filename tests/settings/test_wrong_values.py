@@ -27,6 +27,15 @@ IN_THE_FILE = [
     ("port:", "port", "line 1", "not nothing"),
     ("port: [1]", "port", "line 1", "expected a whole number"),
     ("prot: 1", "prot", "line 1", "unknown setting, did you mean port?"),
+    (
+        "presence.grace_ms: 1",
+        "presence.grace_ms",
+        "line 1",
+        "a key is not written with dots here, write it nested: presence: {grace_ms: …}",
+    ),
+    ("log.debug: a", "log.debug", "line 1", "write it nested: log: {debug: …}"),
+    ("auth:\n  tokens.x: {user: a}", "auth.tokens", "line 2", "write it nested: auth: {tokens: …}"),
+    (f"auth.tokens.{TOKEN}: {{user: a}}", "auth.tokens", "line 1", "write it nested"),
     ("grace_ms: 1", "grace_ms", "line 1", "did you mean presence.grace_ms?"),
     ("presence:\n  grace: 1", "presence.grace", "line 2", "did you mean presence.grace_ms?"),
     ("presence: 5", "presence", "line 1", "expected a mapping"),
@@ -99,6 +108,13 @@ IN_THE_FILE = [
     (f"auth:\n  tokens:\n    {TOKEN}: {{}}", "auth.tokens.….user", "line 3", "missing, expected a text"),
     (f"auth:\n  tokens:\n    {TOKEN}: {{user: a, rolls: [b]}}", "auth.tokens.….rolls", "line 3", "roles?"),
     (f"auth:\n  tokens:\n    {TOKEN}:\n      user: 5", "auth.tokens.….user", "line 4", "expected a text"),
+    (f"auth:\n  tokens:\n    {TOKEN}: {{usr: a}}", "auth.tokens.….usr", "line 3", "did you mean user?"),
+    (
+        f"auth:\n  tokens:\n    {TOKEN}: {{user: a, roles: admin}}",
+        "auth.tokens.….roles",
+        "line 3",
+        "expected a list, each a text",
+    ),
     (f'auth:\n  tokens:\n    {TOKEN}: {{user: ""}}', "auth.tokens.….user", "line 3", "must not be empty"),
     (f"auth:\n  tokens:\n    {TOKEN}: {{user: {'A' * 99}}}", "auth.tokens.….user", "line 3", "200 bytes"),
     (f'auth:\n  tokens:\n    {TOKEN}: {{user: a, roles: [""]}}', "auth.tokens", "line 3", "role must not"),
@@ -118,7 +134,8 @@ IN_THE_FILE = [
         "twice",
     ),
     ("auth:\n  tokens:\n    12345: {user: a}", "auth.tokens", "line 3", "expected a text as key"),
-    ('auth:\n  jwt_secret: ""', "auth.jwt_secret", "line 2", "must not be empty"),
+    ('auth:\n  jwt_secret: ""', "auth.jwt_secret", "line 2", "at least 32 bytes"),
+    (f"auth:\n  jwt_secret: {'é' * 15}x", "auth.jwt_secret", "line 2", "at least 32 bytes"),
     ("auth:\n  jwt_secret: 12345678", "auth.jwt_secret", "line 2", "expected a text"),
     ("auth:\n  jwt_public_key_file: none.pem", "auth.jwt_public_key_file", "line 2", "can't be read"),
     ("auth:\n  jwt_public_key_file: potoserver.yaml", "auth.jwt_public_key_file", "line 2", "in PEM"),
@@ -229,6 +246,12 @@ def test_a_key_that_may_not_be_used_is_named(tmp_path: Path, kind: str) -> None:
         "auth.jwt_public_key_file (potoserver.yaml line 2): expected a public key in PEM, "
     )
     assert problem.endswith(f"{tmp_path / 'key.pem'} is none")
+
+
+def test_nothing_is_suggested_where_nothing_is_close(tmp_path: Path) -> None:
+    """That every variable begins with POTO_ makes none of them close."""
+    for variable in ("POTO_FOO", "POTO_ROOT", "POTO_MODEL"):
+        assert "did you mean" not in problem_of(tmp_path, environ={variable: "1"})
 
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:

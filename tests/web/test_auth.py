@@ -19,13 +19,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from potoserver.events import EventId
-from potoserver.settings.model import Settings
+from potoserver.logs import Logs
+from potoserver.settings.model import LogSettings, Settings
 from potoserver.web.credentials import Credentials
 from potoserver.web.signing import SigningKey
 from tests.support.clock import ManualClock
 from tests.support.server import RunningServer, log_lines, running_server
 from tests.web.sample import Sample
 
+SILENT = Logs(LogSettings(), None, None).get("auth")
 SECRET = "a secret of at least sixty-four bytes, so that no algorithm finds it short"
 START_S = ManualClock().now_ms() // 1000
 
@@ -158,7 +160,7 @@ async def test_a_public_key_decides_the_algorithm(
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     path = tmp_path / "key.pem"
     path.write_bytes(pem)
-    credentials = Credentials(with_auth(jwt_public_key_file=path), clock)
+    credentials = Credentials(with_auth(jwt_public_key_file=path), clock, SILENT)
     identity = credentials.verify(jwt.encode({"sub": "eve"}, private, algorithm=algorithm))
     assert identity is not None
     assert identity.user.id == "eve"
@@ -185,15 +187,41 @@ def test_a_key_file_that_cannot_be_used_names_its_setting(
         )
         path.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     with pytest.raises(ValueError, match=r"^auth\.jwt_public_key_file: "):
-        Credentials(with_auth(jwt_public_key_file=path), clock)
+        Credentials(with_auth(jwt_public_key_file=path), clock, SILENT)
 
 
-def test_a_short_secret_works_without_a_warning(clock: ManualClock) -> None:
-    """Padding with zeros is what HMAC does itself."""
-    credentials = Credentials(with_auth(jwt_secret="short"), clock)
-    with pytest.warns(jwt.InsecureKeyLengthWarning):
-        made = jwt.encode({"sub": "eve"}, "short", algorithm="HS256")
-    assert credentials.verify(made) is not None
+def test_a_secret_that_is_too_short_is_refused() -> None:
+    """RFC 7518, section 3.2: HS256 wants a key of 32 bytes or more."""
+    with pytest.raises(ValueError, match="at least 32 bytes"):
+        with_auth(jwt_secret="x" * 31)
+    assert with_auth(jwt_secret="x" * 32)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("wrong", "DecodeError"),
+        (token("another secret of at least thirty-two bytes"), "InvalidSignatureError"),
+        (token(algorithm="HS512"), "InvalidAlgorithmError"),
+        (token(aud="somebody else"), "InvalidAudienceError"),
+        (token(exp=START_S), "it has expired"),
+        (token(nbf=START_S + 1), "it is not valid yet"),
+        (token(sub=""), "a claim can't be used"),
+        (token(roles="admin"), "a claim can't be used"),
+    ],
+)
+def test_a_refused_token_has_its_reason_in_the_log(
+    tmp_path: Path, clock: ManualClock, given: str, reason: str
+) -> None:
+    """One debug line of the logger `auth`, without the token."""
+    logs = Logs(LogSettings(debug="auth"), tmp_path / "logs", terminal=None)
+    logs.start()
+    assert Credentials(with_auth(jwt_secret=SECRET), clock, logs.get("auth")).verify(given) is None
+    logs.stop()
+    (line,) = log_lines(tmp_path)
+    assert (line["level"], line["logger"], line["event"]) == ("debug", "auth", "token refused")
+    assert line["reason"] == reason
+    assert given not in str(line)
 
 
 # Development tokens
@@ -264,7 +292,7 @@ async def test_with_tokens_any_host_and_client_is_served(running: RunningServer)
 )
 def test_a_time_beyond_all_time_makes_a_token_invalid(clock: ManualClock, claim: str, value: object) -> None:
     """Refused, never an error of the server."""
-    credentials = Credentials(with_auth(jwt_secret=SECRET), clock)
+    credentials = Credentials(with_auth(jwt_secret=SECRET), clock, SILENT)
     header = {"alg": "HS256", "typ": "JWT"}
     parts = [json.dumps(part).encode() for part in (header, {"sub": "eve", claim: value})]
     signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)

@@ -6,16 +6,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import aiohttp
 import pytest
 from openapi_spec_validator import validate
+from pydantic import Field
 
+from potoserver import ServerModule, rpc
+from potoserver.logs import Logs, StdlibBridge
+from potoserver.settings.model import LogSettings
 from tests.support.clock import ManualClock
 from tests.support.server import RunningServer, log_lines, running_server
 from tests.support.sse import parse_events
-from tests.web.sample import Sample
+from tests.web.sample import Place, Sample
 
 AUTH = {"Authorization": "Bearer test-token"}
 JSON = AUTH | {"Content-Type": "application/json"}
@@ -165,6 +169,100 @@ async def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
         status, problem, _ = await post(running, "Sample/echo", '{"someText": "%s"}' % ("x" * 1000))
         assert status == 413
         assert "1000" in problem["detail"]
+
+
+async def test_a_body_that_never_comes_is_408(tmp_path: Path) -> None:
+    """After `limits.body_timeout_s`, also where a part of it came; the connection is not used again."""
+    clock = ManualClock()
+    async with running_server(tmp_path, [Sample()], clock=clock, limits={"body_timeout_s": 5}) as running:
+        port = int(running.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"POST /Sample/echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n"
+            b'Content-Type: application/json\r\nContent-Length: 20\r\nExpect: 100-continue\r\n\r\n{"some'
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 100 ")
+        await clock.advance(4.9)
+        answer = asyncio.create_task(reader.readuntil(b'"requestId"'))
+        await clock.advance(0.2)
+        text = (await answer).decode()
+        writer.close()
+    assert "HTTP/1.1 408 Request Timeout" in text
+    assert "Connection: close" in text
+    assert "Content-Type: application/problem+json" in text
+    assert "within 5 s" in text
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_400(running: RunningServer, tmp_path: Path) -> None:
+    """Plain text under `Content-Encoding: gzip`; the log has a warning for it, and no traceback."""
+    process_logs = Logs(LogSettings(), tmp_path / "process" / "logs", terminal=None)
+    process_logs.start()
+    with StdlibBridge(process_logs):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rpartition(":")[2]))
+        writer.write(
+            b"POST /Sample/echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n"
+            b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}"
+        )
+        answer = await reader.read()  # to the connection's end
+        writer.close()
+    process_logs.stop()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"The body could not be read to its end." in answer
+    (line,) = log_lines(tmp_path / "process")
+    assert (line["level"], line["event"]) == ("warning", "request refused, its body can't be read")
+    assert "exception" not in line
+
+
+class Bounded(ServerModule):
+    """Takes arguments of every kind of bound."""
+
+    @rpc
+    async def take(
+        self,
+        text: Annotated[str, Field(min_length=1, max_length=3, pattern="^[a-z]*$")] = "a",
+        name: Annotated[str, Field(min_length=2)] = "ab",
+        tags: Annotated[list[str], Field(min_length=1, max_length=2)] = ["a"],  # noqa: B006 - never written
+        count: Annotated[int, Field(ge=1, le=9)] = 1,
+        share: Annotated[float, Field(gt=0, lt=1)] = 0.5,
+        sure: bool = True,
+        kind: Literal["a", "b"] = "a",
+        place: Place | None = None,
+    ) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"text": ""}, "must not be empty"),
+        ({"text": "abcd"}, "must have at most 3 characters"),
+        ({"text": "A"}, "must match ^[a-z]*$"),
+        ({"name": "a"}, "must have at least 2 characters"),
+        ({"tags": []}, "must not be empty"),
+        ({"tags": ["a", "b", "c"]}, "must have at most 2 items"),
+        ({"tags": "a"}, "must be a list"),
+        ({"count": 0}, "must be 1 or more"),
+        ({"count": 10}, "must be 9 or less"),
+        ({"count": "1"}, "must be a whole number"),
+        ({"count": 1.5}, "must be a whole number"),
+        ({"share": 0}, "must be above 0"),
+        ({"share": 1}, "must be below 1"),
+        ({"share": "a"}, "must be a number"),
+        ({"sure": 1}, "must be true or false"),
+        ({"text": None}, "must be a text"),
+        ({"kind": "c"}, "must be 'a' or 'b'"),
+        ({"place": 5}, "must be an object"),
+        ({"other": 5}, "is not known here"),
+    ],
+)
+async def test_a_bad_field_is_told_in_the_server_s_words(
+    tmp_path: Path, body: dict[str, Any], message: str
+) -> None:
+    """Not in those of the library that checks it."""
+    async with running_server(tmp_path, [Bounded()], clock=ManualClock()) as running:
+        status, problem = await running.call("Bounded/take", body)
+    assert status == 422
+    assert [error["message"] for error in problem["errors"]] == [message]
 
 
 async def test_names_are_camel_case_on_the_wire(running: RunningServer) -> None:
