@@ -1,0 +1,109 @@
+"""Server modules that misbehave, loaded into the real server by import string."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+from modules.chat_server.journal.disk import Disk
+from potoserver import Cause, Connection, Departure, ServerModule
+
+
+class KilledAtStep(ServerModule):
+    """Kills the process at the journal's n-th system call (of a name), as `ROGUE_PLAN` says."""
+
+    def __init__(self) -> None:
+        plan = json.loads(Path(os.environ["ROGUE_PLAN"]).read_text())
+        died = Path(os.environ["ROGUE_PLAN"]).with_name("died.txt")
+        steps = 0
+        original = Disk._call
+
+        def die(name: str) -> None:
+            died.write_text(f"{name} {plan['how']}")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def call(disk: Disk, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+            nonlocal steps
+            steps += plan["name"] in ("", name)
+            if steps != plan["number"] or plan["name"] not in ("", name):
+                return original(disk, name, function, *arguments)
+            if plan["how"] == "before":
+                die(name)
+            if plan["how"] == "half" and name == "write":
+                descriptor, data = arguments
+                os.write(descriptor, data[: len(data) // 2])
+                die(name)
+            result = original(disk, name, function, *arguments)
+            die(name)
+            return result
+
+        setattr(Disk, "_call", call)  # noqa: B010 - a type checker would refuse the plain assignment
+
+
+async def _misbehave() -> None:
+    """Raises, hangs, or is slow: as `ROGUE_MANNER` says."""
+    manner = os.environ["ROGUE_MANNER"]
+    if manner == "raises":
+        raise RuntimeError("a rogue's own failure")
+    if manner == "hangs":
+        await asyncio.Event().wait()
+    if manner == "clings":
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+    if manner == "slow":
+        await asyncio.sleep(0.7)
+
+
+class Rogue(ServerModule):
+    """Misbehaves in the hooks that `ROGUE_HOOKS` names; counts its calls in the log."""
+
+    connected_field_names: ClassVar[tuple[str, ...]] = ("rogue",)
+
+    async def _hook(self, name: str, **fields: Any) -> None:
+        self.context.logger().info("rogue called", hook=name, **fields)
+        if name in os.environ["ROGUE_HOOKS"].split():
+            await _misbehave()
+
+    @override
+    async def on_start(self) -> None:
+        await self._hook("on_start")
+
+    @override
+    async def on_stop(self) -> None:
+        await self._hook("on_stop")
+
+    @override
+    async def on_sse_connect(self, user_id: str) -> None:
+        await self._hook("on_sse_connect", user=user_id)
+
+    @override
+    async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
+        await self._hook("on_sse_disconnect", user=user_id, departure=departure.id)
+
+    @override
+    async def on_connection_opened(self, connection: Connection) -> None:
+        await self._hook("on_connection_opened", connection=connection.id)
+
+    @override
+    async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+        await self._hook("on_connection_closed", connection=connection.id, cause=str(cause))
+
+    @override
+    async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
+        await self._hook("connected_fields", user=user_id)
+        return {"rogue": "well"}
+
+    @override
+    async def health_fields(self) -> Mapping[str, Any]:
+        await self._hook("health_fields")
+        return {"rogue": "well"}
