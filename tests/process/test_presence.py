@@ -226,7 +226,8 @@ async def test_a_link_that_drops_again_in_mid_replay_loses_and_doubles_nothing(
     async with stream(http, server.url + SUBSCRIBE) as steady:
         await steady.next("connected")
         await client.connect_and_read(600, reset=False)
-        assert [event.type for event in client.events] == ["connected"]
+        assert client.events[0].type == "connected"
+        assert contents(client.events) == []
         for number in range(12):
             await chat(http, server.url, f"{number} " + "å" * (number * 7))
         while len(contents(steady.seen)) < 24:
