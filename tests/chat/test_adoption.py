@@ -13,14 +13,14 @@ from potoserver import ServerModule
 from potoserver.server import StartError
 
 from ..support.clock import ManualClock, settle
-from ..support.server import log_lines, running_server
+from ..support.server import RunServer, log_lines
 from .support import Chat, reasons
 from .test_session_life import left_open, restarted
 
 
 @pytest.mark.parametrize(("grace_ms", "lasts_s"), [(5000, 5), (0, 0)])
 async def test_adoption_lasts_from_the_moment_the_server_is_ready(
-    tmp_path: Path, grace_ms: int, lasts_s: float
+    tmp_path: Path, grace_ms: int, lasts_s: float, running_server: RunServer
 ) -> None:
     """A module that starts slowly takes nothing of the time that users have to come back."""
 
@@ -51,7 +51,7 @@ async def test_adoption_lasts_from_the_moment_the_server_is_ready(
 @pytest.mark.parametrize("grace_ms", [5000, 0])
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 4, None])
 async def test_a_start_that_fails_leaves_what_a_crash_left_open(
-    tmp_path: Path, grace_ms: int, turns: int | None
+    tmp_path: Path, grace_ms: int, turns: int | None, running_server: RunServer
 ) -> None:
     """It stays open and says nothing of its own; the next start adopts it as usual."""
     chat = ChatServerModule()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,27 @@ from modules.chat_server.settings import ChatSettings
 from modules.who_is_online import WhoIsOnline
 from potoserver.server import StartError
 
-from ..support.server import RunningServer, log_lines, running_server
+from ..support.server import RunningServer, RunServer, log_lines
 from .support import LedResponder
 
 CHAT = "ChatServerModule"
 
 
-def serving(tmp_path: Path, *modules: Any, chat: dict[str, Any] | None = None, **settings: Any) -> Any:
-    sections = {"chat": ChatSettings.model_validate({"journal": {"fsync": "never"}} | (chat or {}))}
-    return running_server(tmp_path, modules or (ChatServerModule(),), sections=sections, **settings)
+Serving = Callable[..., AbstractAsyncContextManager[RunningServer]]
 
 
-async def test_a_call_is_answered_with_camel_case_json(tmp_path: Path) -> None:
+@pytest.fixture
+def serving(running_server: RunServer) -> Serving:
+    """Starts a server with the chat, or the modules given; `chat` holds settings of its section."""
+
+    def serve(tmp_path: Path, *modules: Any, chat: dict[str, Any] | None = None, **settings: Any) -> Any:
+        sections = {"chat": ChatSettings.model_validate({"journal": {"fsync": "never"}} | (chat or {}))}
+        return running_server(tmp_path, modules or (ChatServerModule(),), sections=sections, **settings)
+
+    return serve
+
+
+async def test_a_call_is_answered_with_camel_case_json(tmp_path: Path, serving: Serving) -> None:
     """The contract's fields, no more."""
     async with serving(tmp_path) as running:
         body = {"message": "Test message", "jsonOutput": False, "reasoningEnabled": True}
@@ -42,7 +53,7 @@ async def test_a_call_is_answered_with_camel_case_json(tmp_path: Path) -> None:
         }
 
 
-async def test_a_call_streams_deltas_and_done(tmp_path: Path) -> None:
+async def test_a_call_streams_deltas_and_done(tmp_path: Path, serving: Serving) -> None:
     """With `Accept: text/event-stream`."""
     async with serving(tmp_path) as running:
         answer = await running.session.post(
@@ -72,7 +83,7 @@ async def test_a_call_streams_deltas_and_done(tmp_path: Path) -> None:
     ],
 )
 async def test_bad_arguments_are_422_by_field(
-    tmp_path: Path, path: str, body: dict[str, Any], fields: list[str]
+    tmp_path: Path, path: str, body: dict[str, Any], fields: list[str], serving: Serving
 ) -> None:
     """One entry per bad field."""
     async with serving(tmp_path) as running:
@@ -81,7 +92,7 @@ async def test_bad_arguments_are_422_by_field(
         assert sorted(each["field"] for each in problem["errors"]) == sorted(fields)
 
 
-async def test_the_dialog_and_its_archive_can_be_read(tmp_path: Path) -> None:
+async def test_the_dialog_and_its_archive_can_be_read(tmp_path: Path, serving: Serving) -> None:
     """getConversation, endSession, listArchives, getArchive; another user's archive is 404."""
     async with serving(tmp_path) as running:
         _, reply = await running.call(f"{CHAT}/chatWithHistory", {"message": "x"})
@@ -105,7 +116,7 @@ async def test_the_dialog_and_its_archive_can_be_read(tmp_path: Path) -> None:
         assert nothing == {"conversationId": None, "messages": []}
 
 
-async def test_pages_of_archives_go_on_where_the_last_one_ended(tmp_path: Path) -> None:
+async def test_pages_of_archives_go_on_where_the_last_one_ended(tmp_path: Path, serving: Serving) -> None:
     """Newest first, none twice."""
     async with serving(tmp_path) as running:
         ended = []
@@ -122,7 +133,7 @@ async def test_pages_of_archives_go_on_where_the_last_one_ended(tmp_path: Path) 
         assert found == ended[::-1]
 
 
-async def test_admins_see_sessions_and_users_only_their_own(tmp_path: Path) -> None:
+async def test_admins_see_sessions_and_users_only_their_own(tmp_path: Path, serving: Serving) -> None:
     """getActiveSessionCount, getUserSessionInfo, listSessions are 403 without the role."""
     async with serving(tmp_path) as running:
         await running.call(f"{CHAT}/chatWithHistory", {"message": "x"})
@@ -146,7 +157,7 @@ async def test_admins_see_sessions_and_users_only_their_own(tmp_path: Path) -> N
             assert (await running.call(f"{CHAT}/{path}", body))[0] == 403
 
 
-async def test_health_tells_of_sessions(tmp_path: Path) -> None:
+async def test_health_tells_of_sessions(tmp_path: Path, serving: Serving) -> None:
     """`activeSessions`, and what is not archived yet."""
     async with serving(tmp_path) as running:
         await running.call(f"{CHAT}/chatWithHistory", {"message": "x"})
@@ -155,7 +166,7 @@ async def test_health_tells_of_sessions(tmp_path: Path) -> None:
         assert (health["status"], health["activeSessions"], health["pendingArchives"]) == ("healthy", 1, 0)
 
 
-async def test_openapi_knows_the_results(tmp_path: Path) -> None:
+async def test_openapi_knows_the_results(tmp_path: Path, serving: Serving) -> None:
     """The schema of the reply, by its wire names."""
     async with serving(tmp_path) as running:
         text = await (await running.session.get(f"{running.url}/openapi.json")).text()
@@ -178,7 +189,7 @@ async def next_event(stream: aiohttp.ClientResponse, wanted: str) -> Any:
                 return json.loads(value)
 
 
-async def test_without_a_grace_the_archive_is_there_at_once(tmp_path: Path) -> None:
+async def test_without_a_grace_the_archive_is_there_at_once(tmp_path: Path, serving: Serving) -> None:
     """Connect, talk, hang up, on real sockets and the real clock; the next connection is told."""
     async with serving(tmp_path, presence={"grace_ms": 0}) as running:
         stream = await subscribe(running)
@@ -202,7 +213,7 @@ async def test_without_a_grace_the_archive_is_there_at_once(tmp_path: Path) -> N
         assert expected in events
 
 
-async def test_stopping_the_server_archives_and_ends_in_order(tmp_path: Path) -> None:
+async def test_stopping_the_server_archives_and_ends_in_order(tmp_path: Path, serving: Serving) -> None:
     """With a subscriber, and a reply in flight that is cut off in time."""
     led = LedResponder()
     module = ChatServerModule(responder=led)
@@ -219,7 +230,7 @@ async def test_stopping_the_server_archives_and_ends_in_order(tmp_path: Path) ->
     assert 'reason: "shutdown"' in archive.read_text()
 
 
-async def test_a_data_folder_in_use_stops_the_start_in_one_line(tmp_path: Path) -> None:
+async def test_a_data_folder_in_use_stops_the_start_in_one_line(tmp_path: Path, serving: Serving) -> None:
     """A second server on the same data."""
     async with serving(tmp_path):
         with pytest.raises(StartError, match="owned by another") as error:
@@ -228,7 +239,7 @@ async def test_a_data_folder_in_use_stops_the_start_in_one_line(tmp_path: Path) 
         assert "\n" not in str(error.value)
 
 
-async def test_who_is_online_is_told_and_asked(tmp_path: Path) -> None:
+async def test_who_is_online_is_told_and_asked(tmp_path: Path, serving: Serving) -> None:
     """Every subscriber hears it, many changes at once as one event; an admin may ask, a user may not."""
     async with serving(tmp_path, WhoIsOnline(), presence={"grace_ms": 0}) as running:
         admin = await subscribe(running, "admin-token")

@@ -7,12 +7,12 @@ from pathlib import Path
 from modules.chat_server import ChatServerModule
 from modules.chat_server.journal.base import Reason
 from modules.chat_server.settings import ChatSettings
-from tests.support.server import running_server
+from tests.support.server import RunServer
 
 CHAT = "ChatServerModule"
 
 
-async def test_a_dialog_is_marked_as_long_as_it_is_open(tmp_path: Path) -> None:
+async def test_a_dialog_is_marked_as_long_as_it_is_open(tmp_path: Path, running_server: RunServer) -> None:
     """From before its first message to its archive; a user without a dialog has no mark."""
     mark = tmp_path / "data" / "open" / "a1"
     async with running_server(tmp_path, [ChatServerModule()], sections={"chat": ChatSettings()}) as running:
@@ -24,7 +24,7 @@ async def test_a_dialog_is_marked_as_long_as_it_is_open(tmp_path: Path) -> None:
         assert not mark.exists()
 
 
-async def test_a_file_grows_by_appending_alone(tmp_path: Path) -> None:
+async def test_a_file_grows_by_appending_alone(tmp_path: Path, running_server: RunServer) -> None:
     """What was written stays byte for byte, to the archive, whose file is the one that grew."""
     dialogs = tmp_path / "data" / "users" / "a1" / "dialogs"
     async with running_server(tmp_path, [ChatServerModule()], sections={"chat": ChatSettings()}) as running:

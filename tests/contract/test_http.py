@@ -14,7 +14,7 @@ from modules.chat_server import ChatServerModule
 from modules.chat_server.settings import ChatSettings
 from potoserver import Event
 from tests.support.clock import ManualClock
-from tests.support.server import RunningServer, running_server
+from tests.support.server import RunningServer, RunServer
 from tests.support.sse import open_stream, stream
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def running(tmp_path: Path, clock: ManualClock) -> AsyncIterator[RunningServer]:
+async def running(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> AsyncIterator[RunningServer]:
     async with running_server(
         tmp_path, [ChatServerModule()], clock=clock, sections={"chat": ChatSettings()}
     ) as running:
@@ -36,7 +38,9 @@ async def running(tmp_path: Path, clock: ManualClock) -> AsyncIterator[RunningSe
 @pytest.mark.parametrize(
     ("grace_ms", "retry_ms"), [(0, 1000), (3, 1000), (100, 25), (2000, 500), (4000, 1000), (60_000, 1000)]
 )
-async def test_the_reconnection_time_follows_the_grace(tmp_path: Path, grace_ms: int, retry_ms: int) -> None:
+async def test_the_reconnection_time_follows_the_grace(
+    tmp_path: Path, grace_ms: int, retry_ms: int, running_server: RunServer
+) -> None:
     """A quarter of a grace below 4 s, lest every client come back too late; else a second."""
     async with (
         running_server(tmp_path, presence={"grace_ms": grace_ms}) as running,
@@ -75,7 +79,7 @@ async def test_a_heartbeat_is_a_comment(running: RunningServer, clock: ManualClo
         assert reader.comments >= 1
 
 
-async def test_refused_clients_are_spread_over_time(tmp_path: Path) -> None:
+async def test_refused_clients_are_spread_over_time(tmp_path: Path, running_server: RunServer) -> None:
     """Each is told another time to return after, none sooner than the usual one."""
     async with running_server(tmp_path, limits={"connections": 1}) as running:
         url = f"{running.url}/subscribe"
@@ -91,7 +95,7 @@ async def test_refused_clients_are_spread_over_time(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
 async def test_the_system_is_told_how_long_sent_bytes_may_stay_unacknowledged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running_server: RunServer
 ) -> None:
     """`send_timeout_s` bounds how long a client that has silently gone keeps its connection."""
     told: list[int] = []

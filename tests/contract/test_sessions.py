@@ -9,11 +9,13 @@ from modules.chat_server import ChatServerModule
 from modules.chat_server.settings import ChatSettings
 from potoserver.settings.model import Settings
 from tests.support.clock import ManualClock
-from tests.support.server import running_server
+from tests.support.server import RunServer
 from tests.support.sse import stream
 
 
-async def test_calls_are_activity_and_heartbeats_and_acks_are_not(tmp_path: Path) -> None:
+async def test_calls_are_activity_and_heartbeats_and_acks_are_not(
+    tmp_path: Path, running_server: RunServer
+) -> None:
     """Under scope `idle` a connected user who calls stays; one who only acknowledges pings is ended."""
     clock = ManualClock()
     settings = ChatSettings(session_timeout_ms=100_000, session_timeout_scope="idle")

@@ -15,7 +15,7 @@ from potoserver.logs import Logs
 from potoserver.server import PotoServer, StartError
 from potoserver.settings.model import Settings
 from tests.support.clock import ManualClock, settle
-from tests.support.server import log_lines, running_server
+from tests.support.server import RunServer, log_lines
 from tests.support.sse import open_stream, stream
 
 
@@ -42,7 +42,9 @@ class Broken(ServerModule):
         raise RuntimeError("no luck")
 
 
-async def test_a_module_that_cannot_start_stops_the_start_in_one_line(tmp_path: Path) -> None:
+async def test_a_module_that_cannot_start_stops_the_start_in_one_line(
+    tmp_path: Path, running_server: RunServer
+) -> None:
     """What had started is stopped again."""
     told = Told()
     with pytest.raises(StartError, match=r"^Broken could not start: no luck$"):
@@ -51,7 +53,9 @@ async def test_a_module_that_cannot_start_stops_the_start_in_one_line(tmp_path: 
     assert told.told == ["start", "stop"]
 
 
-async def test_a_stop_without_a_grace_makes_no_departure_for_stopped_modules(tmp_path: Path) -> None:
+async def test_a_stop_without_a_grace_makes_no_departure_for_stopped_modules(
+    tmp_path: Path, running_server: RunServer
+) -> None:
     """Connections end after the modules have stopped; nothing is left undone by that."""
     told = Told()
     async with running_server(tmp_path, [told], presence={"grace_ms": 0}) as running:
@@ -62,7 +66,7 @@ async def test_a_stop_without_a_grace_makes_no_departure_for_stopped_modules(tmp
     assert told.told == ["start", "stop"]
 
 
-async def test_the_parts_of_a_stop_fit_into_its_limit(tmp_path: Path) -> None:
+async def test_the_parts_of_a_stop_fit_into_its_limit(tmp_path: Path, running_server: RunServer) -> None:
     """Also when a module's stop hangs and a call never ends: each gets its share, the sum is the limit."""
 
     class Hanging(ServerModule):
@@ -86,7 +90,7 @@ async def test_the_parts_of_a_stop_fit_into_its_limit(tmp_path: Path) -> None:
         await call
 
 
-async def test_a_module_that_exits_ends_no_server(tmp_path: Path) -> None:
+async def test_a_module_that_exits_ends_no_server(tmp_path: Path, running_server: RunServer) -> None:
     """`sys.exit()` in a method or a hook is that module's failure."""
 
     class Quitting(ServerModule):
@@ -105,7 +109,7 @@ async def test_a_module_that_exits_ends_no_server(tmp_path: Path) -> None:
     assert any(line["event"] == "hook failed" for line in log_lines(tmp_path))
 
 
-async def test_a_modules_field_that_is_no_json_is_null(tmp_path: Path) -> None:
+async def test_a_modules_field_that_is_no_json_is_null(tmp_path: Path, running_server: RunServer) -> None:
     """In `connected`; `/health` leaves it out. Neither is broken by it."""
 
     class Unfit(ServerModule):
@@ -125,7 +129,7 @@ async def test_a_modules_field_that_is_no_json_is_null(tmp_path: Path) -> None:
             assert "unfit" not in await answer.json()
 
 
-async def test_a_start_that_hangs_ends_with_its_time(tmp_path: Path) -> None:
+async def test_a_start_that_hangs_ends_with_its_time(tmp_path: Path, running_server: RunServer) -> None:
     """One line names the module; its `hook_timeout_s` gives it more."""
 
     class Slow(ServerModule):

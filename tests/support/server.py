@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp.test_utils import TestServer
 from pydantic import BaseModel
+from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from potoserver import Clock, ServerModule
 from potoserver.logs import Logs
@@ -55,32 +55,42 @@ class RunningServer:
         return self.core.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-@asynccontextmanager
-async def running_server(
-    folder: Path,
-    modules: Iterable[ServerModule] = (),
-    *,
-    clock: Clock | None = None,
-    sections: dict[str, BaseModel] | None = None,
-    **settings: Any,
-) -> AsyncIterator[RunningServer]:
-    """Starts a server for the length of a block; its end is an orderly stop."""
-    made = Settings.model_validate({"data_dir": folder / "data", "log_dir": folder / "logs"} | settings)
-    logs = Logs(made.log, made.log_dir, terminal=None)
-    logs.start()
-    server = PotoServer(made, sections=sections, logs=logs, clock=clock)
-    for module in modules:
-        server.register_module(module)
-    test_server = TestServer(server.app, host="127.0.0.1")
-    try:
-        await test_server.start_server(access_log=None)
-        async with aiohttp.ClientSession() as session:
-            url = f"http://127.0.0.1:{test_server.port}"
-            yield RunningServer(server, session, url, folder)
-            await server.stop()
-    finally:
-        await test_server.close()
-        logs.stop()
+RunServer = Callable[..., AbstractAsyncContextManager[RunningServer]]
+"""The fixture `running_server`: a folder, modules, and by name `clock`, `sections` and any settings."""
+
+
+def server_runner(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient) -> RunServer:
+    """Makes the fixture `running_server` of pytest-aiohttp's own."""
+
+    @asynccontextmanager
+    async def run(
+        folder: Path,
+        modules: Iterable[ServerModule] = (),
+        *,
+        clock: Clock | None = None,
+        sections: dict[str, BaseModel] | None = None,
+        **settings: Any,
+    ) -> AsyncIterator[RunningServer]:
+        """Starts a server for the length of a block; its end is an orderly stop."""
+        made = Settings.model_validate({"data_dir": folder / "data", "log_dir": folder / "logs"} | settings)
+        logs = Logs(made.log, made.log_dir, terminal=None)
+        logs.start()
+        try:
+            server = PotoServer(made, sections=sections, logs=logs, clock=clock)
+            for module in modules:
+                server.register_module(module)
+            test_server = await aiohttp_server(server.app, access_log=None)
+            client = await aiohttp_client(test_server, cookie_jar=aiohttp.DummyCookieJar())
+            try:
+                url = f"http://127.0.0.1:{test_server.port}"
+                yield RunningServer(server, client.session, url, folder)
+                await server.stop()
+            finally:
+                await client.close()
+        finally:
+            logs.stop()
+
+    return run
 
 
 def log_lines(folder: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from potoserver.metrics import Metrics
 from potoserver.web.problems import problem_document
 from potoserver.web.rate_limit import RateLimiter
 from tests.support.clock import ManualClock
-from tests.support.server import RunningServer, log_lines, running_server
+from tests.support.server import RunningServer, RunServer, log_lines
 from tests.web.sample import Sample
 
 AUTH = {"Authorization": "Bearer test-token"}
@@ -29,7 +29,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def running(tmp_path: Path, clock: ManualClock) -> AsyncIterator[RunningServer]:
+async def running(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> AsyncIterator[RunningServer]:
     settings: dict[str, Any] = {"cors": {"origins": [PAGE]}, "limits": {"calls_per_minute": 60}}
     async with running_server(tmp_path, [Sample()], clock=clock, **settings) as running:
         yield running
@@ -135,7 +137,7 @@ def test_titles_are_those_of_the_standard(status: int, title: str) -> None:
 # CORS
 
 
-async def test_cors_is_off_by_default(tmp_path: Path) -> None:
+async def test_cors_is_off_by_default(tmp_path: Path, running_server: RunServer) -> None:
     """No page of another origin may read anything."""
     async with running_server(tmp_path, [Sample()]) as running:
         headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
@@ -234,7 +236,9 @@ async def test_health_tells_how_the_server_is(running: RunningServer, clock: Man
     }
 
 
-async def test_health_counts_departures_that_are_not_taken(tmp_path: Path, clock: ManualClock) -> None:
+async def test_health_counts_departures_that_are_not_taken(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> None:
     """`failingHooks` while they are repeated, `parkedHooks` once they are given up."""
 
     class Refusing(ServerModule):
@@ -258,7 +262,9 @@ async def test_health_counts_departures_that_are_not_taken(tmp_path: Path, clock
                 await clock.advance(1)
 
 
-async def test_a_module_can_not_take_health_down(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_module_can_not_take_health_down(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> None:
     """One that hangs is left out after a second, one that fails at once."""
 
     class Hanging(ServerModule):
@@ -329,7 +335,7 @@ async def test_metrics_label_requests_by_closed_sets(running: RunningServer) -> 
     }
 
 
-async def test_each_request_is_a_log_line_at_debug(tmp_path: Path) -> None:
+async def test_each_request_is_a_log_line_at_debug(tmp_path: Path, running_server: RunServer) -> None:
     """By `http`: method, path without query, status, time, user and request id."""
     async with running_server(tmp_path, [Sample()], log={"debug": "http"}) as running:
         await running.session.post(

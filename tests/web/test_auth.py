@@ -24,7 +24,7 @@ from potoserver.settings.model import LogSettings, Settings
 from potoserver.web.credentials import Credentials
 from potoserver.web.signing import SigningKey
 from tests.support.clock import ManualClock
-from tests.support.server import RunningServer, log_lines, running_server
+from tests.support.server import RunningServer, RunServer, log_lines
 from tests.web.sample import Sample
 
 SILENT = Logs(LogSettings(), None, None).get("auth")
@@ -50,7 +50,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def running(tmp_path: Path, clock: ManualClock) -> AsyncIterator[RunningServer]:
+async def running(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> AsyncIterator[RunningServer]:
     auth = {
         "tokens": {
             "plain": {"user": "ann", "name": "Ann", "roles": ["user", "admin"]},
@@ -245,7 +247,9 @@ def test_a_refused_token_has_its_reason_in_the_log(
         ("", 403),
     ],
 )
-async def test_development_tokens_serve_loopback_names_alone(tmp_path: Path, host: str, status: int) -> None:
+async def test_development_tokens_serve_loopback_names_alone(
+    tmp_path: Path, host: str, status: int, running_server: RunServer
+) -> None:
     """403 for any other Host, whatever is asked for."""
     async with running_server(tmp_path, [Sample()]) as running:
         assert (await who(running, bearer("test-token") | {"Host": host}))[0] == status
@@ -273,7 +277,7 @@ async def test_development_tokens_serve_loopback_names_alone(tmp_path: Path, hos
     ],
 )
 async def test_development_tokens_serve_clients_of_this_machine_alone(
-    tmp_path: Path, name: str, clients: str, status: int
+    tmp_path: Path, name: str, clients: str, status: int, running_server: RunServer
 ) -> None:
     """403 for a client that a proxy on this machine lets in from elsewhere."""
     async with running_server(tmp_path, [Sample()]) as running:
@@ -301,7 +305,7 @@ def test_a_time_beyond_all_time_makes_a_token_invalid(clock: ManualClock, claim:
     assert credentials.verify(token) is None
 
 
-async def test_the_development_tokens_are_two_users(tmp_path: Path) -> None:
+async def test_the_development_tokens_are_two_users(tmp_path: Path, running_server: RunServer) -> None:
     """`test-token` is a1, `admin-token` is admin with its role."""
     async with running_server(tmp_path, [Sample()]) as running:
         assert (await who(running, bearer("test-token")))[1] == "a1"
@@ -352,7 +356,9 @@ async def test_a_cookie_ends_with_its_lifetime_or_its_token(
     assert (await who(running, as_cookie(of_settings)))[0] == 401
 
 
-async def test_a_cookie_ends_when_its_token_leaves_the_settings(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_cookie_ends_when_its_token_leaves_the_settings(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> None:
     """Also one of a JSON Web Token whose secret was replaced; the key outlives the restart."""
     auth = {"tokens": {"one": {"user": "ann"}, "two": {"user": "bob"}}, "jwt_secret": SECRET}
     async with running_server(tmp_path, [Sample()], clock=clock, auth=auth) as running:
@@ -543,7 +549,7 @@ def test_a_damaged_signing_key_is_named(tmp_path: Path) -> None:
         SigningKey.load(tmp_path)
 
 
-async def test_no_token_is_ever_logged(tmp_path: Path, clock: ManualClock) -> None:
+async def test_no_token_is_ever_logged(tmp_path: Path, clock: ManualClock, running_server: RunServer) -> None:
     """Whole nor in a ticket's URL, at debug level too; nor what a caller says."""
     auth = {"tokens": {"tell-nobody": {"user": "ann"}}}
     async with running_server(

@@ -17,7 +17,7 @@ from potoserver import ServerModule, rpc
 from potoserver.logs import Logs, StdlibBridge
 from potoserver.settings.model import LogSettings
 from tests.support.clock import ManualClock
-from tests.support.server import RunningServer, log_lines, running_server
+from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import parse_events
 from tests.web.sample import Place, Sample
 
@@ -32,7 +32,7 @@ def sample() -> Sample:
 
 
 @pytest.fixture
-async def running(tmp_path: Path, sample: Sample) -> AsyncIterator[RunningServer]:
+async def running(tmp_path: Path, sample: Sample, running_server: RunServer) -> AsyncIterator[RunningServer]:
     async with running_server(tmp_path, [sample], clock=ManualClock()) as running:
         yield running
         sample.gate.set()
@@ -162,7 +162,7 @@ async def test_an_empty_body_is_an_empty_object(running: RunningServer) -> None:
     assert (await post(running, "Sample/mixed", b"", JSON))[0] == 200
 
 
-async def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
+async def test_a_body_over_the_limit_is_413(tmp_path: Path, running_server: RunServer) -> None:
     """`limits.body_bytes` holds."""
     async with running_server(tmp_path, [Sample()], limits={"body_bytes": 1000}) as running:
         assert (await post(running, "Sample/echo", '{"someText": "%s"}' % ("x" * 900)))[0] == 200
@@ -171,7 +171,7 @@ async def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
         assert "1000" in problem["detail"]
 
 
-async def test_a_body_that_never_comes_is_408(tmp_path: Path) -> None:
+async def test_a_body_that_never_comes_is_408(tmp_path: Path, running_server: RunServer) -> None:
     """After `limits.body_timeout_s`, also where a part of it came; the connection is not used again."""
     clock = ManualClock()
     async with running_server(tmp_path, [Sample()], clock=clock, limits={"body_timeout_s": 5}) as running:
@@ -256,7 +256,7 @@ class Bounded(ServerModule):
     ],
 )
 async def test_a_bad_field_is_told_in_the_server_s_words(
-    tmp_path: Path, body: dict[str, Any], message: str
+    tmp_path: Path, body: dict[str, Any], message: str, running_server: RunServer
 ) -> None:
     """Not in those of the library that checks it."""
     async with running_server(tmp_path, [Bounded()], clock=ManualClock()) as running:
@@ -299,7 +299,9 @@ async def test_a_failing_method_answers_a_problem(running: RunningServer, how: s
     await running.server.stop()
 
 
-async def test_an_unforeseen_failure_is_logged_with_its_request_id(tmp_path: Path) -> None:
+async def test_an_unforeseen_failure_is_logged_with_its_request_id(
+    tmp_path: Path, running_server: RunServer
+) -> None:
     """At error by `http`, with the traceback."""
     async with running_server(tmp_path, [Sample()]) as running:
         _, problem, _ = await post(running, "Sample/fail", '{"how": "bug"}')
@@ -370,7 +372,9 @@ async def test_an_error_before_the_first_item_has_its_own_status(running: Runnin
     assert (await post(running, "Sample/breakAfter", '{"items": 1}'))[0] == 502
 
 
-async def test_a_slow_reader_ends_its_reply_and_not_the_method(tmp_path: Path) -> None:
+async def test_a_slow_reader_ends_its_reply_and_not_the_method(
+    tmp_path: Path, running_server: RunServer
+) -> None:
     """More than `limits.outbox_bytes` waiting cuts the answer without `done`."""
     sample = Sample()
     async with running_server(tmp_path, [sample], limits={"outbox_bytes": 200_000}) as running:

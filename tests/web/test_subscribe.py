@@ -13,7 +13,7 @@ import pytest
 
 from potoserver import Cause, Departure, Event, ServerModule
 from tests.support.clock import ManualClock, settle
-from tests.support.server import RunningServer, log_lines, running_server
+from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import open_stream, stream
 
 
@@ -48,7 +48,9 @@ def watching() -> Watching:
 
 
 @pytest.fixture
-async def running(tmp_path: Path, clock: ManualClock, watching: Watching) -> AsyncIterator[RunningServer]:
+async def running(
+    tmp_path: Path, clock: ManualClock, watching: Watching, running_server: RunServer
+) -> AsyncIterator[RunningServer]:
     async with running_server(tmp_path, [watching], clock=clock) as running:
         yield running
 
@@ -239,7 +241,9 @@ async def test_http_1_0_gets_the_stream_unchunked(running: RunningServer) -> Non
     write.close()
 
 
-async def test_a_token_that_expires_ends_its_stream(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_token_that_expires_ends_its_stream(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> None:
     """With cause `expired`."""
     import jwt
 
@@ -285,7 +289,7 @@ async def test_a_lease_ends_without_acks_and_lives_with_them(
 
 
 async def test_a_reader_that_never_reads_is_cut_off_at_its_outbox(
-    tmp_path: Path, clock: ManualClock, watching: Watching
+    tmp_path: Path, clock: ManualClock, watching: Watching, running_server: RunServer
 ) -> None:
     """With cause `slow`; the others get everything."""
     async with running_server(tmp_path, [watching], clock=clock, limits={"outbox_bytes": 100_000}) as running:
@@ -312,7 +316,7 @@ async def test_a_reader_that_never_reads_is_cut_off_at_its_outbox(
         await until(lambda: Cause.SLOW in watching.causes)
 
 
-async def test_too_many_connections_are_told_in_the_stream(tmp_path: Path) -> None:
+async def test_too_many_connections_are_told_in_the_stream(tmp_path: Path, running_server: RunServer) -> None:
     """200 and `unavailable`, or an EventSource would give up for good."""
     async with running_server(tmp_path, limits={"connections_per_user": 2, "connections": 3}) as running:
         url = f"{running.url}/subscribe"
@@ -337,7 +341,9 @@ async def test_too_many_connections_are_told_in_the_stream(tmp_path: Path) -> No
             await reader.close()
 
 
-async def test_a_stop_tells_every_subscriber_and_ends_the_streams(tmp_path: Path) -> None:
+async def test_a_stop_tells_every_subscriber_and_ends_the_streams(
+    tmp_path: Path, running_server: RunServer
+) -> None:
     """`shutdown` first; meanwhile a new subscriber is told `unavailable`."""
     entered, leave = asyncio.Event(), asyncio.Event()
 
@@ -369,7 +375,9 @@ async def test_a_stop_tells_every_subscriber_and_ends_the_streams(tmp_path: Path
     assert [line["cause"] for line in lines] == ["shutdown"] * 3
 
 
-async def test_the_log_tells_of_connections_and_never_of_data(tmp_path: Path, clock: ManualClock) -> None:
+async def test_the_log_tells_of_connections_and_never_of_data(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer
+) -> None:
     """With `log.debug_sse` each event, replay and heartbeat is a line: id, type, bytes."""
     async with running_server(tmp_path, clock=clock, log={"debug_sse": True}) as running:
         async with stream(running.session, f"{running.url}/subscribe") as reader:
@@ -386,7 +394,9 @@ async def test_the_log_tells_of_connections_and_never_of_data(tmp_path: Path, cl
     assert "test-token" not in text
 
 
-async def test_a_request_that_is_no_http_leaves_no_token_in_the_log(tmp_path: Path) -> None:
+async def test_a_request_that_is_no_http_leaves_no_token_in_the_log(
+    tmp_path: Path, running_server: RunServer
+) -> None:
     """The parser quotes the line that it could not read; the log does not."""
     from potoserver.logs import Logs, StdlibBridge
     from potoserver.settings.model import LogSettings
