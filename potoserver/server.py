@@ -34,6 +34,8 @@ from potoserver.web.app import create_app
 
 _SPARE_DESCRIPTORS = 256
 """Left for files, the listening sockets and calls when connections are held below the limit."""
+_LINGERING_S = 1.0
+"""How long the rest of a body is taken in, and thrown away, that an answer did not wait for."""
 _KEEPALIVE_S = 75
 """How long a connection may be idle, or bring no whole head of a request, before it is closed."""
 
@@ -240,6 +242,8 @@ class PotoServer:
             asked.set()
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # started by nohup, to outlive its terminal
             loop.add_signal_handler(number, on_signal, number)
         try:
             sockets = bind(core.settings.host, core.settings.port)
@@ -249,7 +253,11 @@ class PotoServer:
             ) from error
         # Streams and calls have ended by then, so nothing is left that aiohttp should wait for.
         runner = web.AppRunner(
-            self.app, access_log=None, shutdown_timeout=HTTP_CLOSE_S, keepalive_timeout=_KEEPALIVE_S
+            self.app,
+            access_log=None,
+            shutdown_timeout=HTTP_CLOSE_S,
+            keepalive_timeout=_KEEPALIVE_S,
+            lingering_time=_LINGERING_S,
         )
         try:
             if await self._set_up(runner, asked):

@@ -14,7 +14,14 @@ from potoserver import Call, ModuleContext, ProblemError, UnavailableError, User
 from .announcer import Announcer
 from .generation import ChatRequest, Cut, Generation, Reply, is_json
 from .idempotency import RunningCalls, digest_of, find_first
-from .journal.base import Conversation, DialogueJournal, JournalError, KeyedMessage, Message
+from .journal.base import (
+    Conversation,
+    DialogFullError,
+    DialogueJournal,
+    JournalError,
+    KeyedMessage,
+    Message,
+)
 from .lanes import Lanes, Ticket
 from .metrics import ChatMetrics
 from .reply_stream import DeltaMerger, ReplyStream
@@ -242,6 +249,12 @@ class Turns:
                 message = await self._keep_reply(
                     turn.call.user, conversation, question, first, reply_id, reply
                 )
+            except DialogFullError as error:
+                raise JournalError(
+                    507,
+                    "This dialog has reached its largest size. Your message is kept, the reply is not: end "
+                    "the session, then repeat the call with the same Idempotency-Key.",
+                ) from error
             except JournalError as error:
                 # What the journal says of "the message" is about the reply here.
                 why = "There is no room for the reply." if error.status == 507 else "The reply can't be kept."

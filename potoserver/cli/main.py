@@ -118,7 +118,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         return command
 
     for name, action, text in (
-        ("serve", serve, "Serves until SIGTERM or SIGINT. This is what happens without a command."),
+        ("serve", serve, "Serves until SIGTERM, SIGINT or SIGHUP. This is what happens without a command."),
         ("modules", show_modules, "Lists the modules and what they offer over HTTP."),
         ("check", check, "Says whether a server could start here, and what is in its way."),
     ):

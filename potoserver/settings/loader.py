@@ -139,7 +139,8 @@ def _flatten(
         elif not any(key[: len(path)] == path for key in keys):
             if strict:
                 dotted = ".".join(path)
-                _refuse_dots(dotted, given.source, keys)
+                if "." in name:
+                    _refuse_dots(dotted, len(prefix), given.source, keys)
                 hint = did_you_mean(dotted, [key.dotted for key in keys.values()])
                 raise SettingsError(dotted, given.source, f"unknown setting{hint}")
         elif given.children is not None:
@@ -149,9 +150,10 @@ def _flatten(
     return found
 
 
-def _refuse_dots(dotted: str, source: str, keys: Mapping[_Path, SettingKey]) -> None:
-    """Raises for a name with dots in it that would be a setting, were it nested."""
-    known = {".".join(key[:length]) for key in keys for length in range(2, len(key) + 1)}
+def _refuse_dots(dotted: str, depth: int, source: str, keys: Mapping[_Path, SettingKey]) -> None:
+    """Raises for a name with dots in it, `depth` sections deep, that would be a setting, were it nested."""
+    lengths = range(max(2, depth + 1), max(map(len, keys)) + 1)
+    known = {".".join(key[:length]) for key in keys for length in lengths}
     # The longest that fits: what comes after it may be a token, which is not shown.
     found = max((each for each in known if f"{dotted}.".startswith(f"{each}.")), key=len, default="")
     if found:

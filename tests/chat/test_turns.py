@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from modules.chat_server.journal import (
     Conversation,
+    DialogFullError,
     JournalError,
     JournalFullError,
     JournalUnavailableError,
@@ -337,6 +338,16 @@ async def test_a_journal_that_fails_is_507_or_503(tmp_path: Path, error: Journal
         journal.fail_with = None
         await chat.ask("y")
         assert (await chat.open_texts())[-2:] == ["y", "y"]
+
+
+async def test_a_reply_that_the_dialog_has_no_room_for_says_what_helps(tmp_path: Path) -> None:
+    """Repeating alone would ask the model again and again: the session has to end first."""
+    chat, journal = failing(tmp_path)
+    async with chat:
+        journal.fail_with, journal.fail_role = DialogFullError(), "assistant"
+        problem = await chat.begin("x").problem()
+        assert problem.status == 507
+        assert "the reply is not: end the session" in problem.detail
 
 
 async def test_too_many_waiting_calls_are_429(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ WRONG = [
     in_file("port", "host: localhost\nport: '3799'", line=2),
     in_file("port", "port: 3799\nhost: localhost\nport: 3800", line=3),
     in_file("prot", "prot: 3799"),
+    in_file("chat.openai.base_ulr", "chat:\n  openai:\n    base_ulr: x", line=3),
     in_file("host", "host: http://localhost"),
     in_file("host", "host: 0.0.0.0"),
     in_file("engine", "engine: carrier-pigeon://"),

@@ -68,3 +68,18 @@ async def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
     assert await server.stop(signal.SIGTERM, limit_s=5) == 0
     assert "Traceback" not in server.output
+
+
+async def test_under_nohup_the_terminals_going_ends_nothing(
+    start_server: StartServer, http: aiohttp.ClientSession
+) -> None:
+    """A server whose SIGHUP was ignored when it began goes on; any other ends in order."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        outliving = await start_server()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    outliving.send_signal(signal.SIGHUP)
+    await chat(http, outliving.url, "still there")
+    other = await start_server(folder=outliving.folder / "other")
+    assert await other.stop(signal.SIGHUP) == 0

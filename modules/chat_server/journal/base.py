@@ -154,6 +154,15 @@ class JournalFullError(JournalError):
         super().__init__(507, detail)
 
 
+class DialogFullError(JournalError):
+    """The dialog has reached its largest size; another one can begin (507)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            507, "This dialog has reached its largest size; the message was not kept. End it to go on."
+        )
+
+
 class JournalUnavailableError(JournalError):
     """The disk fails (503)."""
 

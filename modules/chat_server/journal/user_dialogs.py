@@ -10,7 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from .base import Conversation, ConversationEndedError, Dialog, JournalError, Message, OpenDialog, Reason
+from .base import (
+    Conversation,
+    ConversationEndedError,
+    Dialog,
+    DialogFullError,
+    Message,
+    OpenDialog,
+    Reason,
+)
 from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, emit_footer, emit_head, emit_message, parse_dialog
 from .disk import Handle
 from .layout import second_name, with_suffix
@@ -139,10 +147,7 @@ class UserDialogs:
             if file is None:
                 data = emit_head(conversation, self._user_id) + data
             if (file.size if file else 0) + len(data) > MAX_FILE_BYTES - _FOOTER_ROOM:
-                raise JournalError(
-                    507,
-                    "This dialog has reached its largest size; the message was not kept. End it to go on.",
-                )
+                raise DialogFullError
             handle = self._begin(conversation) if file is None else self._disk.open(self._paths.current)
             assert self._file is not None, "there is one, or it was begun"
             self._append = _Append(handle, kept, len(data), new=file is None)
