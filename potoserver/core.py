@@ -32,9 +32,8 @@ class Core:
         modules: The registered modules by name.
         connection_limit: Event streams that may be open at once; 0 for no limit.
         draining: The server is on its way out and refuses new work.
-        ready: Every module has started and none has been told to stop.
-        started: The server has been ready.
-        start_over: Set once `ready` is first true, or the server stops before.
+        started: Every module has started.
+        start_over: Set once `started` is true, or the server stops before.
         started_s: When the server started, on the clock's monotonic time.
     """
 
@@ -50,10 +49,14 @@ class Core:
     modules: dict[str, ServerModule] = field(default_factory=dict)
     connection_limit: int = 0
     draining: bool = False
-    ready: bool = False
     started: bool = False
     start_over: asyncio.Event = field(default_factory=asyncio.Event)
     started_s: float = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the server takes work: every module has started and none has been told to stop."""
+        return self.started and not self.draining
 
     @property
     def stop_timeout_s(self) -> float:

@@ -17,7 +17,7 @@ from potoserver.clock import Clock, SystemClock
 from potoserver.core import AFTER_DRAIN_S, HTTP_CLOSE_S, Core
 from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry
 from potoserver.engine.memory import MemoryEngine
-from potoserver.events import Event, Frame, to_json
+from potoserver.events import Frame, to_json
 from potoserver.heartbeat import Heartbeat
 from potoserver.listen import bind, listen
 from potoserver.logs import Logs
@@ -154,7 +154,7 @@ class PotoServer:
                 why = f"on_start not done within {limit_s:g} s" if late else error
                 raise StartError(f"{module.name()} could not start: {why}") from error
             self._started.append(module)
-        core.ready = core.started = True
+        core.started = True
         core.start_over.set()
 
     async def stop(self) -> bool:
@@ -167,12 +167,11 @@ class PotoServer:
         if core.draining:
             return not self._failed
         core.draining = True
-        core.ready = False
         core.start_over.set()
         logger = core.logs.get("engine")
         ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
-        event = Event("shutdown", {"retryAfterMs": core.settings.retry_ms})
-        core.subscriptions.broadcast(event.type, Frame.encode(event.type, to_json(event.data)))
+        data = to_json({"retryAfterMs": core.settings.retry_ms})
+        core.subscriptions.broadcast("shutdown", Frame.encode("shutdown", data))
         await self._stop_modules(core.stop_timeout_s)
         # In this order: a module that has stopped is told of no connection that ends with the server.
         core.hooks.stop()

@@ -171,7 +171,7 @@ def refuse_new_work(core: Core) -> None:
     Raises:
         ProblemError: 503 with `Retry-After`.
     """
-    if core.draining or not core.ready:
+    if not core.ready:
         state = "stopping" if core.draining else "starting"
         raise ProblemError(503, f"The server is {state}; try again in a moment.", retry_after_s=1)
 

@@ -308,7 +308,7 @@ async def test_draining_is_told_and_calls_are_refused(running: RunningServer) ->
 
 async def test_until_it_is_ready_calls_are_refused(running: RunningServer) -> None:
     """And `/health/ready` says that it is starting."""
-    running.core.ready = False
+    running.core.started = False
     assert (await running.call("Sample/mixed"))[0] == 503
     async with running.session.get(f"{running.url}/health/ready") as answer:
         assert (answer.status, await answer.json()) == (503, {"status": "starting"})
