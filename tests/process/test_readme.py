@@ -101,7 +101,11 @@ async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None
         await until_printed(server, f"http://127.0.0.1:{port}", SETUP_LIMIT_S)
         drained = asyncio.create_task(server.communicate())
         reader = await asyncio.create_subprocess_shell(
-            f"exec {at_port(command('/subscribe'))}", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            f"exec {at_port(command('/subscribe'))}",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # A suite run in the background of a shell has Ctrl+C ignored, and curl would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         await until_printed(reader, "event: connected", 20)
         answer = await run(at_port(command("jsonOutput")), checkout)
