@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -23,9 +24,34 @@ class TimerHandle(Protocol):
 class Clock(ABC):
     """Wall time for stamps, monotonic time for durations, and timers."""
 
+    def __init__(self) -> None:
+        self._stamp_ms = 0
+        self._stamped_at_ms = 0
+        self._stamping = threading.Lock()
+
     @abstractmethod
+    def wall_ms(self) -> int:
+        """The machine's wall time: milliseconds since 1970 UTC. It may be stepped, also back.
+
+        For what others set by their own clocks, such as when a token expires. Never measure a duration with
+        it.
+        """
+
     def now_ms(self) -> int:
-        """Wall time: milliseconds since 1970 UTC. It may be stepped; never measure a duration with it."""
+        """Wall time for stamps, milliseconds since 1970 UTC: it never goes back, whatever the machine does.
+
+        Where the machine's wall time is stepped back, this goes on at half speed until that has caught up,
+        as adjtime(3) slews a clock. So what happens later never bears an earlier stamp, and an hour's
+        mistake is mended in two. A step forward is followed at once.
+        """
+        with self._stamping:
+            wall_ms, monotonic_ms = self.wall_ms(), int(self.monotonic_s() * 1000)
+            elapsed_ms = monotonic_ms - self._stamped_at_ms
+            stamp_ms = max(wall_ms, self._stamp_ms + elapsed_ms // 2)
+            # Only whole steps are taken in: many small ones would round the half speed away.
+            if stamp_ms > self._stamp_ms:
+                self._stamp_ms, self._stamped_at_ms = stamp_ms, monotonic_ms
+            return self._stamp_ms
 
     @abstractmethod
     def monotonic_s(self) -> float:
@@ -64,7 +90,7 @@ class SystemClock(Clock):
     """The machine's clock and the running loop's timers."""
 
     @override
-    def now_ms(self) -> int:
+    def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
     @override

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from potoserver.alarms import Alarms
 from potoserver.clock import Clock
 from potoserver.engine.base import Engine
 from potoserver.heartbeat import Heartbeat
@@ -31,6 +32,7 @@ class Core:
     Attributes:
         modules: The registered modules by name.
         connection_limit: Event streams that may be open at once; 0 for no limit.
+        socket_limit: Accepted connections without an event stream that may be open at once.
         draining: The server is on its way out and refuses new work.
         started: Every module has started.
         start_over: Set once `started` is true, or the server stops before.
@@ -41,6 +43,7 @@ class Core:
     clock: Clock
     logs: Logs
     metrics: Metrics
+    alarms: Alarms
     engine: Engine
     tasks: OwnedTasks
     subscriptions: Subscriptions
@@ -48,6 +51,7 @@ class Core:
     hooks: Hooks
     modules: dict[str, ServerModule] = field(default_factory=dict)
     connection_limit: int = 0
+    socket_limit: int = 0
     draining: bool = False
     started: bool = False
     start_over: asyncio.Event = field(default_factory=asyncio.Event)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from potoserver.core import HTTP_CLOSE_S, Core
+from potoserver.web.admission import Admission
+from potoserver.web.http_server import HttpServer
+
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _BACKLOG = 1024
+_LINGERING_S = 1.0
+"""How long the rest of a body is taken in, and thrown away, that an answer did not wait for."""
+_KEEPALIVE_S = 75
+"""How long a connection may be idle, or be in bringing the head of a further request, before it is closed."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -38,22 +48,37 @@ def bind(host: str, port: int) -> list[socket.socket]:
     return bound
 
 
-async def listen(runner: web.AppRunner, sockets: Sequence[socket.socket]) -> list[str]:
-    """Answers on bound sockets from now on.
+@asynccontextmanager
+async def listening(
+    core: Core, runner: web.AppRunner, sockets: Sequence[socket.socket]
+) -> AsyncIterator[list[str]]:
+    """Answers on bound sockets for the length of a block; gives the URLs that are served.
+
+    At its end streams and calls have ended, so there is nothing left that is worth waiting for.
 
     Args:
+        core: The parts of the server.
         runner: The application's runner, set up.
         sockets: From `bind`.
-
-    Returns:
-        The URLs that are served.
     """
-    urls = []
-    for sock in sockets:
-        await web.SockSite(runner, sock, backlog=_BACKLOG).start()
-        host, port = sock.getsockname()[:2]
-        urls.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-    return urls
+    loop = asyncio.get_running_loop()
+    http = HttpServer(core, runner, keepalive_timeout_s=_KEEPALIVE_S, lingering_s=_LINGERING_S)
+    admission = Admission(core, http)
+    core.metrics.sockets.set_function(lambda: len(admission))
+    servers = [await loop.create_server(admission, sock=sock, backlog=_BACKLOG) for sock in sockets]
+    try:
+        yield [_url(sock) for sock in sockets]
+    finally:
+        for server in servers:
+            server.close()
+        admission.close()
+        http.pre_shutdown()
+        await http.shutdown(HTTP_CLOSE_S)
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _bind(host: str, port: int) -> socket.socket:

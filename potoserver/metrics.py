@@ -22,6 +22,10 @@ class Metrics:
         self.connections_refused = Counter(
             "potoserver_connections_refused", "Event streams refused.", ["reason"], **on
         )
+        self.sockets = Gauge("potoserver_sockets", "Accepted connections without an event stream.", **on)
+        self.sockets_refused = Counter(
+            "potoserver_sockets_refused", "Connections refused since all were busy.", **on
+        )
         self.connections_ended = Counter(
             "potoserver_connections_ended", "Event streams ended.", ["cause"], **on
         )
@@ -54,7 +58,18 @@ class Metrics:
             buckets=_FAST,
             **on,
         )
+        self.requests_refused = Counter(
+            "potoserver_requests_refused",
+            "Requests that no route saw: no HTTP, or too slow.",
+            ["status"],
+            **on,
+        )
+        self.calls_in_flight = Gauge("potoserver_calls_in_flight", "Calls in flight.", **on)
+        self.calls_refused = Counter(
+            "potoserver_calls_refused", "Calls refused, too many being in flight.", ["of"], **on
+        )
         self.rate_limited = Counter("potoserver_rate_limited", "Requests refused with 429.", **on)
+        self.alarm = Gauge("potoserver_alarm", "1 while an alarm is on.", ["alarm"], **on)
         self.log_lines_dropped = Counter(
             "potoserver_log_lines_dropped", "Log lines that the writer could not keep up with.", **on
         )

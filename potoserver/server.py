@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
-from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
+from potoserver.alarms import Alarms
 from potoserver.clock import Clock, SystemClock
-from potoserver.core import AFTER_DRAIN_S, HTTP_CLOSE_S, Core
+from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry
 from potoserver.engine.memory import MemoryEngine
 from potoserver.events import Frame, to_json
 from potoserver.heartbeat import Heartbeat
-from potoserver.listen import bind, listen
+from potoserver.listen import bind, listening
 from potoserver.logs import Logs
 from potoserver.metrics import Metrics
 from potoserver.module.base import ServerModule
@@ -33,11 +35,8 @@ from potoserver.tasks import CANCELLED_S, OwnedTasks, contained
 from potoserver.web.app import create_app
 
 _SPARE_DESCRIPTORS = 256
-"""Left for files, the listening sockets and calls when connections are held below the limit."""
-_LINGERING_S = 1.0
-"""How long the rest of a body is taken in, and thrown away, that an answer did not wait for."""
-_KEEPALIVE_S = 75
-"""How long a connection may be idle, or bring no whole head of a request, before it is closed."""
+"""Left for files, the listening sockets and the responder's when connections are held below the limit."""
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class StartError(Exception):
@@ -78,13 +77,14 @@ class PotoServer:
             clock=clock,
             logs=logs,
             metrics=metrics,
+            alarms=Alarms(clock, metrics, logs.get("alarm")),
             engine=engine,
             tasks=tasks,
             subscriptions=Subscriptions(metrics, event_logger),
             heartbeat=Heartbeat(clock, settings.heartbeat_s, settings.send_timeout_s, event_logger),
             hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, engine.acknowledge),
-            connection_limit=_connection_limit(settings.limits.connections, logs.get("sse")),
         )
+        self._hold_below_open_files()
         self._sections = dict(sections or {})
         self._started: list[ServerModule] = []
         self._failed = False
@@ -106,6 +106,21 @@ class PotoServer:
         self.notify_sse_connect = self.core.hooks.arrived
         """Tells the modules that a user came online; returns at once."""
         self.app.cleanup_ctx.append(self._life)
+
+    def _hold_below_open_files(self) -> None:
+        """Holds connections below what the limit of open files allows, so that the journal's are left."""
+        limits, core = self.core.settings.limits, self.core
+        wanted = limits.connections + limits.sockets
+        allowed = max(4, _raise_open_files(wanted + _SPARE_DESCRIPTORS) - _SPARE_DESCRIPTORS)
+        core.socket_limit = min(limits.sockets, max(1, allowed // 4))
+        most = allowed - core.socket_limit
+        core.connection_limit = min(limits.connections or most, most)
+        if wanted > allowed:
+            core.logs.get("http").debug(
+                "held below the limit of open files",
+                connections=core.connection_limit,
+                sockets=core.socket_limit,
+            )
 
     @property
     def subscriptions(self) -> Subscriptions:
@@ -182,6 +197,7 @@ class PotoServer:
             self._failed = True
             logger.error("left undone at shutdown", tasks=cancelled, departures=list(undone))
         await core.heartbeat.stop()
+        core.alarms.stop()
         await core.engine.stop()
         return not self._failed
 
@@ -250,19 +266,14 @@ class PotoServer:
             raise StartError(
                 f"can't listen on {core.settings.host} port {core.settings.port}: {error.strerror or error}"
             ) from error
-        # Streams and calls have ended by then, so nothing is left that aiohttp should wait for.
-        runner = web.AppRunner(
-            self.app,
-            access_log=None,
-            shutdown_timeout=HTTP_CLOSE_S,
-            keepalive_timeout=_KEEPALIVE_S,
-            lingering_time=_LINGERING_S,
-        )
+        runner = web.AppRunner(self.app, access_log=None)
+        loop.set_exception_handler(self._loop_failed)
         try:
             if await self._set_up(runner, asked):
-                logger.info("serving", addresses=await listen(runner, sockets))
-                await asked.wait()
-                await self.stop()
+                async with listening(core, runner, sockets) as urls:
+                    logger.info("serving", addresses=urls)
+                    await asked.wait()
+                    await self.stop()
         finally:
             await runner.cleanup()
             for sock in sockets:
@@ -270,6 +281,13 @@ class PotoServer:
         logger.info("stopped", in_order=not self._failed)
         await self._exit_if_held()
         return 1 if self._failed else 0
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tells the operator when the loop can't accept a connection for want of descriptors."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _OUT_OF_DESCRIPTORS:
+            self.core.alarms.set("descriptors", lapses=True, error=error.strerror)
+        loop.default_exception_handler(context)
 
     @staticmethod
     async def _set_up(runner: web.AppRunner, asked: asyncio.Event) -> bool:
@@ -326,15 +344,10 @@ class _Listener(EngineListener):
         self._core.hooks.departed(departure)
 
 
-def _connection_limit(wanted: int, logger: FilteringBoundLogger) -> int:
-    """Raises the limit of open files as far as allowed, and holds connections below it."""
+def _raise_open_files(wanted: int) -> int:
+    """Raises the limit of open files as far as allowed; returns what it is then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        hard = max(soft, wanted + _SPARE_DESCRIPTORS)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    allowed = max(1, hard - _SPARE_DESCRIPTORS)
-    if not wanted or wanted <= allowed:
-        return wanted or allowed
-    logger.debug("connections held below the limit of open files", wanted=wanted, allowed=allowed)
-    return allowed
+    target = max(soft, wanted) if hard == resource.RLIM_INFINITY else hard
+    if soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+    return target

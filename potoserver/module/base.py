@@ -81,6 +81,22 @@ class ModuleContext(ABC):
         """Waits until the server is ready, every module having started; or has to stop before that."""
 
     @abstractmethod
+    def set_alarm(self, name: str, *, lapses: bool = False, **fields: Any) -> None:
+        """Tells the operator that something is wrong now: in `/health`, the metrics and one log line.
+
+        Called as often as the cause is met, on the event loop.
+
+        Args:
+            name: Of a closed set (`disk-full`): it becomes a label.
+            lapses: It goes off by itself when the cause is quiet; else it stays until `clear_alarm`.
+            fields: What the log line says, the first time.
+        """
+
+    @abstractmethod
+    def clear_alarm(self, name: str) -> None:
+        """The cause is gone. Harmless when the alarm is off."""
+
+    @abstractmethod
     async def publish(self, user_id: str, event: Event) -> EventId:
         """Tells all connections of a user, now and (by replay) those that are away for a moment."""
 

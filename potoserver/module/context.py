@@ -58,6 +58,14 @@ class ServerContext(ModuleContext):
         await self._core.start_over.wait()
 
     @override
+    def set_alarm(self, name: str, *, lapses: bool = False, **fields: Any) -> None:
+        self._core.alarms.set(name, lapses=lapses, **fields)
+
+    @override
+    def clear_alarm(self, name: str) -> None:
+        self._core.alarms.clear(name)
+
+    @override
     async def publish(self, user_id: str, event: Event) -> EventId:
         return await self._core.engine.publish(user_id, event)
 

@@ -172,6 +172,17 @@ class LimitSettings(Section):
         description="Open event streams; also held below what the limit of open files allows.",
     )
     connections_per_user: NonNegativeInt = Field(10, le=_MANY, description="Open event streams of one user.")
+    sockets: PositiveInt = Field(
+        10_000,
+        le=_MANY,
+        description="Accepted connections without an event stream: idle, in a call, without a whole request. "
+        "Also held below a quarter of what the limit of open files allows.",
+    )
+    head_timeout_s: PositiveSeconds = Field(
+        10, le=_HOUR_S, description="How long a new connection's first request may be in coming, in seconds."
+    )
+    calls_at_once: PositiveInt = Field(1000, le=_MANY, description="Calls in flight.")
+    calls_at_once_per_user: PositiveInt = Field(32, le=_MANY, description="Calls of one user in flight.")
     calls_per_minute: NonNegativeInt = Field(600, le=_MANY, description="Requests of one user in a minute.")
     body_bytes: PositiveInt = Field(1_048_576, description="Size of a request's body.")
     body_timeout_s: PositiveSeconds = Field(

@@ -82,6 +82,7 @@ async def read_body(request: web.Request) -> Body:
         async with core.clock.timeout(limit_s):
             raw = await request.read()
     except TimeoutError:
+        core.alarms.set("slow-senders", lapses=True)
         # What is still to come of the body is not looked at any more, so nothing can follow it.
         raise ProblemError(
             408, f"The body did not come within {limit_s:g} s.", headers={hdrs.CONNECTION: "close"}

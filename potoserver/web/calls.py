@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse, sse_response
@@ -18,6 +18,7 @@ from potoserver.module.rpc import Call, Done
 from potoserver.module.wire import encode_result
 from potoserver.web.auth import Authenticator
 from potoserver.web.body import read_body, validate_body
+from potoserver.web.calls_at_once import CallsAtOnce
 from potoserver.web.keys import REQUEST_ID, ROUTE
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
@@ -28,6 +29,7 @@ from potoserver.web.reply import End, Failure, Item, ReplyBuffer, ReplyOverflowE
 EVENT_STREAM = "text/event-stream"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 _VISIBLE = re.compile(r"[!-~]{1,128}")
+_T = TypeVar("_T")
 _NO_WEIGHT = re.compile(r"q=0(\.0{0,3})?")
 
 
@@ -48,6 +50,7 @@ class CallHandler:
         self._authenticator = authenticator
         self._limiter = limiter
         self._methods = methods
+        self._at_once = CallsAtOnce(core)
         self._logger = core.logs.get("http")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -68,35 +71,44 @@ class CallHandler:
         if method.roles and not method.roles & identity.user.roles:
             raise ProblemError(403, f"This needs the role {' or '.join(sorted(method.roles))}.")
         call = Call(identity.user, request[REQUEST_ID], _idempotency_key_of(request))
-        arguments = validate_body(method.arguments, await read_body(request))
-        refuse_new_work(self._core)  # the body may have been long in coming
+        release = self._at_once.take(identity.user.id)
+        try:
+            arguments = validate_body(method.arguments, await read_body(request))
+            refuse_new_work(self._core)  # the body may have been long in coming
+        except BaseException:
+            release()
+            raise
         running = method.invoke(arguments, call)
         name = f"call {module_name}.{method.name}"
-        if not method.streams:
-            return _json_response(await self._finish(running, name, call))
-        if _wants_events(request):
-            return await self._stream(request, running, name, call)
-        return _json_response(await self._finish(self._gather(running), name, call, encoded=True))
+        if method.streams and _wants_events(request):
+            buffer = ReplyBuffer(self._core.settings.limits.outbox_bytes)
+            self._spawn(self._pump(running, buffer, name, call), name, release)
+            return await self._stream(request, buffer, call)
+        work = self._gather(running) if method.streams else self._result(running)
+        outcome = await asyncio.shield(self._spawn(self._told(work, name, call), name, release))
+        if isinstance(outcome, ProblemError):
+            raise outcome
+        return web.Response(text=outcome, content_type="application/json")
+
+    def _spawn(
+        self, work: Coroutine[Any, Any, _T], name: str, release: Callable[[], None]
+    ) -> asyncio.Task[_T]:
+        task = self._core.tasks.spawn(work, name)
+        task.add_done_callback(lambda _: release())
+        return task
 
     # One result
 
-    async def _finish(
-        self, running: Coroutine[Any, Any, Any], name: str, call: Call, *, encoded: bool = False
-    ) -> str:
-        """Awaits a method in a task of its own, and gives its result as JSON."""
+    async def _told(self, work: Coroutine[Any, Any, str], name: str, call: Call) -> str | ProblemError:
+        """A result, or a failure as the caller is told it: it isn't one of a task that nobody awaits."""
+        try:
+            return await work
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
+            return self._problem_of(error, name, call)
 
-        async def work() -> str | ProblemError:
-            # A failure is returned: it is the caller's, not one of a task that nobody awaits.
-            try:
-                result = await running
-                return result if encoded else encode_result(result)
-            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
-                return self._problem_of(error, name, call)
-
-        outcome: str | ProblemError = await asyncio.shield(self._core.tasks.spawn(work(), name))
-        if isinstance(outcome, ProblemError):
-            raise outcome
-        return outcome
+    @staticmethod
+    async def _result(running: Coroutine[Any, Any, Any]) -> str:
+        return encode_result(await running)
 
     async def _gather(self, running: AsyncGenerator[Any, None]) -> str:
         """The result that a stream ends with, or the list of its items."""
@@ -119,12 +131,8 @@ class CallHandler:
 
     # A stream
 
-    async def _stream(
-        self, request: web.Request, running: AsyncGenerator[Any, None], name: str, call: Call
-    ) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, buffer: ReplyBuffer, call: Call) -> web.StreamResponse:
         settings = self._core.settings
-        buffer = ReplyBuffer(settings.limits.outbox_bytes)
-        self._core.tasks.spawn(self._pump(running, buffer, name, call), name)
         try:
             await self._await_first(buffer)
             async with sse_response(
@@ -228,7 +236,3 @@ def _wants_events(request: web.Request) -> bool:
             if media_type == EVENT_STREAM and not any(map(_NO_WEIGHT.fullmatch, parameters)):
                 return True
     return False
-
-
-def _json_response(text: str) -> web.Response:
-    return web.Response(text=text, content_type="application/json")

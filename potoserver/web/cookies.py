@@ -45,7 +45,7 @@ class LoginCookie:
 
     def write(self, request: web.Request, response: web.Response, identity: Identity) -> None:
         """Logs the browser in."""
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.wall_ms()
         until_ms = now_ms + self._lifetime_s * 1000
         if identity.expires_ms is not None:
             until_ms = min(until_ms, identity.expires_ms)

@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from potoserver.clock import iso_utc
 from potoserver.core import Core
 from potoserver.errors import UnavailableError
 from potoserver.version import package_version
@@ -27,12 +28,19 @@ class HealthHandler:
         self._version = package_version()
 
     async def health(self, _request: web.Request) -> web.Response:
-        """The whole of it; 503 once the server is on its way out."""
+        """The whole of it; 503 once the server is on its way out.
+
+        What is degraded still serves, so that is 200: a load balancer that took it out would make it worse.
+        """
         core = self._core
         fields: dict[str, Any] = {"activeSessions": 0}
         fields |= await core.hooks.health_fields()
+        alarms = core.alarms.on()
         fields |= {
-            "status": "draining" if core.draining else "healthy",
+            "status": "draining" if core.draining else "degraded" if core.alarms.degraded else "healthy",
+            "alarms": [
+                {"alarm": each.name, "since": iso_utc(each.since_ms), "times": each.times} for each in alarms
+            ],
             "uptime": round(core.clock.monotonic_s() - core.started_s, 3),
             "version": self._version,
             "usersOnline": await self._count_online(),

@@ -26,7 +26,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]*)?")
 _CONTINUE = "100-continue"
 _MAX_LOGGED_PATH = 200
-_HEADERS = {
+HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -43,7 +43,7 @@ def observe(core: Core) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else _new_request_id()
+        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else new_request_id()
         request[REQUEST_ID] = request_id
         started = time.perf_counter()
         status = 499  # the client went away, as nginx has it
@@ -159,8 +159,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse, origin
     """Adds what every answer carries; also to streams, whose headers go out before their handler ends."""
     response.headers[hdrs.SERVER] = "potoserver"
     # aiohttp answers `OPTIONS *` with an expectation by itself, before `observe` gives it an id.
-    response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID) or _new_request_id()
-    for name, value in _HEADERS.items():
+    response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID) or new_request_id()
+    for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     origins.add_headers(request, response)
 
@@ -176,7 +176,8 @@ def refuse_new_work(core: Core) -> None:
         raise ProblemError(503, f"The server is {state}; try again in a moment.", retry_after_s=1)
 
 
-def _new_request_id() -> str:
+def new_request_id() -> str:
+    """A new id for a request that brings none."""
     return secrets.token_hex(16)
 
 

@@ -122,6 +122,7 @@ class SubscribeHandler:
         if core.draining:
             return "draining"
         if core.connection_limit and len(core.subscriptions) >= core.connection_limit:
+            core.alarms.set("connections-full", lapses=True, limit=core.connection_limit)
             return "too-many-connections"
         per_user = core.settings.limits.connections_per_user
         if per_user and core.subscriptions.count_of(user_id) >= per_user:
@@ -155,7 +156,7 @@ class SubscribeHandler:
         expires_ms = opening.identity.expires_ms
         if expires_ms is not None:
             expiry = core.clock.call_later(
-                (expires_ms - core.clock.now_ms()) / 1000,
+                (expires_ms - core.clock.wall_ms()) / 1000,
                 lambda: subscription.stream.close(Cause.EXPIRED),
             )
         self._logger.info(

@@ -57,7 +57,7 @@ class Tickets:
         """A ticket for one stream of this user."""
         claims = self._credentials.claims_of(identity) | {
             "jti": secrets.token_urlsafe(16),
-            "first_use_ms": self._core.clock.now_ms() + FIRST_USE_S * 1000,
+            "first_use_ms": self._core.clock.wall_ms() + FIRST_USE_S * 1000,
         }
         return self._key.sign(_PURPOSE, claims)
 
@@ -79,7 +79,7 @@ class Tickets:
         user_id, name = identity.user.id, _record_name(claims["jti"])
         record = await self._core.engine.get_state(user_id, name)
         if record is None:
-            in_time = self._core.clock.now_ms() < claims["first_use_ms"]
+            in_time = self._core.clock.wall_ms() < claims["first_use_ms"]
             if not in_time or not await self._core.engine.swap_state(
                 user_id, name, None, _USED, RECORD_LIFETIME_S
             ):

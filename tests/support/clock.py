@@ -28,13 +28,14 @@ class ManualClock(Clock):
     """
 
     def __init__(self, start_ms: int = 1_705_313_523_120) -> None:
+        super().__init__()
         self._start_ms = start_ms
         self._elapsed_s = 0.0
         self._timers: list[tuple[float, int, _Timer]] = []
         self._order = itertools.count()
 
     @override
-    def now_ms(self) -> int:
+    def wall_ms(self) -> int:
         return self._start_ms + round(self._elapsed_s * 1000)
 
     @override

@@ -23,6 +23,7 @@ from potoserver import (
     ServerModule,
     UnavailableError,
 )
+from potoserver.alarms import Alarms
 from potoserver.engine.base import EngineListener, LogEntry
 from potoserver.engine.memory import MemoryEngine
 from potoserver.events import Frame
@@ -66,6 +67,7 @@ class FakeContext(ModuleContext, EngineListener):
         self.away = False
         self._capture = LogCapture()
         self.lines = self._capture.entries
+        self.alarms = Alarms(self.clock, metrics, self.logger("alarm"))
         self._draining = False
         self._started = False
         self._start_over = asyncio.Event()
@@ -101,6 +103,14 @@ class FakeContext(ModuleContext, EngineListener):
     @override
     async def until_started(self) -> None:
         await self._start_over.wait()
+
+    @override
+    def set_alarm(self, name: str, *, lapses: bool = False, **fields: Any) -> None:
+        self.alarms.set(name, lapses=lapses, **fields)
+
+    @override
+    def clear_alarm(self, name: str) -> None:
+        self.alarms.clear(name)
 
     @override
     async def publish(self, user_id: str, event: Event) -> EventId:

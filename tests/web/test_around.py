@@ -227,6 +227,7 @@ async def test_health_tells_how_the_server_is(running: RunningServer, clock: Man
     assert document.pop("version")
     assert document == {
         "status": "healthy",
+        "alarms": [],
         "activeSessions": 3,
         "uptime": 5.0,
         "usersOnline": 0,

@@ -1,0 +1,159 @@
+"""aiohttp's side of a connection, with what it leaves open: a count, stalled readers, errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from typing_extensions import override
+
+from potoserver.clock import TimerHandle
+from potoserver.core import Core
+from potoserver.errors import ProblemError
+from potoserver.web.middleware import HEADERS, REQUEST_ID_HEADER, new_request_id
+from potoserver.web.problems import problem_response, unforeseen
+
+NOT_HTTP = "This is no HTTP request that the server understands."
+HEAD_TOO_LARGE = "A line of the request's head is too long, or it has too many."
+
+
+class HttpServer(web.Server):
+    """The connections that aiohttp serves: all but event streams, which have been let go of.
+
+    Args:
+        core: The parts of the server.
+        runner: Set up; its application answers.
+        keepalive_timeout_s: How long a connection may be idle.
+        lingering_s: How long the rest of a body is taken in that an answer did not wait for.
+    """
+
+    def __init__(
+        self, core: Core, runner: web.AppRunner, *, keepalive_timeout_s: float, lingering_s: float
+    ) -> None:
+        application = runner.server
+        assert application is not None, "the runner is set up"
+        self._answer: Callable[..., Awaitable[web.StreamResponse]] = application.request_handler
+        super().__init__(self._answer_as_busy, request_factory=application.request_factory)
+        self._core = core
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "keepalive_timeout": keepalive_timeout_s,
+            "lingering_time": lingering_s,
+        }
+        self.count = 0
+        """How many connections there are."""
+
+    @override
+    def __call__(self) -> RequestHandler:
+        return RequestHandler(self._core, self, **self._options)
+
+    async def _answer_as_busy(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = request.protocol
+        assert isinstance(handler, RequestHandler)
+        handler.busy = True
+        try:
+            return await self._answer(request)
+        finally:
+            handler.busy = False
+
+    @override
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self.count += 1
+        super().connection_made(handler, transport)
+
+    @override
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self.count -= 1
+        super().connection_lost(handler, exc)
+
+    def close_idle(self, most: int) -> int:
+        """Closes connections that wait for a next request, the oldest first; returns how many."""
+        idle = [each for each in self.connections if isinstance(each, RequestHandler) and each.idle][:most]
+        for handler in idle:
+            handler.force_close()
+        return len(idle)
+
+
+class RequestHandler(web.RequestHandler):
+    """One connection of aiohttp's.
+
+    aiohttp bounds how long a client may be silent, not how long one may leave an answer unread; and what it
+    can't parse it answers in plain text that names its version.
+    """
+
+    __slots__ = ("_core", "_stalled", "busy")
+
+    def __init__(self, core: Core, server: HttpServer, **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._core = core
+        self._stalled: TimerHandle | None = None
+        self.busy = False
+        """Whether a request is being answered."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request, all that was answered having been taken in."""
+        transport = self.transport
+        return not self.busy and transport is not None and not transport.get_write_buffer_size()
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self._core.clock.call_later(self._core.settings.send_timeout_s, self._cut)
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._let_off()
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._let_off()
+        super().connection_lost(exc)
+
+    def _let_off(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _cut(self) -> None:
+        """Nobody has read the answer for too long."""
+        self._core.alarms.set("slow-readers", lapses=True)
+        if self.transport is not None:
+            self.transport.abort()
+
+    @override
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answers what can't be parsed, and what escaped the middleware, with a problem document."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        problem = unforeseen()
+        if isinstance(exc, LineTooLong):
+            problem = ProblemError(431, HEAD_TOO_LARGE)
+        elif isinstance(exc, HttpProcessingError) or status < 500:
+            problem = ProblemError(400, NOT_HTTP)
+        else:
+            self._core.logs.get("http").error("request failed", error=repr(exc), exc_info=exc)
+        refused(self._core, problem, request.remote)
+        request_id = new_request_id()
+        response = problem_response(problem, request_id)
+        response.headers.update({"Server": "potoserver", REQUEST_ID_HEADER: request_id} | HEADERS)
+        response.force_close()
+        return response
+
+
+def refused(core: Core, problem: ProblemError, remote: str | None) -> None:
+    """Counts and logs a request that no route ever saw."""
+    core.metrics.requests_refused.labels(str(problem.status)).inc()
+    core.logs.get("http").debug(
+        "request refused", status=problem.status, detail=problem.detail, remote=remote
+    )

@@ -1,0 +1,266 @@
+"""Sockets before aiohttp: counted, bounded in time and size, and told what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from potoserver import ServerModule, rpc
+from potoserver.listen import bind, listening
+from potoserver.logs import Logs
+from potoserver.server import PotoServer
+from potoserver.settings.model import Settings
+from tests.support.clock import ManualClock, settle
+
+WHOLE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LIMIT_S = 10.0
+BIG = 32_000_000
+
+
+class Big(ServerModule):
+    """Answers more than any socket buffer takes."""
+
+    @rpc
+    async def answer(self) -> str:
+        return "x" * BIG
+
+
+@dataclass
+class Served:
+    """A server that listens as the command line's does."""
+
+    server: PotoServer
+    clock: ManualClock
+    port: int
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        return reader, writer
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+
+    async def send(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connects, sends, and waits until the server has taken it in."""
+        before = self.server.core.metrics.registry.get_sample_value("potoserver_sockets")
+        reader, writer = await self.connect()
+        writer.write(data)
+        await writer.drain()
+        async with asyncio.timeout(LIMIT_S):
+            while self.sample("potoserver_sockets") == before and not reader.at_eof():
+                await asyncio.sleep(0.005)
+        return reader, writer
+
+    def sample(self, name: str, **labels: str) -> float:
+        return self.server.core.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def alarms(self) -> list[str]:
+        return [alarm.name for alarm in self.server.core.alarms.on()]
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    @asynccontextmanager
+    async def run(**limits: Any) -> AsyncIterator[Served]:
+        settings = Settings.model_validate(
+            {"data_dir": tmp_path / "data", "log_dir": tmp_path / "logs", "limits": limits}
+        )
+        clock = ManualClock()
+        logs = Logs(settings.log, None, terminal=None)
+        server = PotoServer(settings, logs=logs, clock=clock, modules=[Big])
+        runner = web.AppRunner(server.app, access_log=None)
+        sockets = bind("127.0.0.1", 0)
+        await runner.setup()
+        try:
+            async with listening(server.core, runner, sockets) as urls:
+                served = Served(server, clock, int(urls[0].rpartition(":")[2]))
+                try:
+                    yield served
+                finally:
+                    served.close()
+                await server.stop()
+        finally:
+            await runner.cleanup()
+            for sock in sockets:
+                sock.close()
+
+    return run
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], Any]:
+    """The whole answer up to the connection's end: status, headers, JSON."""
+    async with asyncio.timeout(LIMIT_S):
+        data = await reader.read()
+    head, _, body = data.partition(b"\r\n\r\n")
+    line, *fields = head.decode().split("\r\n")
+    headers = dict(field.split(": ", 1) for field in fields)
+    assert int(headers["Content-Length"]) == len(body)
+    return int(line.split()[1]), headers, json.loads(body)
+
+
+async def test_half_a_head_is_closed_after_its_time(serve: Serve) -> None:
+    """Told with 408 when it had begun; a socket that has sent nothing is closed without a word."""
+    async with serve(head_timeout_s=7) as served:
+        slow, _ = await served.send(WHOLE[:-2])
+        silent, _ = await served.send(b"")
+        await served.clock.advance(6.9)
+        assert served.sample("potoserver_sockets") == 2
+        await served.clock.advance(0.2)
+        status, headers, problem = await answer_of(slow)
+        assert (status, headers["Connection"], headers["Server"]) == (408, "close", "potoserver")
+        assert problem["detail"] == "The request's head did not come within 7 s."
+        assert headers["X-Request-ID"] == problem["requestId"]
+        assert await silent.read() == b""
+        assert served.alarms() == ["slow-senders"]
+        assert served.sample("potoserver_requests_refused_total", status="408") == 1
+        assert served.sample("potoserver_sockets") == 0
+
+
+async def test_a_head_may_come_in_pieces(serve: Serve) -> None:
+    """Byte by byte, behind empty lines, and with a body that begins in the same packet."""
+    async with serve() as served:
+        reader, writer = await served.connect()
+        for byte in b"\r\n" + WHOLE:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await settle()
+        assert b" 200 OK" in await reader.readline()
+        writer.close()
+        reader, writer = await served.connect()
+        body = b'{"token": "nobody"}'
+        writer.write(
+            b"POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
+        status, _, _ = await answer_of(reader)
+        assert status == 401
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01", 400),
+        (b"G" * 9000, 414),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 11_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \x01\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 9000 + b"\r\n\r\n", 431),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"GET / HTTP/1.1 \r\nBad Header: 1\r\n\r\n", 400),
+    ],
+    ids=["TLS", "long line", "long head", "control byte", "long header", "HTTP/2", "bad header"],
+)
+async def test_what_is_no_http_gets_a_problem_document(serve: Serve, data: bytes, expected: int) -> None:
+    """Ours, whoever finds out: with an id, without a version, and the connection ends."""
+    async with serve() as served:
+        reader, writer = await served.connect()
+        writer.write(data)
+        status, headers, problem = await answer_of(reader)
+        assert (status, problem["status"], headers["Server"]) == (expected, expected, "potoserver")
+        assert headers["Content-Type"].startswith("application/problem+json")
+        assert headers["X-Request-ID"] == problem["requestId"]
+        assert served.sample("potoserver_requests_refused_total", status=str(expected)) == 1
+
+
+async def test_the_longest_half_head_makes_room(serve: Serve) -> None:
+    """Sockets that hold back their requests keep nobody out; the alarm says that they are many."""
+    async with serve(sockets=3) as served:
+        oldest, _ = await served.send(b"GET")
+        await served.clock.advance(0.5)
+        others = [await served.send(b"GET") for _ in range(2)]
+        await served.clock.advance(0.5)
+        reader, writer = await served.connect()
+        writer.write(WHOLE)
+        assert b" 200 OK" in await reader.readline()
+        assert await oldest.read() == b""
+        assert not any(other.at_eof() for other, _ in others)
+        assert served.alarms() == ["sockets-full"]
+
+
+async def test_idle_connections_make_room(serve: Serve) -> None:
+    """A connection that only waits for a next request is closed for the sake of a new one."""
+    async with serve(sockets=2) as served:
+        kept = []
+        for _ in range(2):
+            reader, writer = await served.connect()
+            writer.write(WHOLE)
+            await reader.readuntil(b"}")
+            kept.append(reader)
+        reader, writer = await served.connect()
+        writer.write(WHOLE)
+        assert b" 200 OK" in await reader.readline()
+        assert await kept[0].read() == b""
+
+
+async def test_a_socket_too_many_is_told(serve: Serve) -> None:
+    """503 with Retry-After when all others are busy; and there is room again when one of them ends."""
+    async with serve(sockets=2) as served:
+        body = WHOLE.replace(b"GET /health/live", b"POST /login").replace(
+            b"\r\n\r\n", b"\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+        )
+        busy = [await served.send(body) for _ in range(2)]
+        await settle()
+        reader, writer = await served.connect()
+        writer.write(WHOLE)
+        status, headers, _ = await answer_of(reader)
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert served.sample("potoserver_sockets_refused_total") == 1
+        busy[0][1].close()
+        async with asyncio.timeout(LIMIT_S):
+            while served.sample("potoserver_sockets") == 2:
+                await asyncio.sleep(0.005)
+        reader, writer = await served.connect()
+        writer.write(WHOLE)
+        assert b" 200 OK" in await reader.readline()
+
+
+async def test_an_answer_that_nobody_reads_is_cut(serve: Serve) -> None:
+    """After `send_timeout_s` without progress; what waits for it is thrown away."""
+    async with serve() as served:
+        reader, writer = await served.connect()
+        writer.write(
+            b"POST /Big/answer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
+        )
+        await writer.drain()
+        # The reader's own buffer fills, and it stops reading.
+        async with asyncio.timeout(LIMIT_S):
+            while not served.sample(
+                "potoserver_request_seconds_count", route="/Big/answer", method="POST", status="200"
+            ):
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        await served.clock.advance(served.server.core.settings.send_timeout_s + 1)
+        came = 0
+        async with asyncio.timeout(LIMIT_S):
+            while data := await reader.read(1 << 20):
+                came += len(data)
+        assert came < BIG
+        assert served.alarms() == ["slow-readers"]
+        assert served.sample("potoserver_sockets") == 0
+
+
+async def test_streams_leave_room_for_calls(serve: Serve) -> None:
+    """An event stream is not counted among the sockets that wait for a request or an answer."""
+    async with serve(sockets=1) as served:
+        for _ in range(3):
+            reader, writer = await served.connect()
+            writer.write(
+                b"GET /subscribe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
+            )
+            async with asyncio.timeout(LIMIT_S):
+                await reader.readuntil(b"event: connected")
+        assert served.sample("potoserver_connections") == 3
+        assert served.sample("potoserver_sockets") == 0
