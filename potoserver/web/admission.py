@@ -22,8 +22,8 @@ MAX_LINE_BYTES = 8190
 
 _ROOM_MADE = 64
 """How many idle connections are closed at once when there is no room."""
-_ALONE_S = 1.0
-"""For so long a new socket is not taken for one that hangs: what it sends may be on its way."""
+_REFUSED_S = 1.0
+"""How long a refused socket may be in sending something, to be told why."""
 _REFUSALS = 128
 """How many refused sockets may wait to be told; beyond, they are closed without a word."""
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -96,9 +96,10 @@ class Admission:
         return self._refusals <= _REFUSALS
 
     def _make_room(self) -> bool:
-        oldest = next(iter(self._heads.items()), None)
-        if oldest is not None and self.core.clock.monotonic_s() - oldest[1] >= _ALONE_S:
-            oldest[0].drop()
+        # Whoever means it sends the head at once: the oldest one is the likeliest to be held back.
+        oldest = next(iter(self._heads), None)
+        if oldest is not None:
+            oldest.drop()
             return True
         return self._http.close_idle(_ROOM_MADE) > 0
 
@@ -141,7 +142,7 @@ class Head(asyncio.Protocol):
             503, "The server has as many connections as it takes; try again in a moment.", retry_after_s=1
         )
         if self._admission.may_tell(+1):
-            self._telling = self._admission.core.clock.call_later(_ALONE_S, self.drop)
+            self._telling = self._admission.core.clock.call_later(_REFUSED_S, self.drop)
         else:
             transport.abort()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
+from collections import deque
 from collections.abc import Callable
 
 from aiohttp import web
@@ -16,9 +15,20 @@ from potoserver.clock import Clock
 from potoserver.engine.base import Cause
 from potoserver.events import Frame
 from potoserver.subscriptions import EventStream
+from potoserver.web.peer import (
+    StallWatch,
+    give_up_unacknowledged,
+    hold_back_unsent,
+    is_silent,
+    still_acknowledges,
+    untaken_bytes,
+)
 
 _LAST_CHUNK = b"0\r\n\r\n"
-_UNREACHABLE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
+_PIECE_BYTES = 65_536
+"""At most so many bytes are given to the transport while the kernel takes no more: it would copy them."""
+_UNASKED_BYTES = 65_536
+"""What a client may send after its request, which nobody reads."""
 _ABORT = {Cause.SLOW, Cause.LEASE, Cause.UNREACHABLE, Cause.RESET}
 """Ends after which the client reads nothing any more: what still waits for it is thrown away."""
 
@@ -31,8 +41,8 @@ class SubscriptionResponse(EventSourceResponse):
 
     @override
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if request.version < (1, 1):
-            self.headers["Connection"] = "close"  # there the end of the body is the end of the connection
+        # The connection ends with the stream; a client that kept it for a next request would lose that one.
+        self.headers["Connection"] = "close"
         return await web.StreamResponse.prepare(self, request)
 
     @override
@@ -47,11 +57,14 @@ class TransportStream(asyncio.Protocol, EventStream):
     and the request handler (most of what a connection costs), tells the end of the connection at once and
     with its cause, and needs no task.
 
+    What the reader does not take waits here, as references to frames that all connections share; the
+    transport holds one piece of it. Invariant: something waits here only while the transport is paused.
+
     Args:
         transport: The connection.
         chunked: Whether the body is chunked (HTTP/1.1).
-        outbox_bytes: What may wait for the reader.
-        send_timeout_s: How long an orderly close may wait for a reader.
+        outbox_bytes: What may wait behind the write that the reader is busy with.
+        send_timeout_s: How long a reader may take nothing, and an orderly close may wait for one.
         clock: Tells since when a reader stalls.
     """
 
@@ -61,9 +74,15 @@ class TransportStream(asyncio.Protocol, EventStream):
         "_clock",
         "_on_lost",
         "_outbox_bytes",
+        "_paused",
         "_send_timeout_s",
-        "_stalled_since_s",
+        "_sent_bytes",
+        "_stall",
         "_transport",
+        "_unasked_bytes",
+        "_uncounted_bytes",
+        "_waiting",
+        "_waiting_bytes",
     )
 
     def __init__(
@@ -82,7 +101,14 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._clock = clock
         self._on_lost: Callable[[Cause], None] | None = None
         self._cause: Cause | None = None
-        self._stalled_since_s: float | None = None
+        self._paused = False
+        self._stall: StallWatch | None = None
+        self._waiting: deque[bytes | memoryview] | None = None
+        self._waiting_bytes = 0
+        self._uncounted_bytes = 0
+        """Of what waits, the rest of the write that the reader is busy with."""
+        self._sent_bytes = 0
+        self._unasked_bytes = 0
 
     @classmethod
     def take_over(
@@ -104,8 +130,11 @@ class TransportStream(asyncio.Protocol, EventStream):
             send_timeout_s=send_timeout_s,
             clock=clock,
         )
-        _abort_when_unacknowledged(transport, send_timeout_s)
+        sock = transport.get_extra_info("socket")
+        give_up_unacknowledged(sock, send_timeout_s)
+        hold_back_unsent(sock)
         transport.set_protocol(stream)
+        transport.set_write_buffer_limits(high=0)
         # Told that its connection is lost, the request handler lets go of everything. It closes the
         # transport that it knows, so it must know none by then.
         handler.transport = None
@@ -117,12 +146,24 @@ class TransportStream(asyncio.Protocol, EventStream):
     # EventStream
 
     @override
-    def write(self, frame: Frame) -> None:
+    def write(self, *frames: Frame) -> None:
         if self._cause is not None or self._transport.is_closing():
             return  # a connection that is lost is told of in a moment; until then asyncio warns of each write
-        self._transport.write(frame.chunked if self._chunked else frame.raw)
-        if self._transport.get_write_buffer_size() > self._outbox_bytes:
-            self.close(Cause.SLOW)
+        written = [frame.chunked if self._chunked else frame.raw for frame in frames]
+        size = sum(map(len, written))
+        self._sent_bytes += size
+        if self._paused:
+            if self._waiting_bytes - self._uncounted_bytes + size > self._outbox_bytes:
+                self.close(Cause.SLOW)
+            else:
+                self._keep(written, size)
+        elif size <= _PIECE_BYTES:
+            self._transport.write(b"".join(written))
+        else:
+            self._keep(written, size)
+            self._pass_on()
+            # Its size is not the reader's doing: cut off for it, a client would return only to get it again.
+            self._uncounted_bytes = self._waiting_bytes
 
     @override
     def close(self, cause: Cause) -> None:
@@ -130,11 +171,13 @@ class TransportStream(asyncio.Protocol, EventStream):
             return
         if cause in _ABORT:
             self._transport.abort()
+            self._waiting = None
         else:
             if self._chunked:
-                self._transport.write(_LAST_CHUNK)
-            self._transport.close()
-            if self._transport.get_write_buffer_size():
+                self._keep([_LAST_CHUNK], len(_LAST_CHUNK))
+            self._cause = cause
+            self._pass_on()
+            if self._paused:
                 self._clock.call_later(self._send_timeout_s, self._transport.abort)
         self._lose(cause)
 
@@ -146,43 +189,79 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     @property
     @override
-    def stalled_since_s(self) -> float | None:
-        return self._stalled_since_s
+    def sent_bytes(self) -> int:
+        return self._sent_bytes
+
+    @property
+    @override
+    def taken_bytes(self) -> int:
+        return self._sent_bytes - self._waiting_bytes - untaken_bytes(self._transport)
 
     def _lose(self, cause: Cause) -> None:
         self._cause = cause
         if self._on_lost is not None:
             self._on_lost(cause)
 
+    def _keep(self, written: list[bytes], size: int) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.extend(written)
+        self._waiting_bytes += size
+
+    def _pass_on(self) -> None:
+        """Gives the transport what waits, until the kernel takes no more."""
+        while self._waiting and not self._paused:
+            first = self._waiting.popleft()
+            if len(first) > _PIECE_BYTES:
+                whole = memoryview(first)
+                self._waiting.appendleft(whole[_PIECE_BYTES:])
+                first = whole[:_PIECE_BYTES]
+            self._waiting_bytes -= len(first)
+            self._uncounted_bytes = max(0, self._uncounted_bytes - len(first))
+            self._transport.write(first)
+        if not self._waiting:
+            self._waiting = None
+            if self._cause is not None:
+                self._transport.close()
+
     # asyncio.Protocol
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._let_off()
+        self._waiting = None
         if self._cause is not None:
             return
         if exc is None:
             self._lose(Cause.CLOSED)
-        elif isinstance(exc, TimeoutError) or getattr(exc, "errno", None) in _UNREACHABLE:
-            self._lose(Cause.UNREACHABLE)
-        else:
+        elif not is_silent(exc):
             self._lose(Cause.RESET)
+        elif still_acknowledges(self._transport, self._send_timeout_s / 2):
+            self._lose(Cause.SLOW)
+        else:
+            self._lose(Cause.UNREACHABLE)
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Ignores what a client sends after its request: there is nobody to answer it."""
+        """Ignores what a client sends after its request, there being nobody to answer it; up to a limit."""
+        self._unasked_bytes += len(data)
+        if self._unasked_bytes > _UNASKED_BYTES and self._cause is None:
+            self._transport.abort()
+            self._lose(Cause.KICKED)
 
     @override
     def pause_writing(self) -> None:
-        self._stalled_since_s = self._clock.monotonic_s()
+        self._paused = True
+        self._stall = StallWatch(self._clock, self._send_timeout_s, lambda: self.close(Cause.SLOW))
+        self._stall.begin(self._transport)
 
     @override
     def resume_writing(self) -> None:
-        self._stalled_since_s = None
+        self._paused = False
+        self._let_off()
+        self._pass_on()
 
-
-def _abort_when_unacknowledged(transport: asyncio.Transport, timeout_s: float) -> None:
-    """Asks the kernel to give the connection up when sent bytes stay unacknowledged (Linux)."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    sock = transport.get_extra_info("socket")
-    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(timeout_s * 1000)))
+    def _let_off(self) -> None:
+        if self._stall is not None:
+            self._stall.end()
+            self._stall = None

@@ -69,6 +69,8 @@ async def test_the_stream_opens_with_retry_and_connected(running: RunningServer)
         assert headers["Content-Type"] == "text/event-stream"
         assert headers["Cache-Control"] == "no-cache"
         assert headers["X-Accel-Buffering"] == "no"
+        # Its connection ends with it, and a client must not keep that for another request.
+        assert headers["Connection"] == "close"
         connected = await reader.next()
         assert connected.type == "connected"
         assert connected.retry_ms == 1000
