@@ -13,6 +13,9 @@ from typing import Protocol
 
 from typing_extensions import override
 
+_MOST_SLEWED_MS = 24 * 60 * 60 * 1000
+_WALL_LOOK_S = 60.0
+
 
 class TimerHandle(Protocol):
     """A timer that can be called off."""
@@ -38,18 +41,21 @@ class Clock(ABC):
         """
 
     def now_ms(self) -> int:
-        """Wall time for stamps, milliseconds since 1970 UTC: it never goes back, whatever the machine does.
+        """Wall time for stamps, milliseconds since 1970 UTC: it does not go back when the machine's does.
 
         Where the machine's wall time is stepped back, this goes on at half speed until that has caught up,
         as adjtime(3) slews a clock. So what happens later never bears an earlier stamp, and an hour's
-        mistake is mended in two. A step forward is followed at once.
+        mistake is mended in two. A step forward is followed at once; and so is one back by more than a day:
+        the time before was wildly wrong, and is not to be carried on for months.
         """
         with self._stamping:
             wall_ms, monotonic_ms = self.wall_ms(), int(self.monotonic_s() * 1000)
             elapsed_ms = monotonic_ms - self._stamped_at_ms
             stamp_ms = max(wall_ms, self._stamp_ms + elapsed_ms // 2)
+            if stamp_ms - wall_ms > _MOST_SLEWED_MS:
+                self._stamp_ms, self._stamped_at_ms = wall_ms, monotonic_ms
             # Only whole steps are taken in: many small ones would round the half speed away.
-            if stamp_ms > self._stamp_ms:
+            elif stamp_ms > self._stamp_ms:
                 self._stamp_ms, self._stamped_at_ms = stamp_ms, monotonic_ms
             return self._stamp_ms
 
@@ -60,6 +66,13 @@ class Clock(ABC):
     @abstractmethod
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
         """Calls `callback` on the loop after `delay_s` seconds; a delay of 0 or less means soon."""
+
+    def call_at_wall(self, at_ms: int, callback: Callable[[], None]) -> TimerHandle:
+        """Calls `callback` on the loop once wall time has reached `at_ms`, never before.
+
+        A step of wall time is followed within a minute.
+        """
+        return _WallTimer(self, at_ms, callback)
 
     async def sleep(self, delay_s: float) -> None:
         """Waits for `delay_s` seconds."""
@@ -84,6 +97,29 @@ class Clock(ABC):
                 yield scope
             finally:
                 handle.cancel()
+
+
+class _WallTimer:
+    """Looks at wall time when that should be reached, and each minute before, since it may be stepped."""
+
+    def __init__(self, clock: Clock, at_ms: int, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._at_ms = at_ms
+        self._callback = callback
+        self._wait()
+
+    def _wait(self) -> None:
+        left_s = (self._at_ms - self._clock.wall_ms()) / 1000
+        self._timer = self._clock.call_later(min(left_s, _WALL_LOOK_S), self._look)
+
+    def _look(self) -> None:
+        if self._clock.wall_ms() >= self._at_ms:
+            self._callback()
+        else:
+            self._wait()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
 
 
 class SystemClock(Clock):

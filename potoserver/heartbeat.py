@@ -1,9 +1,10 @@
-"""One timer for all connections: heartbeats, leases, stalled readers."""
+"""One timer for all connections: heartbeats and leases."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -27,18 +28,22 @@ class _Lease:
     seconds: int
     lapses_at_s: float
     ping_at_s: float
+    asked_at_bytes: int = 0
+    """Where in the stream the last `ping` ends."""
+    taken_bytes: int = 0
+    """How much of the stream was taken when that was sent."""
 
 
 class Heartbeat:
     """Keeps connections alive and finds the dead ones.
 
-    The heartbeats are spread over the interval, so that many connections don't all wake at once. A write is
-    what lets the kernel notice that a peer is gone; a lease is the proof from the client itself.
+    The heartbeats are spread over the interval, so that many connections don't all wake at once. That one
+    stays unacknowledged shows that a peer is gone; a lease is the proof from the client itself.
 
     Args:
         clock: The timer.
         heartbeat_s: From one heartbeat of a connection to its next.
-        send_timeout_s: How long a reader may not keep up.
+        send_timeout_s: How long a heartbeat may stay unacknowledged.
         event_logger: Set while every heartbeat is to be logged (`log.debug_sse`), else None.
     """
 
@@ -54,6 +59,8 @@ class Heartbeat:
         ticks = max(_TICKS_PER_HEARTBEAT, math.ceil(heartbeat_s))
         self._tick_s = heartbeat_s / ticks
         self._send_timeout_s = send_timeout_s
+        self._expected: deque[tuple[float, list[tuple[str, int]]]] = deque()
+        """When to look what has become of a tick's heartbeats, and up to where each stream must be taken."""
         self._due: list[dict[str, Subscription]] = [{} for _ in range(ticks)]
         """By tick and connection id: each connection has its heartbeat at one tick of every round."""
         self._ticks_of: dict[str, int] = {}
@@ -103,30 +110,48 @@ class Heartbeat:
             lease.lapses_at_s = self._clock.monotonic_s() + lease.seconds
 
     async def _run(self) -> None:
+        next_s = self._clock.monotonic_s()
         while True:
-            await self._clock.sleep(self._tick_s)
+            # By the time when it was due: what a tick's work takes would make every interval longer.
+            next_s = max(next_s + self._tick_s, self._clock.monotonic_s())
+            await self._clock.sleep(next_s - self._clock.monotonic_s())
             self._tick = (self._tick + 1) % len(self._due)
-            now_s = self._clock.monotonic_s()
-            due = list(self._due[self._tick].values())
-            for subscription in due:
-                self._beat(subscription, now_s)
-            if due and self._event_logger is not None:
-                self._event_logger.info("SSE heartbeat", bytes=len(HEARTBEAT.raw), connections=len(due))
-            for lease in list(self._leases.values()):
-                self._check_lease(lease, now_s)
+            # In a call of its own: a name of this endless one would hold the last connection for ever.
+            self._look(self._clock.monotonic_s())
 
-    def _beat(self, subscription: Subscription, now_s: float) -> None:
-        stalled_since_s = subscription.stream.stalled_since_s
-        if stalled_since_s is not None and now_s - stalled_since_s >= self._send_timeout_s:
-            subscription.stream.close(Cause.SLOW)
-        else:
+    def _look(self, now_s: float) -> None:
+        due = list(self._due[self._tick].values())
+        for subscription in due:
             subscription.stream.write(HEARTBEAT)
+        if due:
+            sent = [(subscription.connection.id, subscription.stream.sent_bytes) for subscription in due]
+            self._expected.append((now_s + self._send_timeout_s, sent))
+        # Half a tick early rather than a whole one late, where this tick comes a little sooner than that one.
+        while self._expected and self._expected[0][0] <= now_s + self._tick_s / 2:
+            for connection_id, upto_bytes in self._expected.popleft()[1]:
+                self._expect_taken(connection_id, upto_bytes)
+        if due and self._event_logger is not None:
+            self._event_logger.info("SSE heartbeat", bytes=len(HEARTBEAT.raw), connections=len(due))
+        for lease in list(self._leases.values()):
+            self._check_lease(lease, now_s)
+
+    def _expect_taken(self, connection_id: str, upto_bytes: int) -> None:
+        tick = self._ticks_of.get(connection_id)
+        if tick is not None:
+            self._due[tick][connection_id].stream.expect_taken(upto_bytes)
 
     def _check_lease(self, lease: _Lease, now_s: float) -> None:
+        stream = lease.subscription.stream
         if now_s >= lease.lapses_at_s:
-            lease.subscription.stream.close(Cause.LEASE)
+            stream.close(Cause.LEASE)
         elif now_s >= lease.ping_at_s:
+            taken_bytes = stream.taken_bytes
+            if lease.taken_bytes < taken_bytes < lease.asked_at_bytes:
+                # It takes what it is sent, as fast as its link allows, and can't have seen the last `ping`
+                # yet. Cut off now, it would return only to be sent the same again.
+                lease.lapses_at_s = now_s + lease.seconds
             lease.ping_at_s = now_s + lease.seconds / _PINGS_PER_LEASE
             lease.subscription.deliver(None, PING)
+            lease.taken_bytes, lease.asked_at_bytes = taken_bytes, stream.sent_bytes
             if self._event_logger is not None:
                 self._event_logger.info("SSE event", type="ping", id=None, bytes=len(PING.raw), connections=1)

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +17,7 @@ from typing_extensions import override
 
 from potoserver.alarms import Alarms
 from potoserver.clock import Clock, SystemClock
+from potoserver.clock_watch import ClockWatch
 from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry
 from potoserver.engine.memory import MemoryEngine
@@ -85,6 +87,7 @@ class PotoServer:
             hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, engine.acknowledge),
         )
         self._hold_below_open_files()
+        self._clock_watch = ClockWatch(clock, self.core.alarms)
         self._sections = dict(sections or {})
         self._started: list[ServerModule] = []
         self._failed = False
@@ -155,6 +158,9 @@ class PotoServer:
         core.started_s = core.clock.monotonic_s()
         await core.engine.start(_Listener(core))
         core.heartbeat.start()
+        self._clock_watch.start()
+        loop = asyncio.get_running_loop()
+        core.logs.watch_file(lambda failing: self._tell_of_log(loop, failing))
         for module in core.modules.values():
             limit_s = module.hook_timeout_s or core.settings.hooks.timeout_s
             try:
@@ -197,9 +203,17 @@ class PotoServer:
             self._failed = True
             logger.error("left undone at shutdown", tasks=cancelled, departures=list(undone))
         await core.heartbeat.stop()
+        self._clock_watch.stop()
+        core.logs.watch_file(lambda _: None)
         core.alarms.stop()
         await core.engine.stop()
         return not self._failed
+
+    def _tell_of_log(self, loop: asyncio.AbstractEventLoop, failing: bool) -> None:
+        """Raises or clears the alarm of the log's disk; called on any thread."""
+        alarms = self.core.alarms
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(alarms.set if failing else alarms.clear, "log-disk")
 
     async def _stop_modules(self, limit_s: float) -> None:
         """Stops all modules at once: one that hangs takes no time from the others, and ends with its time."""

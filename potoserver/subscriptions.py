@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from structlog.typing import FilteringBoundLogger
 
@@ -20,8 +21,11 @@ class EventStream(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def write(self, frame: Frame) -> None:
-        """Sends bytes without waiting. A reader that is too slow ends the stream with cause `slow`."""
+    def write(self, *frames: Frame) -> None:
+        """Sends frames without waiting. A reader behind which too much waits ends the stream as `slow`.
+
+        What is written at once while nothing waits counts as one thing, and never as too much.
+        """
 
     @abstractmethod
     def close(self, cause: Cause) -> None:
@@ -31,10 +35,19 @@ class EventStream(ABC):
     def listen(self, on_lost: Callable[[Cause], None]) -> None:
         """Sets who is told, once, that the stream has ended; at once if it has already."""
 
+    @abstractmethod
+    def expect_taken(self, upto_bytes: int) -> None:
+        """Those bytes were sent a send timeout ago: ends the stream if nothing was heard since."""
+
     @property
     @abstractmethod
-    def stalled_since_s(self) -> float | None:
-        """Since when (monotonic) the reader has not kept up, or None."""
+    def sent_bytes(self) -> int:
+        """How much has been written, whether it is on its way or waits."""
+
+    @property
+    @abstractmethod
+    def taken_bytes(self) -> int:
+        """How much of it the next hop, the client or a proxy, is known to have. Costs a system call."""
 
 
 class Subscription:
@@ -67,21 +80,26 @@ class Subscription:
             if self._held_bytes > self._outbox_bytes:
                 self.stream.close(Cause.SLOW)
             return
+        if self._is_new(event_id):
+            self.stream.write(frame)
+
+    def _is_new(self, event_id: EventId | None) -> bool:
+        """Whether the client has not got that event yet; it gets it now."""
         if event_id is not None:
             if event_id.seq <= self._position:
-                return
+                return False
             self._position = event_id.seq
-        self.stream.write(frame)
+        return True
 
     def open(self, opening: Frame, replay: Replay) -> None:
         """Sends the opening, what the client missed and what was held meanwhile."""
         held, self._held = self._held or deque(), None
         self._position = replay.resume_id.seq
-        self.stream.write(opening)
-        for entry in replay.entries:
-            self.deliver(entry.id, entry.frame)
-        for event_id, frame in held:
-            self.deliver(event_id, frame)
+        frames = [opening]
+        for event_id, frame in chain(((entry.id, entry.frame) for entry in replay.entries), held):
+            if self._is_new(event_id):
+                frames.append(frame)
+        self.stream.write(*frames)
 
 
 class Subscriptions:

@@ -109,8 +109,8 @@ STREAM = (
     ),
     row(
         "without a lease a silent client is noticed within heartbeat and send limit, on Linux",
-        "contract/test_http::test_the_system_is_told_how_long_sent_bytes_may_stay_unacknowledged",
-        "core/test_heartbeat::test_a_reader_that_stalls_is_cut_off",
+        "process/test_silent_death::test_a_client_whose_packets_are_dropped_is_gone_within_the_bound",
+        "core/test_heartbeat::test_a_heartbeat_that_is_not_taken_ends_the_connection",
         "::test_every_connection_has_a_heartbeat_in_every_interval",
     ),
     row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -84,9 +85,14 @@ class Archiver:
         return sum(len(each.running) + len(each.failed) for each in self._by_user.values())
 
     @property
-    def pending_users(self) -> list[str]:
+    def pending_users(self) -> Collection[str]:
         """The users whom these belong to."""
-        return list(self._by_user)
+        return self._by_user.keys()
+
+    def pending_of(self, user_id: str) -> int:
+        """How many of them are the user's."""
+        backlog = self._by_user.get(user_id)
+        return len(backlog.running) + len(backlog.failed) if backlog else 0
 
     def ending_of(self, user_id: str) -> Ending | None:
         """The user's newest session that has ended and is not archived yet."""

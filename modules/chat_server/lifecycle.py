@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from typing_extensions import override
 
 from potoserver import Departure, ModuleContext, Presence, PresenceState, UnavailableError
@@ -14,6 +16,11 @@ from .notices import Notices
 from .sessions import Moment, Session, Sessions
 from .settings import ChatSettings
 from .turns import TurnSessions
+
+_MOST_ENDINGS_PER_USER = 16
+"""While so many of a user's sessions wait for their archive, no further one begins."""
+_RETRY_AFTER_S = 5
+_ENDS_IN_A_ROW = 100
 
 
 class SessionLife(TurnSessions):
@@ -54,8 +61,8 @@ class SessionLife(TurnSessions):
         """A connection of the user has opened, or is said to have: whoever is there now has a session.
 
         Returns:
-            The user's session; None where there is none to be had: nobody is connected any more, or the
-            server stops.
+            The user's session; None where there is none to be had: nobody is connected any more, the server
+            stops, or it has no room for one.
 
         Raises:
             ProblemError: The engine or the journal is away.
@@ -64,6 +71,12 @@ class SessionLife(TurnSessions):
         presence = await self._context.presence_of(user_id)
         if presence.state is PresenceState.ABSENT or self._stopping:
             return self.sessions.get(user_id)
+        session = self.sessions.get(user_id)
+        begins = session is None or session.is_over(presence.generation)
+        if begins and self._why_no_room(user_id):
+            if session is not None:
+                self.end(session, Reason.DISCONNECT)
+            return None
         arrival = self.sessions.connect(user_id, presence.generation, self._now())
         if arrival.ended is not None:
             self._archive(arrival.ended, Reason.DISCONNECT)
@@ -122,9 +135,35 @@ class SessionLife(TurnSessions):
         # A session that ended while the call was waiting is still the call's: its ending waits in turn.
         session = self.archiver.waiting_session(user_id) or self.call(user_id)
         if session is None:
+            self.check_room(user_id)
             session = self.start(user_id, presence)
             self.call(user_id)
         return session
+
+    def check_room(self, user_id: str) -> None:
+        """Sees whether a session can begin for a user who has none.
+
+        Raises:
+            UnavailableError: None can.
+        """
+        why = self._why_no_room(user_id)
+        if why:
+            raise UnavailableError(why, retry_after_s=_RETRY_AFTER_S)
+
+    def _why_no_room(self, user_id: str) -> str:
+        """Why no session can begin, in the place of the user's own if there is one; empty where one can."""
+        most = self._settings.max_sessions
+        if (
+            most
+            and user_id not in self.sessions
+            and len(self.sessions) + len(self.archiver.pending_users) >= most
+        ):
+            self._context.set_alarm("sessions-full", lapses=True, limit=most)
+            return f"The server has as many sessions as it takes (chat.max_sessions, {most}); try again."
+        # Each connection of a user begins a session, also while the disk fails or a reply holds up archives.
+        if self.archiver.pending_of(user_id) >= _MOST_ENDINGS_PER_USER:
+            return "Your earlier dialogs are not archived yet, so no further one can begin; try again."
+        return ""
 
     def start(self, user_id: str, presence: Presence, conversation_id: str | None = None) -> Session:
         """Begins a session for a user who has none; without a connection, the fallback is to end it."""
@@ -135,12 +174,11 @@ class SessionLife(TurnSessions):
 
     # Ends
 
-    def end(self, session: Session, reason: Reason) -> bool:
-        """Ends a session, named by its conversation. False when it has ended already."""
+    def end(self, session: Session, reason: Reason) -> None:
+        """Ends a session, named by its conversation, unless it has ended already."""
         ended = self.sessions.end(session)
         if ended is not None:
             self._archive(ended, reason)
-        return ended is not None
 
     async def end_idle(self) -> None:
         """The fallback: ends the sessions whose users have been inactive for too long."""
@@ -156,6 +194,8 @@ class SessionLife(TurnSessions):
             if ended is not None:
                 ended_count += 1
                 self._archive(ended, Reason.TIMEOUT)
+                if ended_count % _ENDS_IN_A_ROW == 0:
+                    await asyncio.sleep(0)  # a hundred thousand may be idle at once; others have their turn
         self._monitoring_log.debug(
             "sessions checked", sessions=len(self.sessions), idle=len(idle_sessions), ended=ended_count
         )

@@ -25,12 +25,14 @@ from potoserver import (
 )
 
 from .archiver import Ending
+from .disk_alarms import DiskAlarms
 from .generation import ChatRequest
 from .journal.base import DialogueJournal, Reason
 from .journal.filesystem import FileSystemDialogueJournal
 from .lanes import Lanes
 from .lifecycle import SessionLife
 from .metrics import ChatMetrics
+from .reads import Reads
 from .responders import Responder, create_responder
 from .sessions import Session
 from .settings import ChatSettings
@@ -89,8 +91,11 @@ class ChatServerModule(ServerModule):
             fsync=settings.journal.fsync == "always",
             logger=context.logger,
             registry=context.registry,
+            user_bytes=context.user_bytes,
+            watch=DiskAlarms(context),
         )
         self._lanes = Lanes()
+        self._reads = Reads(context.clock)
         self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes)
         self._turns = Turns(
             context,
@@ -180,6 +185,9 @@ class ChatServerModule(ServerModule):
         Args:
             user_id: Whose.
             conversation_id: Which conversation it must be; another one is ended, as `superseded`.
+
+        Raises:
+            UnavailableError: There is none, and no room for one.
         """
         await self._life.adoption.recovered(user_id)
         presence = await self.context.presence_of(user_id)
@@ -188,6 +196,8 @@ class ChatServerModule(ServerModule):
             if conversation_id in (None, session.conversation.id):
                 return session
             self._life.end(session, Reason.SUPERSEDED)
+        else:
+            self._life.check_room(user_id)
         return self._life.start(user_id, presence, conversation_id)
 
     def update_user_activity(self, user_id: str) -> None:
@@ -279,12 +289,13 @@ class ChatServerModule(ServerModule):
         if session is None:
             return ConversationView(conversation_id=None, messages=())
         conversation_id = session.conversation.id
-        # An older dialog that waits for its archive may still be the open one on disk.
-        kept = await self.dialogue_journal.recover(user)
-        if kept is None or kept.conversation.id != conversation_id:
-            return ConversationView(conversation_id=conversation_id, messages=())
-        messages = await self.dialogue_journal.get_conversation(user)
-        return ConversationView(conversation_id=conversation_id, messages=views_of(messages))
+        async with self._reads.turn(user.id):
+            # An older dialog that waits for its archive may still be the open one on disk.
+            kept = await self.dialogue_journal.recover(user)
+            if kept is None or kept.conversation.id != conversation_id:
+                return ConversationView(conversation_id=conversation_id, messages=())
+            messages = await self.dialogue_journal.get_conversation(user)
+            return ConversationView(conversation_id=conversation_id, messages=views_of(messages))
 
     @rpc
     async def end_session(self, user: User) -> EndedSession:
@@ -306,7 +317,8 @@ class ChatServerModule(ServerModule):
         """The user's archived dialogs, newest first, page by page."""
         self._life.see(user.id)
         try:
-            return ArchiveList.of(await self.dialogue_journal.list_archives(user, limit, cursor))
+            async with self._reads.turn(user.id):
+                return ArchiveList.of(await self.dialogue_journal.list_archives(user, limit, cursor))
         except ValueError:
             expected = "must be the cursor of an earlier page"
             raise ProblemError(
@@ -317,10 +329,11 @@ class ChatServerModule(ServerModule):
     async def get_archive(self, user: User, id: str) -> ArchivedDialog:  # noqa: A002 - its name on the wire
         """One of the user's archived dialogs, whole."""
         self._life.see(user.id)
-        dialog = await self.dialogue_journal.get_archive(user, id)
-        if dialog is None:
-            raise ProblemError(404, "You have no such archive.")
-        return ArchivedDialog.of(id, dialog)
+        async with self._reads.turn(user.id):
+            dialog = await self.dialogue_journal.get_archive(user, id)
+            if dialog is None:
+                raise ProblemError(404, "You have no such archive.")
+            return ArchivedDialog.of(id, dialog)
 
     # Methods for admins
 

@@ -53,6 +53,10 @@ class Session:
     adopted: bool = False
     left: bool = False
 
+    def is_over(self, generation: int) -> bool:
+        """Whether a connection of that generation shows that this session's departure has been."""
+        return self.generation is not None and self.generation < generation
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -118,15 +122,15 @@ class Sessions(Mapping[str, Session]):
         session = self._by_user.get(user_id)
         if session is None:
             return Arrival(self.start(user_id, at, generation), started=True)
-        if session.generation is None or session.generation == generation:
-            continued = session.generation is None or session.left
-            bound = replace(session, generation=generation, adopted=False, left=False)
-            return Arrival(self._put(bound), continued=continued)
-        if session.generation > generation:  # a hook that comes late says nothing about now
-            return Arrival(session)
-        # A new generation begins only after the old one's departure, which has not reached this yet.
-        self._by_user.pop(user_id)
-        return Arrival(self.start(user_id, at, generation), started=True, ended=session)
+        if session.is_over(generation):
+            # A new generation begins only after the old one's departure, which has not reached this yet.
+            self._by_user.pop(user_id)
+            return Arrival(self.start(user_id, at, generation), started=True, ended=session)
+        if session.generation is not None and session.generation > generation:
+            return Arrival(session)  # a hook that comes late says nothing about now
+        continued = session.generation is None or session.left
+        bound = replace(session, generation=generation, adopted=False, left=False)
+        return Arrival(self._put(bound), continued=continued)
 
     def leave(self, user_id: str, generation: int) -> None:
         """The last connection of that generation is gone; the grace decides."""

@@ -80,6 +80,11 @@ class ChatSettings(Section):
         description="Whose sessions the fallback ends: `absent` only users without a live connection, "
         "`idle` also connected ones.",
     )
+    max_sessions: NonNegativeInt = Field(
+        100_000,
+        description="Sessions at once, and users whose dialogs wait for their archive; past that a call is "
+        "answered 503 and a connection has no conversation. 0 is off.",
+    )
     responder: Literal["echo", "openai"] = Field("echo", description="Who answers.")
     reply_timeout_s: PositiveSeconds = Field(120, description="All that a reply may take, in seconds.")
     reply_max_chars: PositiveInt = Field(

@@ -21,6 +21,7 @@ from .journal.base import (
     JournalError,
     KeyedMessage,
     Message,
+    UserFullError,
 )
 from .lanes import Lanes, Ticket
 from .metrics import ChatMetrics
@@ -198,18 +199,19 @@ class Turns:
 
     async def _keep_question(self, turn: _Turn, conversation: Conversation) -> Message:
         user = turn.call.user
-        question = await self._journal.add_message(
-            user,
-            Message(
-                role="user",
-                content=turn.request.message,
-                id=_new_message_id(),
-                timestamp_ms=self._clock.now_ms(),
-                idempotency_key=turn.call.idempotency_key,
-                request_digest=turn.digest or None,
-            ),
-            conversation,
+        message = Message(
+            role="user",
+            content=turn.request.message,
+            id=_new_message_id(),
+            timestamp_ms=self._clock.now_ms(),
+            idempotency_key=turn.call.idempotency_key,
+            request_digest=turn.digest or None,
         )
+        try:
+            question = await self._journal.add_message(user, message, conversation)
+        except UserFullError:
+            self._context.set_alarm("user-full", lapses=True, user=user.id)
+            raise
         await self._announcer.message(user.id, conversation.id, question, turn.call.request_id)
         return question
 

@@ -58,6 +58,7 @@ class _Log:
     size_bytes: int = 0
     events: deque[_Logged] = field(default_factory=deque)
     sweep: TimerHandle | None = None
+    """Set at least while the user is absent."""
 
 
 class MemoryEngine(Engine):
@@ -137,7 +138,7 @@ class MemoryEngine(Engine):
         return len(here.connections)
 
     def _depart(self, user_id: str, here: _Here) -> None:
-        if self._listener is None or self._here.get(user_id) is not here or here.connections:
+        if self._listener is None:
             return
         del self._here[user_id]
         departure = Departure(
@@ -188,8 +189,6 @@ class MemoryEngine(Engine):
         log.events.append(_Logged(entry, self._clock.monotonic_s(), event.group))
         log.size_bytes += len(entry.frame.raw)
         self._trim(log)
-        if user_id not in self._here:
-            self._schedule_sweep(user_id, log)
         self._metrics.events_published.inc()
         if self._listener is not None:
             self._listener.on_entry(user_id, entry)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 class RotatingFile:
@@ -24,6 +26,12 @@ class RotatingFile:
         self._max_bytes = max_bytes
         self._backups = backups
         self._descriptor: int | None = None
+        self._torn: tuple[int, int, int] | None = None
+        """A failed write could not be taken back: cut the file of this device and inode to this size."""
+
+    def _call(self, name: str, function: Callable[..., Any], *arguments: object) -> Any:
+        """Makes one system call; the one place to override for fault injection. `name` says what it does."""
+        return function(*arguments)
 
     def open(self) -> None:
         """Opens the file where it isn't open.
@@ -33,10 +41,11 @@ class RotatingFile:
         """
         if self._descriptor is not None:
             return
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._call("make_folder", _make_folder, self._path.parent)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, 0o600)
+        descriptor: int = self._call("open", os.open, self._path, flags, 0o600)
         try:
+            self._cut_torn(descriptor)
             self._end_torn_line(descriptor)
         except OSError:
             os.close(descriptor)
@@ -47,7 +56,8 @@ class RotatingFile:
         """Closes the file; the next write opens it again. Idempotent."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
+            with suppress(OSError):  # the number is given back all the same, and nothing else is left to do
+                self._call("close", os.close, descriptor)
 
     def write(self, lines: Sequence[bytes]) -> tuple[int, OSError | None]:
         """Appends whole lines.
@@ -68,10 +78,12 @@ class RotatingFile:
     def _write_some(self, lines: Sequence[bytes]) -> int:
         """Writes as many lines as the current file takes, at least one. Returns how many."""
         descriptor = self._current()
-        size = os.fstat(descriptor).st_size
-        if size and size + len(lines[0]) > self._max_bytes and self._rotate():
+        status = self._status(descriptor)
+        if status.st_size and status.st_size + len(lines[0]) > self._max_bytes:
+            self._rotate()
             descriptor = self._current()
-            size = os.fstat(descriptor).st_size
+            status = self._status(descriptor)
+        size = status.st_size
         count, length = 1, len(lines[0])
         while count < len(lines) and size + length + len(lines[count]) <= self._max_bytes:
             length += len(lines[count])
@@ -79,19 +91,30 @@ class RotatingFile:
         rest = memoryview(b"".join(lines[:count]))
         try:
             while rest:
-                rest = rest[os.write(descriptor, rest) :]
+                rest = rest[self._call("write", os.write, descriptor, rest) :]
         except OSError:
-            if len(rest) < length:
-                os.ftruncate(descriptor, size)
+            self._torn = (status.st_dev, status.st_ino, size)
+            with suppress(OSError):
+                self._cut_torn(descriptor)
             raise
         return count
+
+    def _cut_torn(self, descriptor: int) -> None:
+        """Takes back what a failed write has left, where this is still its file."""
+        if self._torn is None:
+            return
+        *file, size = self._torn
+        status = self._status(descriptor)
+        if file == [status.st_dev, status.st_ino] and status.st_size > size:
+            self._call("truncate", os.ftruncate, descriptor, size)
+        self._torn = None
 
     def _current(self) -> int:
         """The descriptor of what is at the path now: after an outside rotation that is another file."""
         if self._descriptor is not None:
-            mine = os.fstat(self._descriptor)
+            mine = self._status(self._descriptor)
             try:
-                there = self._path.stat()
+                there = self._call("find", os.stat, self._path)
             except FileNotFoundError:
                 self.close()
             else:
@@ -101,22 +124,29 @@ class RotatingFile:
         assert self._descriptor is not None
         return self._descriptor
 
-    def _rotate(self) -> bool:
-        """Moves the files on by one. Returns False where that can't be done: the file then grows."""
+    def _rotate(self) -> None:
+        """Moves the files on by one, and closes this one. Where that can't be done the file grows."""
         names = [self._path, *(Path(f"{self._path}.{i}") for i in range(1, self._backups + 1))]
-        try:
-            for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
-                if newer.exists():
-                    newer.replace(older)
-        except OSError:
-            return False
+        with suppress(OSError):
+            # Up to a free name: one that a failed rotation has left free must not cost the oldest file.
+            last = 1
+            while last < self._backups and self._call("find", os.path.lexists, names[last]):
+                last += 1
+            for number in range(last, 0, -1):
+                self._call("rename", os.replace, names[number - 1], names[number])
         self.close()
-        return True
 
-    @staticmethod
-    def _end_torn_line(descriptor: int) -> None:
-        """Ends a line that a crash or a full disk has torn, so that the next one is whole."""
-        status = os.fstat(descriptor)
+    def _status(self, descriptor: int) -> os.stat_result:
+        result: os.stat_result = self._call("status", os.fstat, descriptor)
+        return result
+
+    def _end_torn_line(self, descriptor: int) -> None:
+        """Ends a line that a crash has torn, so that the next one is whole."""
+        status = self._status(descriptor)
         written = status.st_size if stat.S_ISREG(status.st_mode) else 0
-        if written and os.pread(descriptor, 1, written - 1) != b"\n":
-            os.write(descriptor, b"\n")
+        if written and self._call("read", os.pread, descriptor, 1, written - 1) != b"\n":
+            self._call("write", os.write, descriptor, b"\n")
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)

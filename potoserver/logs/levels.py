@@ -29,5 +29,8 @@ class DebugPatterns:
 
 def _compile(pattern: str) -> re.Pattern[str]:
     stem = pattern.removesuffix(":*")
-    text = ".*".join(re.escape(part) for part in stem.split("*"))
+    first, *parts = map(re.escape, stem.split("*"))
+    # Each part but the last is taken where it comes first, and that is final: many `*` cost no more than one.
+    middle = "".join(f"(?>.*?{part})" for part in parts[:-1])
+    text = first + middle + "".join(f".*{part}" for part in parts[-1:])
     return re.compile(text if stem == pattern else f"{text}(?::.*)?", re.DOTALL)

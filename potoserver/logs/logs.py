@@ -48,11 +48,13 @@ class Logs:
         self._debug = DebugPatterns(settings.debug)
         self._loggers: dict[str, FilteringBoundLogger] = {}
         self._file: RotatingFile | None = None
+        self._file_in_trouble = False
+        self._file_watcher: Callable[[bool], None] = lambda _: None
         self._terminal: Writer | None = None
         self._writers: list[Writer] = []
         if log_dir is not None:
             self._file = RotatingFile(log_dir / LOG_FILE_NAME, settings.max_bytes, settings.backups)
-            self._writers.append(self._writer(FileSink(self._file, self._tell_failure)))
+            self._writers.append(self._writer(FileSink(self._file, self._tell_failure), self._tell_trouble))
         if terminal is not None:
             self._terminal = self._writer(TerminalSink(terminal))
             self._writers.append(self._terminal)
@@ -97,8 +99,25 @@ class Logs:
         for writer in self._writers:
             writer.put(entry)
 
-    def _writer(self, sink: FileSink | TerminalSink) -> Writer:
-        return Writer(sink, QUEUE_LINES, self._count_dropped)
+    def watch_file(self, watcher: Callable[[bool], None]) -> None:
+        """Has somebody told when lines are kept out of the file, and when they go into it again.
+
+        Args:
+            watcher: Called with True or False, on any thread; at once where that is so already. It must not
+                raise or wait.
+        """
+        self._file_watcher = watcher
+        if self._file_in_trouble:
+            watcher(True)
+
+    def _tell_trouble(self, in_trouble: bool) -> None:
+        self._file_in_trouble = in_trouble
+        self._file_watcher(in_trouble)
+
+    def _writer(
+        self, sink: FileSink | TerminalSink, on_trouble: Callable[[bool], None] = lambda _: None
+    ) -> Writer:
+        return Writer(sink, QUEUE_LINES, self._count_dropped, on_trouble)
 
     def _count_dropped(self) -> None:
         self.on_dropped()

@@ -33,12 +33,21 @@ class Writer:
         sink: Used by the writer's thread alone, once it runs.
         capacity: How many lines may wait.
         on_dropped: Called once for every dropped line, on any thread.
+        on_trouble: Told True when lines begin to be dropped, False when that is over and said in a line.
     """
 
-    def __init__(self, sink: Sink, capacity: int, on_dropped: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        capacity: int,
+        on_dropped: Callable[[], None],
+        on_trouble: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self._sink = sink
         self._capacity = capacity
         self._on_dropped = on_dropped
+        self._on_trouble = on_trouble
+        self._in_trouble = False
         # A SimpleQueue may be put to from a finalizer while this thread is inside put: Queue would deadlock.
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         self._dropped = 0
@@ -67,6 +76,9 @@ class Writer:
     def _drop(self, count: int) -> None:
         with self._lock:
             self._dropped += count
+            if not self._in_trouble:
+                self._in_trouble = True
+                self._on_trouble(True)
         for _ in range(count):
             self._on_dropped()
 
@@ -98,6 +110,10 @@ class Writer:
         with self._lock:
             count, self._dropped = self._dropped, 0
         entry = Entry(time.time_ns() // 1_000_000, "warning", "log", "log lines dropped", {"lines": count})
-        if not self._write([entry]):
-            with self._lock:
+        written = self._write([entry])
+        with self._lock:
+            if not written:
                 self._dropped += count
+            elif not self._dropped:
+                self._in_trouble = False
+                self._on_trouble(False)

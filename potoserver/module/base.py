@@ -47,6 +47,7 @@ class ModuleContext(ABC):
         registry: Where the module adds its Prometheus metrics (names begin with `potoserver_`).
         grace_ms: The grace of presence, in milliseconds.
         retry_ms: The reconnection time that clients are told, in milliseconds.
+        user_bytes: What a module may keep on the disk for one user, in bytes; 0 for no limit.
         stop_timeout_s: What `on_stop` gets, in seconds: of a shutdown's time all but the server's own part.
     """
 
@@ -56,6 +57,7 @@ class ModuleContext(ABC):
     registry: CollectorRegistry
     grace_ms: int
     retry_ms: int
+    user_bytes: int
     stop_timeout_s: float
 
     @abstractmethod

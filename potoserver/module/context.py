@@ -33,6 +33,7 @@ class ServerContext(ModuleContext):
         self.registry = core.metrics.registry
         self.grace_ms = core.settings.presence.grace_ms
         self.retry_ms = core.settings.retry_ms
+        self.user_bytes = core.settings.limits.user_bytes
         self.stop_timeout_s = core.stop_timeout_s
 
     @override

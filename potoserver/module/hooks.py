@@ -18,11 +18,18 @@ from potoserver.errors import UnavailableError
 from potoserver.events import to_json
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection, ServerModule
+from potoserver.module.turnstile import Turnstile
 from potoserver.settings.model import HookSettings
 from potoserver.tasks import OwnedTasks, contained
 
 FIELDS_TIMEOUT_S = 1.0
 """How long `connected` and `/health` wait for a module's fields."""
+_OPENINGS_AT_ONCE = 64
+"""For how many connections the modules are asked for their fields at the same time."""
+_OPENING_S = 0.25
+"""After which one whose modules take long counts no more among these."""
+MOST_WAITING = 256
+"""Departures of a user that a module has not taken; a client that comes and goes makes one in each grace."""
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 60.0
 
@@ -71,6 +78,7 @@ class Hooks:
         self._tasks = tasks
         self._logger = logger
         self._acknowledge = acknowledge
+        self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, clock)
         self._modules: list[ServerModule] = []
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._undone: dict[str, int] = {}
@@ -134,6 +142,8 @@ class Hooks:
             item = lane.pending.popleft()
             if item is None:
                 await self._try(module, "on_sse_connect", lambda: module.on_sse_connect(user_id))
+            elif len(lane.failing) >= MOST_WAITING:
+                await self._park(module, item, "too many wait")
             elif lane.failing:
                 lane.failing.append(item)
             elif not await self._try_departure(module, item):
@@ -173,13 +183,13 @@ class Hooks:
                 lane.backoff_s = min(lane.backoff_s * 2, _BACKOFF_LAST_S)
                 lane.retry_at_s = self._clock.monotonic_s() + lane.backoff_s
                 return
-            await self._park(module, departure)
+            await self._park(module, departure, f"not taken within {self._settings.retry_for_s:g} s")
         lane.failing.popleft()
         if lane.failing:  # the next one gets its own full time, beginning with a try at once
             self._start_failing(lane, lane.failing.popleft())
             lane.retry_at_s = self._clock.monotonic_s()
 
-    async def _park(self, module: ServerModule, departure: Departure) -> None:
+    async def _park(self, module: ServerModule, departure: Departure, why: str) -> None:
         self.parked += 1
         self._metrics.hooks_parked.labels(module.name()).inc()
         self._logger("presence").error(
@@ -187,7 +197,7 @@ class Hooks:
             module=module.name(),
             user=departure.user_id,
             departure=departure.id,
-            retried_for_s=self._settings.retry_for_s,
+            why=why,
         )
         await self._acknowledge_done(departure)
 
@@ -233,7 +243,8 @@ class Hooks:
         fields: dict[str, Any] = {}
         for module in self._modules:
             fields.update(dict.fromkeys(module.connected_field_names))
-        await self._collect(fields, "connected_fields", lambda module: module.connected_fields(user_id))
+        async with self._turnstile.passing():
+            await self._collect(fields, "connected_fields", lambda module: module.connected_fields(user_id))
         return fields
 
     async def health_fields(self) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def read_yaml(path: Path, label: str) -> dict[str, Given]:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         given = _YamlReader(loader, label).read(node, "", _MAX_DEPTH) if node is not None else None
+    except RecursionError:
+        raise SettingsError(label, "", "nested too deeply") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{label} line {mark.line + 1}" if mark is not None else label
@@ -144,10 +146,9 @@ def read_json(text: str, key: str, source: str) -> Given:
         return dict(pairs)
 
     try:
-        value = json.loads(text, object_pairs_hook=pairs_once)
+        return from_json(json.loads(text, object_pairs_hook=pairs_once), source)
     except (ValueError, RecursionError):
         raise SettingsError(key, source, "expected JSON, a list or a mapping") from None
-    return from_json(value, source)
 
 
 def from_json(value: Any, source: str) -> Given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,7 +99,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
 
 def _settings_file(config: object, cwd: Path) -> dict[str, Given]:
     if config is not None:
-        path = cwd / Path(str(config)).expanduser()
+        path = _resolve(Path(str(config)), cwd, str(config), "flag --config")
         if not path.is_file():
             raise SettingsError(str(config), "flag --config", "there is no such file")
         return read_yaml(path, str(config))
@@ -236,7 +237,7 @@ def _find_modules(merged: _Merged, cwd: Path) -> tuple[type[ServerModule], ...]:
     folder, folder_given = merged.get(("modules_dir",), (None, None))
     names, names_given = merged.get(("modules",), (None, None))
     if folder is not None and folder_given is not None:
-        folder = cwd / folder.expanduser()
+        folder = _resolve(folder, cwd, "modules_dir", folder_given.source)
         if not folder.is_dir():
             raise SettingsError("modules_dir", folder_given.source, f"there is no folder {folder}")
     else:
@@ -261,8 +262,9 @@ def _nest(keys: Mapping[_Path, SettingKey], merged: _Merged, cwd: Path) -> dict[
     """The values as the models take them, every path made absolute, those of defaults too."""
     nested: dict[str, Any] = {}
     for path, key in keys.items():
+        source = ""
         if path in merged:
-            value = merged[path][0]
+            value, source = merged[path][0], merged[path][1].source
         elif key.is_path and isinstance(key.field.default, Path):
             value = key.field.default
         else:
@@ -270,8 +272,27 @@ def _nest(keys: Mapping[_Path, SettingKey], merged: _Merged, cwd: Path) -> dict[
         place = nested
         for part in path[:-1]:
             place = place.setdefault(part, {})
-        place[path[-1]] = cwd / value.expanduser() if isinstance(value, Path) else value
+        place[path[-1]] = _resolve(value, cwd, key.dotted, source) if isinstance(value, Path) else value
     return nested
+
+
+def _resolve(path: Path, cwd: Path, key: str, source: str) -> Path:
+    """The path, absolute. There need not be anything yet.
+
+    Raises:
+        SettingsError: It begins with `~` and a name that no user has, or the system can't take it.
+    """
+    try:
+        resolved = cwd / path.expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            resolved.stat()
+    except RuntimeError:
+        raise SettingsError(key, source, f"{path.parts[0]} is nobody's home folder") from None
+    except ValueError:
+        raise SettingsError(key, source, "expected a path, this one holds what no path can") from None
+    except OSError as error:
+        raise SettingsError(key, source, f"can't be used: {error.strerror}") from None
+    return resolved
 
 
 def _build(

@@ -92,6 +92,7 @@ class AuthSettings(Section):
 
     tokens: dict[str, TokenOwner] = Field(
         default_factory=dict,
+        repr=False,
         description="A token, or its SHA-256 as `sha256:<64 hex digits>`, to `{user, name, email, roles}`.",
         json_schema_extra={"secret": True},
     )
@@ -164,7 +165,7 @@ class HookSettings(Section):
 
 
 class LimitSettings(Section):
-    """Bounds; 0 is off for the first three."""
+    """Bounds; 0 is off where it is allowed."""
 
     connections: NonNegativeInt = Field(
         50_000,
@@ -191,6 +192,11 @@ class LimitSettings(Section):
     outbox_bytes: PositiveInt = Field(
         2_097_152, description="What may wait for a slow reader before its connection is ended."
     )
+    user_bytes: NonNegativeInt = Field(
+        1_073_741_824,
+        description="What one user's dialogs may take on the disk, each file counted in blocks of 4 KiB; "
+        "past that a message is answered 507.",
+    )
 
 
 class BacklogSettings(Section):
@@ -212,6 +218,11 @@ class Settings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         3799, description="Port to listen on; 0 takes a free one.", json_schema_extra={"env": "PORT"}
     )
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Addresses or networks of proxies whose `X-Forwarded-For` is believed where wrong tokens "
+        "are counted by the address that they come from.",
+    )
     data_dir: Path = Field(Path("data"), description="Folder of the dialogs.")
     log_dir: Path = Field(Path("logs"), description="Folder of `server.log`.")
     engine: Literal["memory://"] = Field(
@@ -230,7 +241,7 @@ class Settings(Section):
         15, le=_HOUR_S, description="Seconds between two heartbeats of a connection."
     )
     send_timeout_s: Annotated[float, Field(ge=1, le=_DAY_S)] = Field(
-        20, description="How long sent bytes may stay unacknowledged, in seconds."
+        20, description="How long a client may take nothing of what it is sent, in seconds."
     )
     shutdown_timeout_s: Annotated[float, Field(ge=3, le=_HOUR_S)] = Field(
         30, description="All that a shutdown may take, in seconds."
@@ -242,6 +253,18 @@ class Settings(Section):
     hooks: HookSettings = HookSettings()
     limits: LimitSettings = LimitSettings()
     backlog: BacklogSettings = BacklogSettings()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _usable_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"{proxy!r} is no address and no network, expected 10.0.0.7 or 10.0.0.0/24"
+                ) from None
+        return proxies
 
     @field_validator("host")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from typing import Any
 
@@ -26,6 +27,8 @@ _REFUSED_S = 1.0
 """How long a refused socket may be in sending something, to be told why."""
 _REFUSALS = 128
 """How many refused sockets may wait to be told; beyond, they are closed without a word."""
+_FIRST_LINE = re.compile(rb"(?!PRI )\S+ \S+ HTTP/1\.[01]\r?\n")
+"""Behind what else looks like a head aiohttp's parser may wait for more (HTTP/2, CONNECT to nowhere)."""
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 """What a method is made of (RFC 9110, section 5.6.2)."""
 
@@ -155,16 +158,17 @@ class Head(asyncio.Protocol):
             self._answer(self._refusal)
             return
         searched = max(0, len(self._data) - 3)
-        self._data += data
-        # Empty lines before a request are passed over (RFC 9112, section 2.2).
-        begun = self._data.lstrip(b"\r\n")
-        if begun and begun[0] not in _TOKEN:
+        # Empty lines before a request are passed over (RFC 9112, section 2.2): not kept, and not its end.
+        begun = self._data = (self._data + data).lstrip(b"\r\n")
+        if not begun:
+            return
+        if begun[0] not in _TOKEN:
             self._answer(ProblemError(400, NOT_HTTP))
-        elif b"\n\r\n" in self._data[searched:] or b"\n\n" in self._data[searched:]:
-            if begun:
+        elif b"\n\r\n" in begun[searched:] or b"\n\n" in begun[searched:]:
+            if _FIRST_LINE.match(begun):
                 self._admission.pass_on(self, transport, begun)
             else:
-                self._data = b""
+                self._answer(ProblemError(400, NOT_HTTP))
         elif b"\n" not in begun and len(begun) > MAX_LINE_BYTES:
             self._answer(
                 ProblemError(414, f"A request's first line may have at most {MAX_LINE_BYTES} bytes.")

@@ -14,6 +14,7 @@ from potoserver.web.calls import CallHandler
 from potoserver.web.cookies import LoginCookie
 from potoserver.web.cors import Origins
 from potoserver.web.credentials import Credentials
+from potoserver.web.guesses import Guesses
 from potoserver.web.health import HealthHandler
 from potoserver.web.keys import CORE
 from potoserver.web.login import LoginHandler
@@ -55,17 +56,17 @@ def create_app(core: Core) -> WebApp:
         OSError: The signing key can't be read or made.
     """
     settings = core.settings
-    key = SigningKey.load(settings.data_dir)
-    credentials = Credentials(settings, core.clock, core.logs.get("auth"))
+    key = SigningKey.load(settings.data_dir, core.logs.get("auth"))
+    credentials = Credentials(settings, core.clock, key, core.logs.get("auth"))
     origins = Origins(settings.cors.origins)
     cookie = LoginCookie(credentials, key, core.clock, settings.auth.login_lifetime_s)
     tickets = Tickets(core, credentials, key)
-    authenticator = Authenticator(credentials, cookie, tickets, origins)
+    authenticator = Authenticator(Guesses(core, credentials), cookie, tickets, origins)
     limiter = RateLimiter(settings.limits.calls_per_minute, core.clock, core.metrics)
     methods = Methods(core.modules)
     calls = CallHandler(core, authenticator, limiter, methods)
     health = HealthHandler(core)
-    login = LoginHandler(core, authenticator, cookie, tickets, limiter, origins)
+    login = LoginHandler(authenticator, cookie, tickets, limiter, origins)
     subscribe = SubscribeHandler(core, authenticator, tickets)
 
     middlewares = [observe(core), check_expectation]

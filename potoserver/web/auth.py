@@ -7,7 +7,8 @@ from aiohttp import hdrs, web
 from potoserver.errors import ProblemError
 from potoserver.web.cookies import LoginCookie
 from potoserver.web.cors import Origins
-from potoserver.web.credentials import Credentials, Identity
+from potoserver.web.credentials import Identity
+from potoserver.web.guesses import Guesses
 from potoserver.web.keys import USER_ID
 from potoserver.web.tickets import RedeemedTicket, Tickets, last_event_id_of
 
@@ -18,16 +19,14 @@ class Authenticator:
     """Finds out who asks: the Authorization header beats the cookie, and that beats a ticket.
 
     Args:
-        credentials: Verify tokens.
+        guesses: Verify tokens.
         cookie: Reads the cookie of a login.
         tickets: Take tickets in.
         origins: Tell whose pages may use the cookie.
     """
 
-    def __init__(
-        self, credentials: Credentials, cookie: LoginCookie, tickets: Tickets, origins: Origins
-    ) -> None:
-        self._credentials = credentials
+    def __init__(self, guesses: Guesses, cookie: LoginCookie, tickets: Tickets, origins: Origins) -> None:
+        self._guesses = guesses
         self._cookie = cookie
         self._tickets = tickets
         self._origins = origins
@@ -36,7 +35,8 @@ class Authenticator:
         """Who asks, by header or cookie.
 
         Raises:
-            ProblemError: 401 without a valid proof, 403 for a cookie that another site's page makes use of.
+            ProblemError: 401 without a valid proof, 403 for a cookie that another site's page makes use of,
+                429 where too many wrong tokens came from.
         """
         identity = self._by_header(request) or self._by_cookie(request)
         if identity is None:
@@ -50,7 +50,8 @@ class Authenticator:
         A cookie that has ended does not stand in a ticket's way: a page can't take it out of the request.
 
         Raises:
-            ProblemError: 401 without a valid proof, 403 for a cookie that another site's page makes use of.
+            ProblemError: 401 without a valid proof, 403 for a cookie that another site's page makes use of,
+                429 where too many wrong tokens came from.
             UnavailableError: The engine is away, so whether a ticket was used can't be told.
         """
         ticket = request.query.get("ticket")
@@ -67,13 +68,13 @@ class Authenticator:
         request[USER_ID] = identity.user.id
         return identity, redeemed
 
-    def verify(self, token: str) -> Identity:
-        """Who a token stands for.
+    def verify(self, request: web.Request, token: str) -> Identity:
+        """Who the token that a request brings stands for.
 
         Raises:
-            ProblemError: 401.
+            ProblemError: 401; 429 where too many wrong ones came from.
         """
-        identity = self._credentials.verify(token)
+        identity = self._guesses.verify(request, token)
         if identity is None:
             raise unauthorized(given=True)
         return identity
@@ -83,7 +84,7 @@ class Authenticator:
         for header in request.headers.getall(hdrs.AUTHORIZATION, ()):
             scheme, _, token = header.partition(" ")
             if scheme.lower() == "bearer":
-                return self.verify(token.strip())
+                return self.verify(request, token.strip())
         return None
 
     def _by_cookie(self, request: web.Request) -> Identity | None:

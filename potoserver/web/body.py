@@ -18,6 +18,8 @@ from potoserver.web.keys import CORE
 
 MAX_DEPTH = 64
 """How deep a body's objects and lists may nest."""
+MAX_VALUES = 50_000
+"""How many values a body may hold: each costs time, in which nobody else is served."""
 MAX_ERRORS = 50
 """How many bad fields an answer names at most."""
 MAX_FIELD_CHARS = 200
@@ -26,6 +28,9 @@ MAX_FIELD_CHARS = 200
 _Model = TypeVar("_Model", bound=BaseModel)
 _Path = tuple[str | int, ...]
 
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?', re.DOTALL)
+"""Up to the end where the closing quote is missing: tried again from within, that would take the square."""
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MESSAGES = {
@@ -69,14 +74,29 @@ class Body:
     value: Any
 
 
-async def read_body(request: web.Request) -> Body:
+async def read_body(request: web.Request, most_bytes: int | None = None) -> Body:
     """Reads a body of strict JSON (RFC 8259, and unique names as in RFC 7493). An empty one is `{}`.
 
+    Args:
+        request: Brings it.
+        most_bytes: Where `limits.body_bytes` is more than is needed: a limit of the route's own.
+
     Raises:
-        ProblemError: 400 for what is not JSON, 408 when it does not come, 415 for another content type.
-        aiohttp.web.HTTPRequestEntityTooLarge: It exceeds the limit.
+        ProblemError: 400 for what is not JSON, 408 when it does not come, 413 when it exceeds the route's own
+            limit, 415 for another content type or a content encoding.
+        aiohttp.web.HTTPRequestEntityTooLarge: It exceeds the limit of all.
     """
     core = request.app[CORE]
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        # A megabyte can stand for a thousand, and all of them would have to be unpacked to be thrown away.
+        raise ProblemError(
+            415, "The body must not be compressed.", headers={hdrs.ACCEPT_ENCODING: "identity"}
+        )
+    if most_bytes is not None and most_bytes < request.client_max_size:
+        try:
+            return await read_body(request.clone(client_max_size=most_bytes))
+        except web.HTTPRequestEntityTooLarge:
+            raise ProblemError(413, f"A body may have at most {most_bytes} bytes here.") from None
     limit_s = core.settings.limits.body_timeout_s
     try:
         async with core.clock.timeout(limit_s):
@@ -105,6 +125,7 @@ def parse_json(raw: bytes) -> Any:
     Raises:
         ProblemError: 400; the detail says what is wrong, never what was sent.
     """
+    _check_shape(raw)
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -121,12 +142,20 @@ def parse_json(raw: bytes) -> Any:
         raise _not_json("it nests too deeply") from None
     except ValueError:  # from int(), of more digits than Python converts
         raise _not_json("a number has too many digits") from None
-    # Only a body with that many brackets can nest too deeply; the others aren't walked.
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and any(
-        len(path) >= MAX_DEPTH for path, _ in _walk(value)
-    ):
-        raise _not_json("it nests too deeply")
     return value
+
+
+def _check_shape(raw: bytes) -> None:
+    """Refuses what would take long to read, before it is read."""
+    bare = _STRINGS.sub(b"", raw)
+    brackets = bare.translate(None, delete=_NO_BRACKETS)
+    if bare.count(b",") + len(brackets) // 2 > MAX_VALUES:
+        raise _not_json("it holds too many values")
+    depth = 0
+    for bracket in brackets:
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise _not_json("it nests too deeply")
 
 
 def validate_body(model: type[_Model], body: Body) -> _Model:
@@ -144,12 +173,14 @@ def validate_body(model: type[_Model], body: Body) -> _Model:
         for path, text in _walk(body.value):
             if isinstance(text, str) and _SURROGATE.search(text):
                 bad[_dotted(path)] = "holds a lone surrogate, which is no Unicode text"
+                if len(bad) == MAX_ERRORS:
+                    raise _invalid([FieldError(field, message) for field, message in bad.items()])
         raw = json.dumps(_clean(body.value)).encode()
     of_text = frozenset(bad)
     try:
         valid = model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        for each in error.errors(include_url=False, include_input=False):
+        for each in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
             field = _dotted(_resolved(each["loc"], body.value))
             message = _message_of(each)
             if field not in of_text:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse, sse_response
+from typing_extensions import override
 
 from potoserver.core import Core
 from potoserver.errors import FieldError, ProblemError
@@ -29,7 +31,6 @@ from potoserver.web.reply import End, Failure, Item, ReplyBuffer, ReplyOverflowE
 EVENT_STREAM = "text/event-stream"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 _VISIBLE = re.compile(r"[!-~]{1,128}")
-_T = TypeVar("_T")
 _NO_WEIGHT = re.compile(r"q=0(\.0{0,3})?")
 
 
@@ -82,20 +83,22 @@ class CallHandler:
         name = f"call {module_name}.{method.name}"
         if method.streams and _wants_events(request):
             buffer = ReplyBuffer(self._core.settings.limits.outbox_bytes)
-            self._spawn(self._pump(running, buffer, name, call), name, release)
-            return await self._stream(request, buffer, call)
+            task = self._core.tasks.spawn(self._pump(running, buffer, name, call), name)
+            try:
+                return await self._stream(request, buffer, call)
+            finally:
+                task.add_done_callback(lambda _: release())
         work = self._gather(running) if method.streams else self._result(running)
-        outcome = await asyncio.shield(self._spawn(self._told(work, name, call), name, release))
+        task = self._core.tasks.spawn(self._told(work, name, call), name)
+        try:
+            outcome: str | ProblemError = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda _: release())
+            raise
         if isinstance(outcome, ProblemError):
+            release()
             raise outcome
-        return web.Response(text=outcome, content_type="application/json")
-
-    def _spawn(
-        self, work: Coroutine[Any, Any, _T], name: str, release: Callable[[], None]
-    ) -> asyncio.Task[_T]:
-        task = self._core.tasks.spawn(work, name)
-        task.add_done_callback(lambda _: release())
-        return task
+        return _Answer(outcome, release)
 
     # One result
 
@@ -135,11 +138,13 @@ class CallHandler:
         settings = self._core.settings
         try:
             await self._await_first(buffer)
+            if request.transport is None:
+                raise ConnectionResetError("the caller has gone before the first word")
             async with sse_response(
                 request,
                 sep="\n",
                 allow_all_methods=True,
-                send_timeout=settings.send_timeout_s,
+                send_timeout=None,  # RequestHandler tells a reader that stalls from one that is slow
                 ping_interval=settings.heartbeat_s,
             ) as response:
                 await self._send(request, response, buffer, call)
@@ -214,6 +219,21 @@ class CallHandler:
             )
             return unforeseen()
         return problem
+
+
+class _Answer(web.Response):
+    """A result on its way to the caller. Its call is in flight until it is sent, or can't be any more."""
+
+    def __init__(self, result: str, release: Callable[[], None]) -> None:
+        super().__init__(text=result, content_type="application/json")
+        self._release = weakref.finalize(self, release)
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        try:
+            await super().write_eof(data)
+        finally:
+            self._release()
 
 
 def _idempotency_key_of(request: web.Request) -> str | None:

@@ -10,10 +10,10 @@ from potoserver.errors import ProblemError
 
 
 class CallsAtOnce:
-    """Counts calls from before their body is read until their method has ended, whoever waits for it.
+    """Counts calls from before their body is read until their method has ended and their answer is sent.
 
     So the bodies, results and queued work that one user can make the server hold are bounded, also by
-    callers that go away at once.
+    callers that go away at once, and by those who never read an answer.
 
     Args:
         core: The parts of the server.

@@ -11,14 +11,18 @@ from potoserver.web.credentials import Credentials, Identity
 from potoserver.web.signing import SigningKey
 
 COOKIE_NAME = "potoserver"
+SECURE_COOKIE_NAME = "__Host-potoserver"
+"""Behind TLS. A browser takes it from this host alone (RFC 6265bis, section 4.1.3): no neighbour under the
+same domain, and nobody on the way of an unencrypted request, can log somebody in as himself."""
 _PURPOSE = "login"
 
 
 class LoginCookie:
-    """Writes and reads the cookie `potoserver`: signed by the server, out of reach of scripts.
+    """Writes and reads the cookie of a login: signed by the server, out of reach of scripts.
 
-    It is `Secure` where the request came by TLS, to us or, as `X-Forwarded-Proto` says, to a proxy. A client
-    that makes this header up gets a cookie that its own browser won't send back; nothing more can come of it.
+    It is `Secure`, and has another name, where the request came by TLS, to us or, as `X-Forwarded-Proto`
+    says, to a proxy. A client that makes this header up gets a cookie that its own browser won't send back;
+    nothing more can come of it.
 
     Args:
         credentials: Tell whether what a login came from is still valid.
@@ -35,11 +39,11 @@ class LoginCookie:
 
     def is_in(self, request: web.Request) -> bool:
         """Whether a request brings the cookie, valid or not."""
-        return COOKIE_NAME in request.cookies
+        return _name(request) in request.cookies
 
     def read(self, request: web.Request) -> Identity | None:
         """Who logged in, or None without a valid cookie. The identity ends with the login."""
-        value = request.cookies.get(COOKIE_NAME)
+        value = request.cookies.get(_name(request))
         claims = None if value is None else self._key.verify(_PURPOSE, value)
         return None if claims is None else self._credentials.restore(claims)
 
@@ -52,14 +56,21 @@ class LoginCookie:
         claims = self._credentials.claims_of(identity) | {"until_ms": until_ms}
         value = self._key.sign(_PURPOSE, claims)
         max_age_s = max(1, (until_ms - now_ms) // 1000)
-        response.set_cookie(COOKIE_NAME, value, max_age=max_age_s, **_attributes(request))
+        response.set_cookie(_name(request), value, max_age=max_age_s, **_attributes(request))
 
     def clear(self, request: web.Request, response: web.Response) -> None:
         """Logs the browser out."""
-        response.del_cookie(COOKIE_NAME, **_attributes(request))
+        response.del_cookie(_name(request), **_attributes(request))
+
+
+def _name(request: web.Request) -> str:
+    return SECURE_COOKIE_NAME if _is_secure(request) else COOKIE_NAME
 
 
 def _attributes(request: web.Request) -> dict[str, Any]:
+    return {"path": "/", "httponly": True, "samesite": "Strict", "secure": _is_secure(request)}
+
+
+def _is_secure(request: web.Request) -> bool:
     forwarded = request.headers.get("X-Forwarded-Proto", "").split(",")[0].strip().lower()
-    secure = request.secure or forwarded == "https"
-    return {"path": "/", "httponly": True, "samesite": "Strict", "secure": secure}
+    return request.secure or forwarded == "https"

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 from aiohttp import hdrs, web
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# No part of a URL but these, and nothing that a reader of URLs would pass over, such as tabs.
+_AUTHORITY = r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\x00-\x20\x7f/?#@:\\\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
+_HOST = re.compile(_AUTHORITY)
+_ORIGIN = re.compile(f"(?P<scheme>https?)://{_AUTHORITY}")
 _METHODS = "GET, POST"
 _REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID"
 _RESPONSE_HEADERS = "Retry-After, X-Request-ID"
 _PREFLIGHT_S = 600
+_FETCH_SITE = "Sec-Fetch-Site"
+_OWN_SITE = ("same-origin", "none")
+"""`none` is what a person types."""
 
 
 class Origins:
@@ -24,13 +31,15 @@ class Origins:
         self._allowed = frozenset(allowed)
 
     def trusts(self, request: web.Request) -> bool:
-        """Whether the page behind a request may use the cookie; without Origin there is no page."""
+        """Whether the page behind a request may use the cookie; programs name no page.
+
+        A browser names none either in a GET that the page can't read the answer of (an image's): there
+        `Sec-Fetch-Site` tells (W3C Fetch Metadata), which no page can set.
+        """
         origin = request.headers.get(hdrs.ORIGIN)
-        return (
-            origin is None
-            or origin in self._allowed
-            or _is_same_host(origin, request.headers.get(hdrs.HOST, ""))
-        )
+        if origin is None:
+            return request.headers.get(_FETCH_SITE, _OWN_SITE[0]) in _OWN_SITE
+        return origin in self._allowed or _is_same_host(origin, request.headers.get(hdrs.HOST, ""))
 
     def preflight(self, request: web.Request) -> web.Response | None:
         """The answer to a browser that asks first, or None for another request or an origin not allowed."""
@@ -58,13 +67,8 @@ class Origins:
 
 def _is_same_host(origin: str, host: str) -> bool:
     """Whether an origin is this host. Its scheme tells the default port alone: a proxy may have ended TLS."""
-    try:
-        of_origin = urlsplit(origin)
-        of_host = urlsplit(f"//{host}")
-        ports = of_origin.port, of_host.port
-    except ValueError:
+    of_origin, of_host = _ORIGIN.fullmatch(origin), _HOST.fullmatch(host)
+    if of_origin is None or of_host is None or of_origin["name"].lower() != of_host["name"].lower():
         return False
-    default = _DEFAULT_PORTS.get(of_origin.scheme)
-    if default is None or of_origin.hostname is None or of_origin.hostname != of_host.hostname:
-        return False
-    return (ports[0] or default) == (ports[1] or default)
+    default = _DEFAULT_PORTS[of_origin["scheme"]]
+    return int(of_origin["port"] or default) == int(of_host["port"] or default)

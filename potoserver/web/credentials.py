@@ -13,7 +13,7 @@ from potoserver.clock import Clock
 from potoserver.settings.model import AuthSettings, Settings, TokenOwner
 from potoserver.settings.public_key import read_public_key
 from potoserver.users import User
-from potoserver.web.signing import UNCHECKED
+from potoserver.web.signing import SigningKey, decode_token
 
 DEVELOPMENT_TOKENS = {
     "test-token": TokenOwner(user="a1", roles=("user",)),
@@ -59,19 +59,23 @@ class Credentials:
     Args:
         settings: The tokens and keys, in `auth`.
         clock: Tells whether a token has expired.
+        key: Names tokens and keys in cookies and tickets.
         logger: Told why a token is refused, at debug level; never the token.
 
     Raises:
         ValueError: The public key can't be used; the message begins with its setting.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, logger: FilteringBoundLogger) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, key: SigningKey, logger: FilteringBoundLogger
+    ) -> None:
         self._clock = clock
+        self._key = key
         self._logger = logger
         tokens = DEVELOPMENT_TOKENS if settings.development_tokens else settings.auth.tokens
         self._users = {_digest_of(token): _user_of(owner) for token, owner in tokens.items()}
-        self._by_credential = {_credential("token", digest): user for digest, user in self._users.items()}
-        self._keys = _keys_of(settings.auth)
+        self._by_credential = {key.name("token", digest): user for digest, user in self._users.items()}
+        self._keys = _keys_of(settings.auth, key)
 
     def verify(self, token: str) -> Identity | None:
         """For whom a token stands, or None when it is not valid."""
@@ -79,11 +83,11 @@ class Credentials:
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         user = self._users.get(digest)
         if user is not None:
-            return Identity(user, None, _credential("token", digest))
+            return Identity(user, None, self._key.name("token", digest))
         reason = "it is not in the settings"
         for key in self._keys:
             try:
-                claims = jwt.decode(token, key.key, algorithms=[key.algorithm], options=UNCHECKED)
+                claims = decode_token(token, key.key, key.algorithm)
             except jwt.PyJWTError as error:
                 reason = type(error).__name__  # its text may quote the token
                 continue
@@ -94,6 +98,16 @@ class Credentials:
                 break
         self._logger.debug("token refused", reason=reason)
         return None
+
+    def has_signed(self, token: str) -> bool:
+        """Whether a token was signed with one of the keys, whatever it claims."""
+        for key in self._keys:
+            try:
+                decode_token(token, key.key, key.algorithm)
+            except jwt.PyJWTError:
+                continue
+            return True
+        return False
 
     def _of_claims(self, claims: dict[str, Any], credential: str) -> Identity:
         """Who the claims name: `sub`, `roles`, `name`, `email`; within `nbf` and `exp`.
@@ -112,7 +126,7 @@ class Credentials:
             )
         except ValueError:
             raise ValueError("a claim can't be used") from None
-        now_ms = self._clock.now_ms()
+        now_ms = self._clock.wall_ms()
         if expires_ms is not None and expires_ms <= now_ms:
             raise ValueError("it has expired")
         if begins_ms is not None and begins_ms > now_ms:
@@ -137,7 +151,7 @@ class Credentials:
         A user of the settings gets the roles that stand there now.
         """
         until_ms, credential = claims["until_ms"], claims["credential"]
-        if until_ms is not None and until_ms <= self._clock.now_ms():
+        if until_ms is not None and until_ms <= self._clock.wall_ms():
             return None
         user = self._by_credential.get(credential)
         if user is not None:
@@ -146,10 +160,6 @@ class Credentials:
             user = User.create(claims["sub"], claims["name"], claims["email"], claims["roles"])
             return Identity(user, until_ms, credential)
         return None
-
-
-def _credential(kind: str, secret: bytes) -> str:
-    return f"{kind}:{hashlib.sha256(b'potoserver credential' + secret).hexdigest()[:32]}"
 
 
 def _digest_of(token: str) -> bytes:
@@ -161,17 +171,17 @@ def _user_of(owner: TokenOwner) -> User:
     return User.create(owner.user, owner.name, owner.email, owner.roles)
 
 
-def _keys_of(settings: AuthSettings) -> list[_Key]:
+def _keys_of(settings: AuthSettings, key: SigningKey) -> list[_Key]:
     keys = []
     if settings.jwt_secret is not None:
         secret = settings.jwt_secret.get_secret_value().encode()
-        keys.append(_Key("HS256", secret, _credential("jwt", secret)))
+        keys.append(_Key("HS256", secret, key.name("jwt", secret)))
     if settings.jwt_public_key_file is not None:
         try:
             public = read_public_key(settings.jwt_public_key_file)
         except ValueError as error:
             raise ValueError(f"auth.jwt_public_key_file: {error}") from None
-        keys.append(_Key(public.algorithm, public.key, _credential("jwt", public.pem)))
+        keys.append(_Key(public.algorithm, public.key, key.name("jwt", public.pem)))
     return keys
 
 

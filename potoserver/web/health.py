@@ -14,6 +14,7 @@ from potoserver.version import package_version
 from potoserver.web.login import json_response
 
 _ENGINE_TIMEOUT_S = 1.0
+_METRICS_GOOD_S = 0.25
 
 
 class HealthHandler:
@@ -25,6 +26,8 @@ class HealthHandler:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._metrics = b""
+        self._metrics_good_until_s = 0.0
         self._version = package_version()
 
     async def health(self, _request: web.Request) -> web.Response:
@@ -66,11 +69,12 @@ class HealthHandler:
         return json_response({"status": status}, status=200 if status == "ready" else 503)
 
     async def metrics(self, _request: web.Request) -> web.Response:
-        """Prometheus' text format."""
-        return web.Response(
-            body=generate_latest(self._core.metrics.registry),
-            headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST},
-        )
+        """Prometheus' text format. Made four times a second at most: it costs much, and anybody may ask."""
+        now_s = self._core.clock.monotonic_s()
+        if now_s >= self._metrics_good_until_s:
+            self._metrics = generate_latest(self._core.metrics.registry)
+            self._metrics_good_until_s = now_s + _METRICS_GOOD_S
+        return web.Response(body=self._metrics, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
     async def _count_online(self) -> int | None:
         """How many users are online, or None while the engine is away."""

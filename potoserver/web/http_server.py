@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from typing_extensions import override
 
-from potoserver.clock import TimerHandle
 from potoserver.core import Core
 from potoserver.errors import ProblemError
-from potoserver.web.middleware import HEADERS, REQUEST_ID_HEADER, new_request_id
-from potoserver.web.problems import problem_response, unforeseen
+from potoserver.web.keys import REQUEST_ID
+from potoserver.web.middleware import HEADERS, REQUEST_ID_HEADER, expects_too_much, new_request_id
+from potoserver.web.peer import StallWatch, untaken_bytes
+from potoserver.web.problems import problem_of, problem_response, unforeseen
 
 NOT_HTTP = "This is no HTTP request that the server understands."
+_TOO_MANY = "Too many headers"
+"""What aiohttp's parser says of more than 128; it has no error of its own for that."""
 HEAD_TOO_LARGE = "A line of the request's head is too long, or it has too many."
 
 
@@ -42,6 +45,8 @@ class HttpServer(web.Server):
             "access_log": None,
             "keepalive_timeout": keepalive_timeout_s,
             "lingering_time": lingering_s,
+            # Else also a body that nobody asked for is unpacked, without a turn for anybody else meanwhile.
+            "auto_decompress": False,
         }
         self.count = 0
         """How many connections there are."""
@@ -53,6 +58,11 @@ class HttpServer(web.Server):
     async def _answer_as_busy(self, request: web.BaseRequest) -> web.StreamResponse:
         handler = request.protocol
         assert isinstance(handler, RequestHandler)
+        if request.version < HttpVersion10:
+            return handler.handle_error(request, 400)  # of a time before headers, the Host included
+        if not request.path.startswith("/") and expects_too_much(request):
+            # `OPTIONS *` and CONNECT have no route: aiohttp would refuse this before any middleware sees it.
+            return handler.handle_error(request, 417, web.HTTPExpectationFailed())
         handler.busy = True
         try:
             return await self._answer(request)
@@ -84,12 +94,12 @@ class RequestHandler(web.RequestHandler):
     can't parse it answers in plain text that names its version.
     """
 
-    __slots__ = ("_core", "_stalled", "busy")
+    __slots__ = ("_core", "_stall", "busy")
 
     def __init__(self, core: Core, server: HttpServer, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._core = core
-        self._stalled: TimerHandle | None = None
+        self._stall = StallWatch(core.clock, core.settings.send_timeout_s, self._cut)
         self.busy = False
         """Whether a request is being answered."""
 
@@ -100,27 +110,31 @@ class RequestHandler(web.RequestHandler):
         return not self.busy and transport is not None and not transport.get_write_buffer_size()
 
     @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # An answer is not done until the kernel has all of it. A rest that asyncio would keep in silence
+        # would keep the connection open too, for ever: closing it waits for the reader.
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=0)
+
+    @override
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self._core.clock.call_later(self._core.settings.send_timeout_s, self._cut)
+        transport = self.transport
+        if transport is not None:
+            self._stall.begin(lambda: -untaken_bytes(transport) or None)
 
     @override
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._let_off()
+        self._stall.end()
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._let_off()
+        self._stall.end()
         super().connection_lost(exc)
 
-    def _let_off(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-
     def _cut(self) -> None:
-        """Nobody has read the answer for too long."""
+        """Nobody has read any of the answer for too long."""
         self._core.alarms.set("slow-readers", lapses=True)
         if self.transport is not None:
             self.transport.abort()
@@ -137,14 +151,16 @@ class RequestHandler(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         problem = unforeseen()
-        if isinstance(exc, LineTooLong):
+        if isinstance(exc, LineTooLong) or _TOO_MANY in str(exc):
             problem = ProblemError(431, HEAD_TOO_LARGE)
+        elif isinstance(exc, web.HTTPExpectationFailed):
+            problem = problem_of(exc, self._core.settings.limits.body_bytes) or problem
         elif isinstance(exc, HttpProcessingError) or status < 500:
             problem = ProblemError(400, NOT_HTTP)
         else:
             self._core.logs.get("http").error("request failed", error=repr(exc), exc_info=exc)
         refused(self._core, problem, request.remote)
-        request_id = new_request_id()
+        request_id = request[REQUEST_ID] = new_request_id()
         response = problem_response(problem, request_id)
         response.headers.update({"Server": "potoserver", REQUEST_ID_HEADER: request_id} | HEADERS)
         response.force_close()

@@ -13,33 +13,23 @@ from potoserver.version import package_version
 from potoserver.web.calls import EVENT_STREAM
 from potoserver.web.login import LoginRequest, json_response
 from potoserver.web.methods import Methods
-from potoserver.web.problems import CONTENT_TYPE
+from potoserver.web.openapi_answers import (
+    EVERYWHERE,
+    JSON,
+    OF_A_METHOD,
+    PROBLEM,
+    PROBLEM_CONTENT,
+    REF,
+    SIGNED_IN,
+    WITH_BODY,
+    Schema,
+    described,
+    problems,
+)
+from potoserver.web.subscribe import Acknowledgement
 
-_Schema = dict[str, Any]
-_REF = "#/components/schemas/{model}"
-_SIGNED_IN: list[_Schema] = [{"bearer": []}, {"cookie": []}]
-_JSON = "application/json"
-
-_PROBLEM: _Schema = {
-    "type": "object",
-    "description": "A problem document (RFC 9457).",
-    "required": ["type", "title", "status", "detail", "requestId"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "requestId": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "message"],
-                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
-            },
-        },
-    },
-}
+_SIGNED_IN: list[Schema] = [{"bearer": []}, {"cookie": []}]
+_TEXT: Schema = {"type": "string"}
 
 
 class OpenApiHandler:
@@ -51,7 +41,7 @@ class OpenApiHandler:
 
     def __init__(self, methods: Methods) -> None:
         self._methods = methods
-        self._document: _Schema | None = None
+        self._document: Schema | None = None
 
     async def describe(self, _request: web.Request) -> web.Response:
         """The document."""
@@ -60,7 +50,7 @@ class OpenApiHandler:
         return json_response(self._document)
 
 
-def openapi_document(methods: Methods) -> _Schema:
+def openapi_document(methods: Methods) -> Schema:
     """The OpenAPI 3.1 document of the fixed routes and of every method."""
     described = list(methods)
     adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
@@ -70,7 +60,7 @@ def openapi_document(methods: Methods) -> _Schema:
         adapters.append((f"{path} out", "serialization", method.result))
         if method.item is not None:
             adapters.append((f"{path} item", "serialization", method.item))
-    schemas, definitions = TypeAdapter.json_schemas(adapters, ref_template=_REF)
+    schemas, definitions = TypeAdapter.json_schemas(adapters, ref_template=REF)
     by_key = {key: _camel(schema) for (key, _), schema in schemas.items()}
     components = {name: _camel(schema) for name, schema in definitions.get("$defs", {}).items()}
     paths = _fixed_paths()
@@ -82,109 +72,145 @@ def openapi_document(methods: Methods) -> _Schema:
         "info": {"title": "potoserver", "version": package_version()},
         "paths": paths,
         "components": {
-            "schemas": components | {"Problem": _PROBLEM},
+            "schemas": components | {"Problem": PROBLEM},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "potoserver"},
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "potoserver",
+                    "description": "Behind TLS its name is `__Host-potoserver`.",
+                },
                 "ticket": {"type": "apiKey", "in": "query", "name": "ticket"},
             },
         },
     }
 
 
-def _call(module_name: str, method: RpcMethod, schemas: dict[str, _Schema]) -> _Schema:
+def _call(module_name: str, method: RpcMethod, schemas: dict[str, Schema]) -> Schema:
     path = f"/{module_name}/{method.wire_name}"
-    content: _Schema = {_JSON: {"schema": schemas[f"{path} out"]}}
+    content: Schema = {JSON: {"schema": schemas[f"{path} out"]}}
     if method.item is not None:
         item = schemas[f"{path} item"]
         description = (
             f"Events: `delta` for each item ({_said(item)}), then `done` with the result, or `error`."
         )
-        content[EVENT_STREAM] = {"schema": {"type": "string", "description": description}}
-    operation = _operation(method.summary, module_name, f"{module_name}_{method.wire_name}", content)
+        content[EVENT_STREAM] = {"schema": {"description": description}}
+    arguments = schemas[f"{path} in"]
+    operation = _operation(
+        method.summary,
+        module_name,
+        f"{module_name}_{method.wire_name}",
+        content,
+        body=arguments,
+        body_required=any(field.is_required() for field in method.arguments.model_fields.values()),
+        further=OF_A_METHOD,
+    )
     if method.roles:
         operation["description"] = f"Needs the role {' or '.join(sorted(method.roles))}."
-    operation["parameters"] = [_header("Idempotency-Key", "1 to 128 visible ASCII characters.")]
-    arguments = schemas[f"{path} in"]
-    required = bool(arguments.get("required"))
-    operation["requestBody"] = {"required": required, "content": {_JSON: {"schema": arguments}}}
+    operation["responses"]["default"] = described("What else the method tells of.", PROBLEM_CONTENT)
+    key = {"type": "string", "pattern": "^[!-~]{1,128}$"}
+    operation["parameters"] = [_header("Idempotency-Key", "1 to 128 visible ASCII characters.", key)]
     return operation
 
 
-def _said(schema: _Schema) -> str:
+def _said(schema: Schema) -> str:
     return str(schema.get("type", "see the module"))
 
 
-def _fixed_paths() -> dict[str, _Schema]:
+def _fixed_paths() -> dict[str, Schema]:
     """The routes that are there whatever modules run."""
-    stream = {EVENT_STREAM: {"schema": {"type": "string"}}}
-    anything: _Schema = {_JSON: {"schema": {"type": "object"}}}
-    subscribe = _operation("The event stream.", "events", "subscribe", stream)
+    # OpenAPI 3.1 leaves open whether a stream's schema is of the text or of each event, so it names no type.
+    stream = {EVENT_STREAM: {"schema": {"description": "Events, as `connected` opens them."}}}
+    anything: Schema = {JSON: {"schema": {"type": "object"}}}
+    subscribe = _operation("The event stream.", "events", "subscribe", stream, further=(422,))
     subscribe["security"] = [*_SIGNED_IN, {"ticket": []}]
     subscribe["parameters"] = [
-        _header("Last-Event-ID", "Where the client left off."),
-        _query("lastEventId", {"type": "string"}),
+        _header("Last-Event-ID", "Where the client left off.", _TEXT),
+        _query("lastEventId", _TEXT),
         _query("lease", {"type": "integer", "minimum": 10, "maximum": 300}),
     ]
-    ack = _operation("Answers a ping.", "events", "acknowledge", None)
-    ack["requestBody"] = _body(
-        {"connection": {"type": "string"}, "lastEventId": {"type": ["string", "null"]}}, ["connection"]
+    ack_body = Acknowledgement.model_json_schema()
+    ack = _operation("Answers a ping.", "events", "acknowledge", None, body=ack_body, further=(404,))
+    ticket_content = _object({"ticket": _TEXT, "expiresInS": {"type": "integer"}})
+    ticket = _operation("A ticket for one event stream.", "events", "ticket", ticket_content)
+    user_content = _object({"user": _TEXT, "name": _TEXT, "roles": {"type": "array", "items": _TEXT}})
+    login_body = LoginRequest.model_json_schema()
+    login = _operation(
+        "Sets the cookie.", "login", "login", user_content, public=True, body=login_body, further=(401, 429)
     )
-    ticket = _operation("A ticket for one event stream.", "events", "ticket", anything)
-    login = _operation("Sets the cookie.", "login", "login", anything, security=[])
-    schema = _camel(LoginRequest.model_json_schema())
-    login["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema}}}
-    logout = _operation("Clears the cookie.", "login", "logout", None, security=[])
-    text: _Schema = {"text/plain": {"schema": {"type": "string"}}}
-    health = "health"
+    status = _object({"status": _TEXT})
+    text: Schema = {"text/plain": {"schema": _TEXT}}
+    gets = {
+        "/health": _probe("How the server is.", "health", status),
+        "/health/live": _operation("The process answers.", "health", "live", status, public=True),
+        "/health/ready": _probe("Send it work.", "ready", status),
+        "/metrics": _operation("Prometheus metrics.", "health", "metrics", text, public=True),
+        "/openapi.json": _operation("This.", "health", "openapi", anything, public=True),
+    }
     return {
         "/subscribe": {"get": subscribe},
         "/subscribe/ack": {"post": ack},
         "/subscribe/ticket": {"post": ticket},
         "/login": {"post": login},
-        "/logout": {"post": logout},
-        "/health": {"get": _operation("How the server is.", health, "health", anything, security=[])},
-        "/health/live": {"get": _operation("The process answers.", health, "live", anything, security=[])},
-        "/health/ready": {"get": _operation("Send it work.", health, "ready", anything, security=[])},
-        "/metrics": {"get": _operation("Prometheus metrics.", health, "metrics", text, security=[])},
-        "/openapi.json": {"get": _operation("This.", health, "openapi", anything, security=[])},
+        "/logout": {"post": _operation("Clears the cookie.", "login", "logout", None, public=True)},
+        **{path: {"get": operation} for path, operation in gets.items()},
     }
+
+
+def _probe(summary: str, operation_id: str, content: Schema) -> Schema:
+    """An operation that says by its status, too, whether the server takes work."""
+    operation = _operation(summary, "health", operation_id, content, public=True)
+    operation["responses"]["503"] = described("It takes no work now.", content | PROBLEM_CONTENT)
+    return operation
 
 
 def _operation(
     summary: str,
     tag: str,
     operation_id: str,
-    content: _Schema | None,
+    content: Schema | None,
     *,
-    security: list[_Schema] | None = None,
-) -> _Schema:
-    """An operation that answers 200 with some content, or 204 without, and problems else."""
-    answer = {"204": {"description": "Done."}} if content is None else {"200": _with("The result.", content)}
-    problem = _with("A problem.", {CONTENT_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}})
-    return {
+    public: bool = False,
+    body: Schema | None = None,
+    body_required: bool = True,
+    further: tuple[int, ...] = (),
+) -> Schema:
+    """An operation that answers 200 with some content, or 204 without, and problems else.
+
+    Args:
+        summary: What it does.
+        tag: Where it belongs.
+        operation_id: Its name.
+        content: What it answers.
+        public: Whether it asks for no proof of who asks.
+        body: The schema of its body; None where it reads none.
+        body_required: Whether an empty one is refused.
+        further: Its statuses beside those that follow from the above.
+    """
+    answer = {"204": described("Done.")} if content is None else {"200": described("The result.", content)}
+    groups = (EVERYWHERE, () if public else SIGNED_IN, () if body is None else WITH_BODY, further)
+    operation: Schema = {
         "summary": summary,
         "tags": [tag],
         "operationId": operation_id,
-        "security": _SIGNED_IN if security is None else security,
-        "responses": {**answer, "default": problem},
+        "security": [] if public else _SIGNED_IN,
+        "responses": answer | problems(*groups),
     }
+    if body is not None:
+        operation["requestBody"] = {"required": body_required, "content": {JSON: {"schema": _camel(body)}}}
+    return operation
 
 
-def _with(description: str, content: _Schema) -> _Schema:
-    return {"description": description, "content": content}
+def _object(properties: Schema) -> Schema:
+    return {JSON: {"schema": {"type": "object", "required": list(properties), "properties": properties}}}
 
 
-def _body(properties: _Schema, required: list[str]) -> _Schema:
-    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return {"required": True, "content": {_JSON: {"schema": schema}}}
+def _header(name: str, description: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
-def _header(name: str, description: str) -> _Schema:
-    return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
-
-
-def _query(name: str, schema: _Schema) -> _Schema:
+def _query(name: str, schema: Schema) -> Schema:
     return {"name": name, "in": "query", "schema": schema}
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 
-from potoserver.clock import Clock
+from potoserver.clock import Clock, TimerHandle
 from potoserver.errors import ProblemError
 from potoserver.metrics import Metrics
 
 WINDOW_S = 60.0
 MAX_KEYS = 100_000
 """How many keys are remembered at most; beyond, the one that was longest silent is forgotten."""
+_SWEEP_S = 5.0
 
 
 class RateLimiter:
@@ -24,14 +25,23 @@ class RateLimiter:
         per_minute: The amount; 0 is off.
         clock: Measures.
         metrics: Counts refusals.
+        detail: What is said to whoever is refused.
     """
 
-    def __init__(self, per_minute: int, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        clock: Clock,
+        metrics: Metrics,
+        detail: str = "Too many requests; wait a little.",
+    ) -> None:
+        self._detail = detail
         self._interval_s = WINDOW_S / per_minute if per_minute else 0.0
         self._clock = clock
         self._metrics = metrics
         # When each key's bucket will be full again; the key longest silent comes first.
         self._full_at_s: OrderedDict[str, float] = OrderedDict()
+        self._sweep: TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._full_at_s)
@@ -47,7 +57,7 @@ class RateLimiter:
         # Sums of floats: a rest of a microsecond is none.
         if self._interval_s and wait_s > 1e-6:
             self._metrics.rate_limited.inc()
-            raise ProblemError(429, "Too many requests; wait a little.", retry_after_s=math.ceil(wait_s))
+            raise ProblemError(429, self._detail, retry_after_s=math.ceil(wait_s))
 
     def take(self, key: str) -> None:
         """Counts a request of this key.
@@ -62,6 +72,17 @@ class RateLimiter:
         self._full_at_s[key] = max(self._full_at_s.get(key, now_s), now_s) + self._interval_s
         self._full_at_s.move_to_end(key)
         self._forget(now_s)
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        """Forgets by itself too: after the last request there may be none for days."""
+        if self._full_at_s and self._sweep is None:
+            self._sweep = self._clock.call_later(_SWEEP_S, self._sweep_now)
+
+    def _sweep_now(self) -> None:
+        self._sweep = None
+        self._forget(self._clock.monotonic_s())
+        self._sweep_later()
 
     def _forget(self, now_s: float) -> None:
         """Drops idle keys. None is kept for more than a minute of silence: then its bucket is full."""

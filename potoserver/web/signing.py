@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hmac
 import os
+import re
 import secrets
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jwt
 from jwt.types import Options
+from structlog.typing import FilteringBoundLogger
 
 KEY_FILE_NAME = ".signing-key"
 KEY_BYTES = 32
 
-UNCHECKED: Options = {
+_UNCHECKED: Options = {
     "verify_exp": False,
     "verify_nbf": False,
     "verify_iat": False,
@@ -21,6 +26,19 @@ UNCHECKED: Options = {
     "verify_jti": False,
 }
 """Options for PyJWT: times are checked against the injected clock and claims by their users."""
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+"""A signed token (RFC 7515, section 3.1). A header may hold anything, bytes that are no UTF-8 too."""
+
+
+def decode_token(token: str, key: Any, algorithm: str, audience: str | None = None) -> dict[str, Any]:
+    """The claims of a token that was signed with a key, whatever its time.
+
+    Raises:
+        jwt.PyJWTError: It is none.
+    """
+    if not _COMPACT.fullmatch(token):
+        raise jwt.DecodeError("not in the compact form")
+    return jwt.decode(token, key, algorithms=[algorithm], audience=audience, options=_UNCHECKED)
 
 
 class SigningKey:
@@ -34,23 +52,42 @@ class SigningKey:
         self._secret = secret
 
     @classmethod
-    def load(cls, data_dir: Path) -> SigningKey:
+    def load(cls, data_dir: Path, logger: FilteringBoundLogger) -> SigningKey:
         """Reads `.signing-key`; makes it (mode 0600) at the first start.
+
+        Args:
+            data_dir: Where it is.
+            logger: Told when others could read it: whoever did can log in as anybody.
 
         Raises:
             OSError: It can't be read or made.
             ValueError: It is there, but is no key.
         """
         path = data_dir / KEY_FILE_NAME
-        if not path.exists():
+        if not os.path.lexists(path):
             _create(path)
-        secret = path.read_bytes()
-        if len(secret) != KEY_BYTES:
-            raise ValueError(
-                f"{path} must have {KEY_BYTES} bytes, it has {len(secret)}; "
-                "remove it for a new key (logins then have to be made again)"
-            )
-        return cls(secret)
+        # A link is not followed, and a pipe does not hang the start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size != KEY_BYTES:
+                raise ValueError(
+                    f"{path} must have {KEY_BYTES} bytes, it has {found.st_size}; "
+                    "remove it for a new key (logins then have to be made again)"
+                )
+            if stat.S_IMODE(found.st_mode) & 0o077:
+                mode = f"{stat.S_IMODE(found.st_mode):o}"
+                logger.warning("signing key could be read by others", file=str(path), mode=mode)
+                with suppress(OSError):  # a file system without permissions
+                    os.fchmod(descriptor, 0o600)
+            return cls(os.read(descriptor, KEY_BYTES))
+        finally:
+            os.close(descriptor)
+
+    def name(self, kind: str, secret: bytes) -> str:
+        """Names a secret. Without this key nobody can tell whether a guess at the secret is right."""
+        own = hmac.digest(self._secret, b"potoserver names", "sha256")
+        return f"{kind}:{hmac.digest(own, kind.encode() + b' ' + secret, 'sha256').hex()[:32]}"
 
     def sign(self, purpose: str, claims: dict[str, Any]) -> str:
         """A token (JWT, HS256) of these claims for one purpose."""
@@ -59,7 +96,7 @@ class SigningKey:
     def verify(self, purpose: str, token: str) -> dict[str, Any] | None:
         """The claims of a token that this key signed for this purpose, whatever its time; else None."""
         try:
-            return jwt.decode(token, self._secret, algorithms=["HS256"], audience=purpose, options=UNCHECKED)
+            return decode_token(token, self._secret, "HS256", purpose)
         except jwt.PyJWTError:
             return None
 

@@ -11,22 +11,24 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp_sse import EventSourceResponse
 from typing_extensions import override
 
-from potoserver.clock import Clock
+from potoserver.clock import Clock, TimerHandle
 from potoserver.engine.base import Cause
 from potoserver.events import Frame
 from potoserver.subscriptions import EventStream
 from potoserver.web.peer import (
     StallWatch,
-    give_up_unacknowledged,
+    give_up_soon,
     hold_back_unsent,
     is_silent,
-    still_acknowledges,
+    silent_for_s,
     untaken_bytes,
 )
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _PIECE_BYTES = 65_536
 """At most so many bytes are given to the transport while the kernel takes no more: it would copy them."""
+_SILENT = 0.9
+"""Of the send timeout: a kernel that was not heard for that long is gone. A live one answers its probes."""
 _UNASKED_BYTES = 65_536
 """What a client may send after its request, which nobody reads."""
 _ABORT = {Cause.SLOW, Cause.LEASE, Cause.UNREACHABLE, Cause.RESET}
@@ -74,6 +76,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         "_clock",
         "_on_lost",
         "_outbox_bytes",
+        "_patience",
         "_paused",
         "_send_timeout_s",
         "_sent_bytes",
@@ -100,6 +103,8 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._send_timeout_s = send_timeout_s
         self._clock = clock
         self._on_lost: Callable[[Cause], None] | None = None
+        self._patience: TimerHandle | None = None
+        """Ends when an orderly end has waited long enough for the reader."""
         self._cause: Cause | None = None
         self._paused = False
         self._stall: StallWatch | None = None
@@ -130,11 +135,11 @@ class TransportStream(asyncio.Protocol, EventStream):
             send_timeout_s=send_timeout_s,
             clock=clock,
         )
-        sock = transport.get_extra_info("socket")
-        give_up_unacknowledged(sock, send_timeout_s)
-        hold_back_unsent(sock)
+        hold_back_unsent(transport.get_extra_info("socket"))
         transport.set_protocol(stream)
         transport.set_write_buffer_limits(high=0)
+        if transport.get_write_buffer_size():
+            stream.pause_writing()  # if it was paused before, only aiohttp has been told
         # Told that its connection is lost, the request handler lets go of everything. It closes the
         # transport that it knows, so it must know none by then.
         handler.transport = None
@@ -170,15 +175,14 @@ class TransportStream(asyncio.Protocol, EventStream):
         if self._cause is not None:
             return
         if cause in _ABORT:
-            self._transport.abort()
-            self._waiting = None
+            self._abort()
         else:
             if self._chunked:
                 self._keep([_LAST_CHUNK], len(_LAST_CHUNK))
             self._cause = cause
             self._pass_on()
             if self._paused:
-                self._clock.call_later(self._send_timeout_s, self._transport.abort)
+                self._patience = self._clock.call_later(self._send_timeout_s, self._abort)
         self._lose(cause)
 
     @override
@@ -186,6 +190,15 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._on_lost = on_lost
         if self._cause is not None:
             on_lost(self._cause)
+
+    @override
+    def expect_taken(self, upto_bytes: int) -> None:
+        if self._cause is not None or self.taken_bytes >= upto_bytes:
+            return
+        if self._cause_of_stall(Cause.SLOW) is Cause.UNREACHABLE:
+            self.close(Cause.UNREACHABLE)
+        else:
+            self._watch()  # it is heard, and has not come that far: it reads slowly, or not at all
 
     @property
     @override
@@ -196,6 +209,12 @@ class TransportStream(asyncio.Protocol, EventStream):
     @override
     def taken_bytes(self) -> int:
         return self._sent_bytes - self._waiting_bytes - untaken_bytes(self._transport)
+
+    def _abort(self) -> None:
+        """Ends the connection. What waits here is thrown away; what the kernel has, it may still bring."""
+        give_up_soon(self._transport.get_extra_info("socket"), self._send_timeout_s)
+        self._transport.abort()
+        self._waiting = None
 
     def _lose(self, cause: Cause) -> None:
         self._cause = cause
@@ -222,6 +241,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         if not self._waiting:
             self._waiting = None
             if self._cause is not None:
+                give_up_soon(self._transport.get_extra_info("socket"), self._send_timeout_s)
                 self._transport.close()
 
     # asyncio.Protocol
@@ -230,36 +250,56 @@ class TransportStream(asyncio.Protocol, EventStream):
     def connection_lost(self, exc: Exception | None) -> None:
         self._let_off()
         self._waiting = None
+        if self._patience is not None:
+            self._patience.cancel()
         if self._cause is not None:
             return
         if exc is None:
             self._lose(Cause.CLOSED)
         elif not is_silent(exc):
             self._lose(Cause.RESET)
-        elif still_acknowledges(self._transport, self._send_timeout_s / 2):
-            self._lose(Cause.SLOW)
         else:
-            self._lose(Cause.UNREACHABLE)
+            self._lose(self._cause_of_stall(Cause.UNREACHABLE))
 
     @override
     def data_received(self, data: bytes) -> None:
         """Ignores what a client sends after its request, there being nobody to answer it; up to a limit."""
         self._unasked_bytes += len(data)
         if self._unasked_bytes > _UNASKED_BYTES and self._cause is None:
-            self._transport.abort()
+            self._abort()
             self._lose(Cause.KICKED)
 
     @override
     def pause_writing(self) -> None:
+        if self._paused:
+            return
         self._paused = True
-        self._stall = StallWatch(self._clock, self._send_timeout_s, lambda: self.close(Cause.SLOW))
-        self._stall.begin(self._transport)
+        self._watch()
 
     @override
     def resume_writing(self) -> None:
         self._paused = False
         self._let_off()
         self._pass_on()
+
+    def _watch(self) -> None:
+        if self._stall is None:
+            self._stall = StallWatch(
+                self._clock, self._send_timeout_s, lambda: self.close(self._cause_of_stall(Cause.SLOW))
+            )
+        if not self._stall.looks:
+            self._stall.begin(self._progress)
+
+    def _progress(self) -> int | None:
+        taken_bytes = self.taken_bytes
+        return taken_bytes if taken_bytes < self._sent_bytes else None
+
+    def _cause_of_stall(self, unknown: Cause) -> Cause:
+        """Why nothing was taken: the reader would not, or the network did not bring it there."""
+        silent_s = silent_for_s(self._transport)
+        if silent_s is None:
+            return unknown
+        return Cause.UNREACHABLE if silent_s >= self._send_timeout_s * _SILENT else Cause.SLOW
 
     def _let_off(self) -> None:
         if self._stall is not None:

@@ -20,10 +20,13 @@ from potoserver.subscriptions import Subscription
 from potoserver.web.auth import Authenticator
 from potoserver.web.body import read_body, validate_body
 from potoserver.web.credentials import Identity
+from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.stream import SubscriptionResponse, TransportStream
 from potoserver.web.tickets import RedeemedTicket, Tickets, last_event_id_of
 
 _LEASE_S = range(10, 301)
+_MAX_ACK_BYTES = 4096
+_TOO_OFTEN = "too-many-requests"
 
 
 class Acknowledgement(BaseModel):
@@ -58,6 +61,10 @@ class SubscribeHandler:
         self._core = core
         self._authenticator = authenticator
         self._tickets = tickets
+        # Apart from each other and from calls: who calls a lot keeps the stream and its lease.
+        per_minute = core.settings.limits.calls_per_minute
+        self._openings = RateLimiter(per_minute, core.clock, core.metrics)
+        self._acks = RateLimiter(per_minute, core.clock, core.metrics)
         self._logger = core.logs.get("sse")
 
     async def subscribe(self, request: web.Request) -> web.StreamResponse:
@@ -127,6 +134,10 @@ class SubscribeHandler:
         per_user = core.settings.limits.connections_per_user
         if per_user and core.subscriptions.count_of(user_id) >= per_user:
             return "too-many-connections-of-user"
+        try:
+            self._openings.take(user_id)
+        except ProblemError:
+            return _TOO_OFTEN
         return None
 
     async def _refuse_for_now(self, stream: TransportStream, opening: _Opening, reason: str) -> None:
@@ -143,7 +154,9 @@ class SubscribeHandler:
         self._core.subscriptions.log_event("unavailable", frame, None, 1)
         stream.close(Cause.KICKED)
         self._core.metrics.connections_refused.labels(reason).inc()
-        self._logger.info("SSE refused", user=user_id, reason=reason)
+        # A user who comes that often would fill the log, too.
+        log = self._logger.debug if reason == _TOO_OFTEN else self._logger.info
+        log("SSE refused", user=user_id, reason=reason)
 
     def _watch_end(self, subscription: Subscription, attachment: Attachment, opening: _Opening) -> None:
         """From here on the end of the stream, however it comes, is followed by its detaching."""
@@ -155,10 +168,7 @@ class SubscribeHandler:
         expiry: TimerHandle | None = None
         expires_ms = opening.identity.expires_ms
         if expires_ms is not None:
-            expiry = core.clock.call_later(
-                (expires_ms - core.clock.wall_ms()) / 1000,
-                lambda: subscription.stream.close(Cause.EXPIRED),
-            )
+            expiry = core.clock.call_at_wall(expires_ms, lambda: subscription.stream.close(Cause.EXPIRED))
         self._logger.info(
             "SSE subscribed",
             user=connection.user_id,
@@ -187,6 +197,8 @@ class SubscribeHandler:
         except UnavailableError:
             left = None  # the engine notices by itself, once the connection's lease there lapses
         core.metrics.connections_ended.labels(cause).inc()
+        if cause is Cause.SLOW:
+            core.alarms.set("slow-readers", lapses=True, user=connection.user_id)
         self._logger.info(
             "SSE disconnect detected",
             user=connection.user_id,
@@ -235,7 +247,8 @@ class SubscribeHandler:
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Takes a client's proof of life for one of its own connections: 204, or 404 for any other."""
         identity = await self._authenticator.identify(request)
-        ack = validate_body(Acknowledgement, await read_body(request))
+        self._acks.take(identity.user.id)
+        ack = validate_body(Acknowledgement, await read_body(request, _MAX_ACK_BYTES))
         if ack.connection not in self._core.subscriptions.of_user(identity.user.id):
             raise ProblemError(404, "You have no such connection open; subscribe again.")
         self._core.heartbeat.acknowledge(ack.connection)

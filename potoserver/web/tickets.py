@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from potoserver.core import Core
 from potoserver.events import EventId
+from potoserver.users import User
 from potoserver.web.credentials import Credentials, Identity
 from potoserver.web.signing import SigningKey
 
@@ -54,8 +55,12 @@ class Tickets:
         self._key = key
 
     def issue(self, identity: Identity) -> str:
-        """A ticket for one stream of this user."""
-        claims = self._credentials.claims_of(identity) | {
+        """A ticket for one stream of this user.
+
+        It stands in a URL, where others may come to see it: it tells the user's id and nothing more.
+        """
+        nameless = replace(identity, user=User(identity.user.id))
+        claims = self._credentials.claims_of(nameless) | {
             "jti": secrets.token_urlsafe(16),
             "first_use_ms": self._core.clock.wall_ms() + FIRST_USE_S * 1000,
         }

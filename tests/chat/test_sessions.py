@@ -57,7 +57,7 @@ def test_a_call_in_the_grace_keeps_the_session_and_a_new_connection_binds_it() -
     sessions.leave("a", 1)
     sessions.call("a", at(6))
     assert sessions.depart("a", 1, at(5).wall_ms) is None
-    assert sessions["a"].generation is None
+    assert (sessions["a"].generation, sessions["a"].left) == (None, False)
     arrival = sessions.connect("a", 2, at(20))
     assert arrival.continued and arrival.session.conversation == session.conversation
     assert sessions.depart("a", 2, at(30).wall_ms) is not None
@@ -90,6 +90,7 @@ def test_a_newer_generation_ends_the_session_whose_departure_is_still_to_come() 
     assert arrival.session.conversation != old.conversation
     assert sessions.depart("a", 1, at(5).wall_ms) is None
     assert sessions["a"] == arrival.session
+    assert sessions.depart("a", 2, at(40).wall_ms) == arrival.session
 
 
 def test_a_late_connect_of_an_older_generation_changes_nothing() -> None:

@@ -47,3 +47,11 @@ def test_characters_split_between_pieces_come_out_whole(text: str, place: int) -
     out = whole.feed("".join(pairs[:place])) + whole.feed("".join(pairs[place:])) + whole.flush()
     assert out == "".join(pairs).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     out.encode()
+
+
+def test_blanks_without_end_are_a_reply() -> None:
+    """Nothing is held back for ever in case that a block begins behind them."""
+    splitter = ThinkSplitter()
+    pieces = [splitter.feed(" " * 1000) for _ in range(100)]
+    assert pieces[0] == ("", "")
+    assert sum(len(text) for text, _ in pieces) == 100_000

@@ -342,16 +342,17 @@ def test_a_folder_of_logs_that_can_not_be_used_is_named(plugins: Path) -> None:
 
 @pytest.mark.process
 async def test_a_connection_that_brings_no_whole_request_is_closed(tmp_path: Path) -> None:
-    """Idle from the beginning, or in the middle of a head; here after a second in place of 75."""
+    """Idle from the beginning, in the middle of a head, or of a further one; each here after a second."""
     (tmp_path / "shorter.py").write_text(
-        "import potoserver.server\npotoserver.server._KEEPALIVE_S = 1\nfrom potoserver import ServerModule\n"
+        "import potoserver.listen\npotoserver.listen._KEEPALIVE_S = 1\nfrom potoserver import ServerModule\n"
         "class Shorter(ServerModule):\n    pass\n"
     )
-    environ = {"POTO_MODULES": '["shorter:Shorter"]'}
+    environ = {"POTO_MODULES": '["shorter:Shorter"]', "POTO_LIMITS__HEAD_TIMEOUT_S": "1"}
+    whole = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with ServerProcess(tmp_path, environment=environ) as server:
-        for beginning in (b"", b"GET /health HTTP/1.1\r\nHost: loc"):
+        for beginning, answers in ((b"", []), (whole[:-2], [b"408"]), (whole + whole[:-2], [b"200"])):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(beginning)
             async with asyncio.timeout(20):
-                assert await reader.read() == b""
+                assert re.findall(rb"HTTP/1.1 (\d+)", await reader.read()) == answers
             writer.close()

@@ -113,7 +113,7 @@ def test_run_hands_its_flags_on_and_installs_what_the_configuration_needs(
 def test_test_runs_every_check(
     checkout: Path, script: str, arguments: list[str], pytest_arguments: list[str]
 ) -> None:
-    """Lint, format, types, layers, tests, in this order; --long takes the long forms in."""
+    """Lint, format, types, layers, audit, tests, in this order; --long takes the long forms in."""
     for tool in ("python", "ruff", "mypy", "lint-imports", "pytest"):
         put(
             checkout / ".venv" / "bin" / tool,
@@ -127,6 +127,7 @@ def test_test_runs_every_check(
         ["ruff", "format", "--check", "."],
         ["mypy"],
         ["lint-imports"],
+        ["python", "scripts/audit.py"],
         ["pytest", *pytest_arguments],
     ]
 

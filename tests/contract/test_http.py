@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -91,30 +89,6 @@ async def test_refused_clients_are_spread_over_time(tmp_path: Path, running_serv
                     told.append((await refused.next("unavailable")).data["retryAfterMs"])
         assert min(told) >= 1000
         assert len(set(told)) > 1
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the option is Linux's")
-async def test_the_system_is_told_how_long_sent_bytes_may_stay_unacknowledged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running_server: RunServer
-) -> None:
-    """`send_timeout_s` bounds how long a client that has silently gone keeps its connection."""
-    told: list[int] = []
-    original = socket.socket.setsockopt
-
-    def setsockopt(sock: socket.socket, level: int, option: int, value: int) -> None:
-        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT):
-            told.append(value)
-        original(sock, level, option, value)
-
-    monkeypatch.setattr(
-        "asyncio.trsock.TransportSocket.setsockopt", lambda self, *a: setsockopt(self._sock, *a)
-    )
-    async with (
-        running_server(tmp_path, send_timeout_s=7) as running,
-        stream(running.session, f"{running.url}/subscribe") as reader,
-    ):
-        await reader.next("connected")
-    assert told == [7000]
 
 
 def test_the_docs_tell_how_soon_a_dead_client_is_noticed() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,16 +15,6 @@ from potoserver.module.base import Connection
 from potoserver.subscriptions import Subscription
 from tests.core.test_subscriptions import RecordedStream
 from tests.support.clock import ManualClock
-
-
-class StallingStream(RecordedStream):
-    """A wire whose reader may stop reading."""
-
-    since_s: float | None = None
-
-    @property
-    def stalled_since_s(self) -> float | None:
-        return self.since_s
 
 
 @pytest.fixture
@@ -38,8 +30,8 @@ async def heartbeat(clock: ManualClock) -> AsyncIterator[Heartbeat]:
     await heartbeat.stop()
 
 
-def connect(heartbeat: Heartbeat, number: int = 1, lease_s: int | None = None) -> StallingStream:
-    stream = StallingStream()
+def connect(heartbeat: Heartbeat, number: int = 1, lease_s: int | None = None) -> RecordedStream:
+    stream = RecordedStream()
     subscription = Subscription(Connection(f"c{number}", "a1", 1), stream, 1000)
     subscription.open(Frame(b""), Replay((), gap=False, resume_id=EventId("e", 0)))
     stream.written.clear()
@@ -72,6 +64,17 @@ async def test_heartbeats_are_spread_over_the_interval(heartbeat: Heartbeat, clo
     assert before == 150
 
 
+async def test_a_connection_that_has_ended_is_let_go(heartbeat: Heartbeat, clock: ManualClock) -> None:
+    """Nothing of it is held until the next one comes, which may be never."""
+    streams = [weakref.ref(connect(heartbeat, number, lease_s=30)) for number in range(30)]
+    await clock.advance(15)
+    for number in range(30):
+        heartbeat.remove(f"c{number}")
+    await clock.advance(1)
+    gc.collect()
+    assert [stream for stream in streams if stream() is not None] == []
+
+
 async def test_a_lease_is_asked_for_and_lapses_without_an_ack(
     heartbeat: Heartbeat, clock: ManualClock
 ) -> None:
@@ -94,14 +97,56 @@ async def test_acks_keep_a_lease(heartbeat: Heartbeat, clock: ManualClock) -> No
     heartbeat.acknowledge("c-unknown")
 
 
-async def test_a_reader_that_stalls_is_cut_off(heartbeat: Heartbeat, clock: ManualClock) -> None:
-    """Within a heartbeat of the send timeout."""
-    stream = connect(heartbeat)
-    stream.since_s = clock.monotonic_s()
-    await clock.advance(19)
-    assert stream.cause is None
-    await clock.advance(16)
-    assert stream.cause is Cause.SLOW
+async def test_a_heartbeat_that_is_not_taken_ends_the_connection(
+    heartbeat: Heartbeat, clock: ManualClock
+) -> None:
+    """Within `heartbeat_s` + `send_timeout_s` of the last that was taken, whenever that was."""
+    for number in range(30):
+        stream = connect(heartbeat, number)
+        await clock.advance(45)
+        assert stream.cause is None
+        stream.taken, stream.silent = stream.sent_bytes, True
+        await clock.advance(20)
+        assert stream.cause is None
+        await clock.advance(15)
+        assert stream.cause is Cause.UNREACHABLE
+        heartbeat.remove(f"c{number}")
+
+
+async def test_a_lease_waits_for_a_ping_that_is_still_on_its_way(
+    heartbeat: Heartbeat, clock: ManualClock
+) -> None:
+    """A client that takes what it is sent, if slowly, is given the lease anew; one that could answer not."""
+    slow, stalled, dead = (connect(heartbeat, number, lease_s=30) for number in range(3))
+    slow.taken = stalled.taken = 0
+    slow.write(Frame(b"x" * 5000))  # each ping reaches the client only behind that
+    for _ in range(20):
+        slow.taken += 100
+        await clock.advance(10)
+    assert (slow.cause, stalled.cause, dead.cause) == (None, Cause.LEASE, Cause.LEASE)
+    slow.taken = None
+    await clock.advance(29)
+    assert slow.cause is None
+    await clock.advance(2)
+    assert slow.cause is Cause.LEASE
+
+
+async def test_what_a_tick_takes_does_not_lengthen_the_interval(clock: ManualClock) -> None:
+    """Heartbeats come when they are due, or the bound for a dead client would not hold under load."""
+
+    class SlowStream(RecordedStream):
+        def write(self, *frames: Frame) -> None:
+            super().write(*frames)
+            clock.pass_time(0.5)
+
+    heartbeat = Heartbeat(clock, heartbeat_s=15, send_timeout_s=20)
+    heartbeat.start()
+    stream = SlowStream()
+    subscription = Subscription(Connection("c1", "a1", 1), stream, 1000)
+    heartbeat.add(subscription, None)
+    await clock.advance(600)
+    assert len(stream.written) == 40
+    await heartbeat.stop()
 
 
 async def test_a_lease_is_held_to_the_second_however_long_the_heartbeat(clock: ManualClock) -> None:

@@ -76,15 +76,16 @@ class Exiting(Recording):
 class World:
     """Hooks and what they are made of."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry_for_s: float = 100) -> None:
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.acknowledged: list[str] = []
         self.away = False
-        logger = structlog.wrap_logger(structlog.testing.CapturingLogger(), processors=[])
+        self.log = structlog.testing.CapturingLogger()
+        logger = structlog.wrap_logger(self.log, processors=[])
         self.tasks = OwnedTasks(logger, self.clock)
         self.hooks = Hooks(
-            HookSettings(timeout_s=10, retry_for_s=100),
+            HookSettings(timeout_s=10, retry_for_s=retry_for_s),
             self.clock,
             self.metrics,
             self.tasks,

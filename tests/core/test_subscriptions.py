@@ -18,10 +18,13 @@ class RecordedStream(EventStream):
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.cause: Cause | None = None
+        self.taken: int | None = None
+        """How much of it the reader has; None for all."""
+        self.silent = False
 
-    def write(self, frame: Frame) -> None:
+    def write(self, *frames: Frame) -> None:
         if self.cause is None:
-            self.written.append(frame.raw)
+            self.written += [frame.raw for frame in frames]
 
     def close(self, cause: Cause) -> None:
         self.cause = self.cause or cause
@@ -29,9 +32,17 @@ class RecordedStream(EventStream):
     def listen(self, on_lost: Callable[[Cause], None]) -> None:
         raise NotImplementedError
 
+    def expect_taken(self, upto_bytes: int) -> None:
+        if self.silent and self.taken_bytes < upto_bytes:
+            self.close(Cause.UNREACHABLE)
+
     @property
-    def stalled_since_s(self) -> float | None:
-        return None
+    def sent_bytes(self) -> int:
+        return sum(map(len, self.written))
+
+    @property
+    def taken_bytes(self) -> int:
+        return self.sent_bytes if self.taken is None else self.taken
 
 
 def entry(seq: int) -> LogEntry:

@@ -1,9 +1,8 @@
-"""What the journal's tests share: journals on a folder, a disk that fails or stops, files read back."""
+"""What the journal's tests share: journals on a folder, what they log, files read back."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import structlog
 import yaml
 from prometheus_client import CollectorRegistry
 from structlog.typing import EventDict, FilteringBoundLogger
-from typing_extensions import override
 
 from modules.chat_server.journal import Conversation, FileSystemDialogueJournal, Message
 from modules.chat_server.journal.disk import Disk
@@ -44,64 +42,6 @@ class LogRecord:
         return [entry["event"] for entry in self.entries]
 
 
-class Stopped(BaseException):
-    """The process ended here."""
-
-
-class KitDisk(Disk):
-    """Counts calls and makes one of them fail, or be the last.
-
-    Args:
-        fail_at: The number of the call to fail, from 1; 0 for none.
-        error: The errno of the failure; None stops the process instead.
-        after: The failing call takes effect before it fails; a write takes half its bytes.
-        times: How many calls fail, from that one on.
-        only: Counts calls of this name alone; empty for all.
-    """
-
-    def __init__(
-        self,
-        fail_at: int = 0,
-        *,
-        error: int | None = None,
-        after: bool = False,
-        times: int = 1,
-        only: str = "",
-    ) -> None:
-        super().__init__(fsync=True)
-        self.fail_at = fail_at
-        self.error = error
-        self.after = after
-        self.times = times
-        self.only = only
-        self.calls: list[tuple[str, str]] = []
-        self.stopped = False
-
-    def arm(self, fail_at: int) -> None:
-        """Counts from here."""
-        self.calls.clear()
-        self.fail_at = fail_at
-
-    @override
-    def _call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        if self.stopped:
-            raise Stopped
-        if self.only not in {"", name}:
-            return function(*arguments)
-        target = next((each for each in reversed(arguments) if isinstance(each, Path)), "")
-        self.calls.append((name, str(target)))
-        if not self.fail_at or not self.fail_at <= len(self.calls) < self.fail_at + self.times:
-            return function(*arguments)
-        if name == "close" or (self.after and name != "write"):
-            function(*arguments)  # a failed close still gives the number back
-        elif self.after:
-            os.write(arguments[0], arguments[1][: len(arguments[1]) // 2])
-        if self.error is None:
-            self.stopped = True
-            raise Stopped
-        raise OSError(self.error, os.strerror(self.error))
-
-
 def message(number: int, content: str | None = None, **fields: Any) -> Message:
     """Message number n: question and answer in turn."""
     role = "assistant" if number % 2 else "user"
@@ -115,7 +55,12 @@ def message(number: int, content: str | None = None, **fields: Any) -> Message:
 
 
 def make_journal(
-    data: Path, *, disk: Disk | None = None, clock: ManualClock | None = None, log: LogRecord | None = None
+    data: Path,
+    *,
+    disk: Disk | None = None,
+    clock: ManualClock | None = None,
+    log: LogRecord | None = None,
+    user_bytes: int = 0,
 ) -> FileSystemDialogueJournal:
     return FileSystemDialogueJournal(
         data,
@@ -123,6 +68,7 @@ def make_journal(
         fsync=True,
         logger=log or LogRecord(),
         registry=CollectorRegistry(),
+        user_bytes=user_bytes,
         disk=disk,
     )
 

@@ -19,12 +19,16 @@ from modules.chat_server.journal import (
     MemoryDialogueJournal,
     Message,
     Reason,
+    UserFullError,
 )
 from potoserver import User
 from tests.journal.support import FIRST, SECOND, USER, LogRecord, message
 from tests.support.clock import ManualClock
 
 OTHER = User("b2")
+USER_BYTES = 4 * 1024 * 1024
+"""Far above what a test keeps that is not about it."""
+DAY_MS = 24 * 3600 * 1000
 IDS = ["../../etc/passwd", "a/b", "A1", "a1", "x" * 200, "😀" * 16, ".", "..", "null", "a\nb", "-", "%41"]
 
 
@@ -45,10 +49,17 @@ async def journal(
     made: DialogueJournal
     if request.param == "filesystem":
         made = FileSystemDialogueJournal(
-            tmp_path / "data", clock=clock, fsync=True, logger=log, registry=CollectorRegistry()
+            tmp_path / "data",
+            clock=clock,
+            fsync=True,
+            logger=log,
+            registry=CollectorRegistry(),
+            user_bytes=USER_BYTES,
         )
     else:
-        made = MemoryDialogueJournal(clock=clock, logger=log, registry=CollectorRegistry())
+        made = MemoryDialogueJournal(
+            clock=clock, logger=log, registry=CollectorRegistry(), user_bytes=USER_BYTES
+        )
     assert list(await made.start()) == []
     yield made
     await made.close()
@@ -157,6 +168,64 @@ async def test_ends_in_one_second_get_suffixes(journal: DialogueJournal) -> None
     assert [each.id for each in page.archives] == [f"{name}-{number}" for number in range(12, 1, -1)] + [name]
 
 
+async def archive(journal: DialogueJournal, number: int, after_ms: int) -> str:
+    """Archives a dialog that ends so long after the beginning of the first one; returns the archive's id."""
+    conversation = Conversation(f"sse-1-{number:09d}", FIRST.started_ms - DAY_MS)
+    stamped = Message("user", "x", f"m-{number}", FIRST.started_ms - DAY_MS)
+    await journal.add_message(USER, stamped, conversation)
+    archive_id = await journal.archive_conversation(USER, ended_ms=FIRST.started_ms + after_ms)
+    assert archive_id is not None
+    return archive_id
+
+
+async def ends(journal: DialogueJournal) -> list[tuple[str, int]]:
+    """Each archive's conversation by its number, and how long after the beginning it ended; newest first."""
+    seen: list[tuple[str, int]] = []
+    cursor: str | None = None
+    while True:
+        page = await journal.list_archives(USER, 2, cursor)
+        seen += [(each.conversation.id[-1], each.ended_ms - FIRST.started_ms) for each in page.archives]
+        cursor = page.cursor
+        if cursor is None:
+            return seen
+
+
+async def test_archives_are_in_the_order_of_their_ends_though_the_clock_is_behind(
+    journal: DialogueJournal,
+) -> None:
+    """A later dialog does not end before an earlier one; once the clock has caught up it ends in its time."""
+    first = await archive(journal, 0, 3_600_100)
+    behind = [await archive(journal, number, after) for number, after in ((1, 0), (2, 1000), (3, 3_600_050))]
+    assert behind == [f"{first}-{suffix}" for suffix in (2, 3, 4)]
+    await archive(journal, 4, 3_600_101)
+    await archive(journal, 5, 3_700_000)
+    assert await ends(journal) == [
+        ("5", 3_700_000),
+        ("4", 3_600_101),
+        ("3", 3_600_100),
+        ("2", 3_600_100),
+        ("1", 3_600_100),
+        ("0", 3_600_100),
+    ]
+
+
+async def test_a_wildly_wrong_archive_pulls_no_later_one_along(journal: DialogueJournal) -> None:
+    """One more than a day ahead is left where it is; a smaller slip beside it still counts."""
+    await archive(journal, 0, 3650 * DAY_MS)
+    await archive(journal, 1, DAY_MS + 60_000)
+    await archive(journal, 2, 0)
+    await archive(journal, 3, 58_999)
+    assert await ends(journal) == [("0", 3650 * DAY_MS), ("1", DAY_MS + 60_000), ("3", 58_999), ("2", 0)]
+    await archive(journal, 4, 60_000)
+    assert await ends(journal) == [
+        ("0", 3650 * DAY_MS),
+        ("4", DAY_MS + 60_000),
+        ("1", DAY_MS + 60_000),
+        ("3", 58_999),
+        ("2", 0),
+    ]
+
+
 async def test_archives_come_by_page(journal: DialogueJournal, clock: ManualClock) -> None:
     """Pages follow one another without gap or repetition, also when an archive is added in between."""
     for number in range(7):
@@ -240,6 +309,29 @@ async def test_parallel_messages_of_one_user_are_all_kept(journal: DialogueJourn
     kept = await journal.get_conversation(USER)
     assert sorted(each.id for each in kept) == sorted(f"m-{number}" for number in range(50))
     assert [each.timestamp_ms for each in kept] == sorted(each.timestamp_ms for each in kept)
+
+
+async def test_a_users_limit_refuses_messages_but_neither_replies_nor_archives(
+    journal: DialogueJournal,
+) -> None:
+    """The question beyond it is refused whole; a reply is kept, the archive made, others feel nothing."""
+    size = USER_BYTES // 3 - 10_000
+    for number in (0, 2):
+        await journal.add_message(USER, message(number, "x" * size), FIRST)
+    with pytest.raises(UserFullError) as refused:
+        await journal.add_message(USER, message(4, "x" * 40_000 + "x" * size), FIRST)
+    assert refused.value.status == 507
+    assert "limits.user_bytes" in refused.value.detail and str(USER_BYTES) in refused.value.detail
+    assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-2"]
+    await journal.add_message(USER, message(5, "x" * 2 * size), FIRST)
+    assert await journal.archive_conversation(USER, FIRST.id) is not None
+    with pytest.raises(UserFullError):
+        await journal.add_message(USER, message(6), SECOND)
+    assert await journal.get_conversation(USER) == []
+    assert await journal.recover(USER) is None
+    await journal.add_message(USER, message(7), SECOND)
+    assert await journal.archive_conversation(USER, SECOND.id) is not None
+    await journal.add_message(OTHER, message(0, "x" * size), FIRST)
 
 
 async def test_a_closed_journal_takes_nothing(journal: DialogueJournal) -> None:

@@ -18,13 +18,12 @@ from modules.chat_server.journal import (
     JournalUnavailableError,
     Reason,
 )
+from tests.faults.disk import Fault, FaultyDisk, How, Stopped
 from tests.journal.support import (
     FIRST,
     SECOND,
     USER,
-    KitDisk,
     LogRecord,
-    Stopped,
     assert_each_once,
     dialogs_of,
     load,
@@ -77,20 +76,30 @@ def check_loads(data: Path) -> None:
         assert isinstance(loaded["messages"], list)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["refused", "took effect"])
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+ERRORS = [
+    pytest.param(errno.ENOSPC, id="ENOSPC"),
+    pytest.param(errno.EIO, id="EIO"),
+    pytest.param(errno.EDQUOT, id="EDQUOT", marks=pytest.mark.long),
+    pytest.param(errno.EMFILE, id="EMFILE", marks=pytest.mark.long),
+    pytest.param(errno.EROFS, id="EROFS", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize("how", ["before", "half", "after"])
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("times", [1, 4])
-async def test_each_call_fails(tmp_path: Path, error: int, after: bool, times: int) -> None:
+async def test_each_call_fails(tmp_path: Path, error: int, how: How, times: int) -> None:
     """A failing call loses nothing acknowledged; a repeat succeeds; each dialog is archived once."""
     for at in range(1, MOST_CALLS):
         data = tmp_path / str(at)
-        disk = KitDisk(error=error, after=after, times=times)
+        disk = FaultyDisk()
         async with opened(data, disk=disk) as journal:
-            disk.arm(at)
+            disk.faults.set(Fault(at=at, times=times, error=error, how=how))
             life = Life()
             await life.live(journal, tries=times + 2)
-            reached = len(disk.calls) >= at
-            disk.fail_at = 0
+            reached = disk.faults.reached > 0
+            disk.faults.set()
             assert journal._in_use == {}
         check_loads(data)
         assert_each_once(data, {"m-0", "m-1", "m-2", "m-3"})
@@ -105,7 +114,7 @@ async def test_each_call_fails(tmp_path: Path, error: int, after: bool, times: i
         )
         assert (dialogs_of(data) / "current.yaml").read_bytes() == b""
         assert list((data / "open").iterdir()) == []
-        expected = JournalFullError if error == errno.ENOSPC else JournalUnavailableError
+        expected = JournalFullError if error in NO_ROOM else JournalUnavailableError
         assert all(isinstance(each, expected) for each in life.errors)
         shutil.rmtree(data)
         if not reached:
@@ -114,15 +123,15 @@ async def test_each_call_fails(tmp_path: Path, error: int, after: bool, times: i
         pytest.fail("the life makes more calls than the loop allows")
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-async def test_the_process_ends_at_each_call(tmp_path: Path, after: bool) -> None:
+@pytest.mark.parametrize("how", ["before", "half", "after"])
+async def test_the_process_ends_at_each_call(tmp_path: Path, how: How) -> None:
     """Wherever the process ends, every acknowledged message is in one file and no conversation in two."""
     for at in range(1, MOST_CALLS):
         data = tmp_path / str(at)
-        disk = KitDisk(after=after)
+        disk = FaultyDisk()
         journal = make_journal(data, disk=disk)
         await journal.start()
-        disk.arm(at)
+        disk.faults.set(Fault(at=at, how=how, stop=True))
         life = Life()
         try:
             await life.live(journal, tries=1)
@@ -130,8 +139,8 @@ async def test_the_process_ends_at_each_call(tmp_path: Path, after: bool) -> Non
             reached = True
         else:
             reached = False
-        disk.stopped = False  # the kernel gives the lock back
-        disk.fail_at = 0
+        disk.faults.set()
+        disk.faults.stopped = False  # the kernel gives the lock back
         await journal.close()
 
         again = make_journal(data)
@@ -184,17 +193,18 @@ async def test_recovery_is_cut_at_each_call(tmp_path: Path, state: str, error: i
             else:
                 current.unlink()
             (data / "open" / "a1").touch()
-        disk = KitDisk(error=error)
+        disk = FaultyDisk()
         journal = make_journal(data, disk=disk)
         await journal.start()
-        disk.arm(at)
+        disk.faults.set(Fault(at=at, error=error, stop=error is None))
         try:
             await journal.recover(USER)
         except (JournalError, Stopped):
             reached = True
         else:
             reached = False
-        disk.stopped, disk.fail_at = False, 0
+        disk.faults.set()
+        disk.faults.stopped = False
         if error is None:
             await journal.close()
             journal = make_journal(data)
@@ -231,10 +241,10 @@ async def test_recovery_is_cut_at_each_call(tmp_path: Path, state: str, error: i
 )
 async def test_errors_tell_a_full_disk_from_a_failing_one(tmp_path: Path, number: int, status: int) -> None:
     """Full or over quota is 507; anything else is 503 with Retry-After; it is logged with its cause."""
-    disk = KitDisk(error=number)
+    disk = FaultyDisk()
     log = LogRecord()
     async with opened(tmp_path, disk=disk, log=log) as journal:
-        disk.arm(1)
+        disk.faults.set(Fault(error=number))
         with pytest.raises(JournalError) as caught:
             await journal.add_message(USER, message(0), FIRST)
         assert caught.value.status == status
@@ -246,16 +256,16 @@ async def test_errors_tell_a_full_disk_from_a_failing_one(tmp_path: Path, number
 
 async def test_a_write_that_cannot_be_taken_back_is_taken_back_later(tmp_path: Path) -> None:
     """When cutting fails too, the torn bytes are never read, and are gone before the next append."""
-    disk = KitDisk(error=errno.EIO, after=True, times=50)
+    disk = FaultyDisk()
     async with opened(tmp_path, disk=disk) as journal:
         await journal.add_message(USER, message(0), FIRST)
-        writes = [name for name, _ in disk.calls].count("write")
-        assert writes == 1
-        disk.arm(3)  # find, open, then the write and all that follows
+        disk.faults.set(
+            Fault("write", how="half", error=errno.EIO), Fault("truncate", times=0, error=errno.EIO)
+        )
         with pytest.raises(JournalUnavailableError):
             await journal.add_message(USER, message(1), FIRST)
         torn = (dialogs_of(tmp_path) / "current.yaml").stat().st_size
-        disk.fail_at = 0
+        disk.faults.set()
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-0"]
         await journal.add_message(USER, message(2), FIRST)
         assert (dialogs_of(tmp_path) / "current.yaml").stat().st_size > torn
@@ -265,7 +275,7 @@ async def test_a_write_that_cannot_be_taken_back_is_taken_back_later(tmp_path: P
 
 async def test_a_failed_archive_is_finished_by_the_next_dialog(tmp_path: Path) -> None:
     """A dialog whose rename failed is archived, with its own reason, before the next dialog begins."""
-    disk = KitDisk(1, error=errno.EIO, only="rename")
+    disk = FaultyDisk(Fault("rename", error=errno.EIO))
     async with opened(tmp_path, disk=disk) as journal:
         await journal.add_message(USER, message(0), FIRST)
         with pytest.raises(JournalUnavailableError):
@@ -277,7 +287,7 @@ async def test_a_failed_archive_is_finished_by_the_next_dialog(tmp_path: Path) -
 
 async def test_the_disk_is_asked_in_the_right_order(tmp_path: Path) -> None:
     """Marker before bytes, flush before the answer, names durable before the marker goes."""
-    disk = KitDisk()
+    disk = FaultyDisk()
     dialogs = dialogs_of(tmp_path)
     changing = {"make_folder", "sync_folder", "open", "write", "flush", "rename", "remove"}
     async with opened(tmp_path, disk=disk) as journal:
@@ -301,18 +311,18 @@ async def test_the_disk_is_asked_in_the_right_order(tmp_path: Path) -> None:
             ("open", "open/a1"),
             ("sync_folder", "open"),
             ("open", f"{user}/dialogs/current.yaml"),
-            ("write", ""),
-            ("flush", ""),
+            ("write", f"{user}/dialogs/current.yaml"),
+            ("flush", f"{user}/dialogs/current.yaml"),
             ("sync_folder", f"{user}/dialogs"),
         ]
         await journal.add_message(USER, message(1), FIRST)
-        assert taken() == [("open", f"{user}/dialogs/current.yaml"), ("write", ""), ("flush", "")]
+        assert taken() == [(name, f"{user}/dialogs/current.yaml") for name in ("open", "write", "flush")]
         await journal.archive_conversation(USER)
         archived = f"{user}/dialogs/archived"
         assert [call for call in taken() if call[0] != "make_folder"] == [
             ("open", f"{user}/dialogs/current.yaml"),
-            ("write", ""),
-            ("flush", ""),
+            ("write", f"{user}/dialogs/current.yaml"),
+            ("flush", f"{user}/dialogs/current.yaml"),
             ("rename", f"{archived}/2024-01-15-10-12-03.yaml"),
             ("sync_folder", archived),
             ("open", f"{user}/dialogs/current.yaml"),

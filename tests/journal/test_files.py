@@ -16,11 +16,11 @@ from modules.chat_server.journal import Conversation, JournalError, Message, Rea
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
 from modules.chat_server.journal.disk import Disk
 from potoserver import User
+from tests.faults.disk import FaultyDisk
 from tests.journal.support import (
     FIRST,
     SECOND,
     USER,
-    KitDisk,
     LogRecord,
     dialogs_of,
     load,
@@ -106,7 +106,7 @@ async def test_start_looks_at_no_user(tmp_path: Path) -> None:
         for number in range(20):
             await journal.add_message(User(f"u{number}"), message(0), FIRST)
             await journal.archive_conversation(User(f"u{number}"))
-    disk = KitDisk()
+    disk = FaultyDisk()
     async with opened(tmp_path, disk=disk):
         assert not [target for _, target in disk.calls if f"{tmp_path}/users/" in target]
 
@@ -171,7 +171,7 @@ async def test_foreign_files_among_the_archives_are_passed_over(tmp_path: Path) 
 
 async def test_a_list_reads_heads_and_tails_alone(tmp_path: Path) -> None:
     """A page's cost doesn't grow with the dialogs' length."""
-    disk = KitDisk(only="read")
+    disk = FaultyDisk()
     sizes: list[int] = []
     original = disk.read
 

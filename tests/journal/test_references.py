@@ -9,8 +9,9 @@ import pytest
 from modules.chat_server.journal import Conversation, archives
 from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
 from modules.chat_server.journal.references import ReferenceIndex, key_line, lines_in
+from tests.faults.disk import FaultyDisk
 
-from .support import FIRST, USER, KitDisk, dialogs_of, message, opened
+from .support import FIRST, USER, dialogs_of, message, opened
 
 
 async def _archive(data: Path, count: int, content: str = "text") -> None:
@@ -25,7 +26,7 @@ async def _archive(data: Path, count: int, content: str = "text") -> None:
 async def test_each_archive_is_read_once_for_all_keys(tmp_path: Path) -> None:
     """Keys that are new cost no further reading; a known one is read again, alone."""
     await _archive(tmp_path, 20)
-    disk = KitDisk()
+    disk = FaultyDisk()
     async with opened(tmp_path, disk=disk) as journal:
         for number in range(10):
             assert await journal.find_keyed(USER, f"new-{number}", FIRST.started_ms) is None

@@ -20,6 +20,8 @@ from potoserver.logs.file import RotatingFile
 from potoserver.logs.logs import QUEUE_LINES
 from potoserver.logs.writer import Writer
 from potoserver.settings.model import LogSettings
+from tests.faults.disk import Fault
+from tests.faults.log_disk import FaultyLogFile
 
 LIMIT_S = 10.0
 
@@ -178,16 +180,9 @@ def test_an_input_output_error_is_survived(tmp_path: Path, monkeypatch: pytest.M
     assert events(path) == ["kept", "log lines dropped"]
 
 
-def test_rotation_that_is_not_allowed_lets_the_file_grow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rotation_that_is_not_allowed_lets_the_file_grow(tmp_path: Path) -> None:
     """Where the folder can't be changed lines are kept beyond the size rather than lost."""
-
-    def fail(_self: Path, _target: Path) -> Path:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    file = RotatingFile(tmp_path / "x.log", max_bytes=10, backups=2)
+    file = FaultyLogFile(tmp_path / "x.log", 10, 2, Fault("rename", times=0, error=errno.EACCES))
     assert file.write([b"a" * 8 + b"\n"] * 5) == (5, None)
     file.close()
     assert (tmp_path / "x.log").stat().st_size == 45

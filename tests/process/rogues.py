@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,37 +12,18 @@ from typing_extensions import override
 
 from modules.chat_server.journal.disk import Disk
 from potoserver import Cause, Connection, Departure, ServerModule
+from potoserver.logs.file import RotatingFile
+from tests.faults.disk import seam
+from tests.faults.plan import PlannedFaults
 
 
-class KilledAtStep(ServerModule):
-    """Kills the process at the journal's n-th system call (of a name), as `ROGUE_PLAN` says."""
+class FaultyDisks(ServerModule):
+    """Puts the journal's and the logs' system calls under the plan in the file `FAULT_PLAN`."""
 
     def __init__(self) -> None:
-        plan = json.loads(Path(os.environ["ROGUE_PLAN"]).read_text())
-        died = Path(os.environ["ROGUE_PLAN"]).with_name("died.txt")
-        steps = 0
-        original = Disk._call
-
-        def die(name: str) -> None:
-            died.write_text(f"{name} {plan['how']}")
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        def call(disk: Disk, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-            nonlocal steps
-            steps += plan["name"] in ("", name)
-            if steps != plan["number"] or plan["name"] not in ("", name):
-                return original(disk, name, function, *arguments)
-            if plan["how"] == "before":
-                die(name)
-            if plan["how"] == "half" and name == "write":
-                descriptor, data = arguments
-                os.write(descriptor, data[: len(data) // 2])
-                die(name)
-            result = original(disk, name, function, *arguments)
-            die(name)
-            return result
-
-        setattr(Disk, "_call", call)  # noqa: B010 - a type checker would refuse the plain assignment
+        faults = PlannedFaults(Path(os.environ["FAULT_PLAN"]))
+        for owner in (Disk, RotatingFile):
+            setattr(owner, "_call", seam(faults))  # noqa: B010 - a type checker would refuse the plain one
 
 
 async def _misbehave() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.faults.proxy import Proxy
 from tests.process.conftest import StartServer
 from tests.support.foreign import AiohttpSseClient, CurlLoop, ForeignClient, HttpxSse, NpmEventSource
-from tests.support.link import Link
 from tests.support.npm import npm_is_there
 from tests.support.process import chat
 
@@ -84,15 +84,16 @@ async def test_the_client_resumes_after_a_broken_link(
 ) -> None:
     """What a client missed while its link was down comes once, in order, when it is back."""
     server = await start_server()
-    async with Link(server.port) as link, client_class(f"{link.url}/subscribe", tmp_path) as client:
+    async with Proxy(server.port) as proxy, client_class(f"{proxy.url}/subscribe", tmp_path) as client:
         await client.until("connected", 1)
         await chat(http, server.url, "before")
         await client.until("message", 2)
-        link.cut()
+        proxy.accepts = False
+        proxy.reset()
         await server.until_logged("SSE disconnect detected")
         await chat(http, server.url, "missed 1")
         await chat(http, server.url, "missed 2")
-        link.mend()
+        proxy.accepts = True
         _, returned = await client.until("connected", 2)
         assert (returned["resumed"], returned["gap"]) == (True, False)
         await chat(http, server.url, "after")

@@ -7,15 +7,17 @@ import json
 import os
 import random
 import signal
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests.faults.disk import Fault, How
+from tests.faults.plan import FaultPlan
 from tests.support import saved
 from tests.support.process import ServerProcess, chat
-from tests.support.sse import EventReader, open_stream
+from tests.support.sse import EventReader, open_stream, stream
 
 pytestmark = pytest.mark.process
 
@@ -155,7 +157,7 @@ def log_lines(server: ServerProcess) -> list[dict[str, object]]:
     return lines
 
 
-def _check_all_archived(server: ServerProcess, acknowledged: list[tuple[str, str]]) -> None:
+def check_all_archived(server: ServerProcess, acknowledged: list[tuple[str, str]]) -> None:
     dialogs = check_disk(server.data_dir, acknowledged)
     assert [path for path in saved.current_files(server.data_dir) if path.stat().st_size] == []
     assert list((server.data_dir / "open").iterdir()) == []
@@ -163,16 +165,44 @@ def _check_all_archived(server: ServerProcess, acknowledged: list[tuple[str, str
         assert dialog.fields["message_count"] == len(dialog.messages), dialog.path
 
 
-async def _kill_in_a_loop(folder: Path, seed: int, rounds: int) -> None:
+async def _come_back(
+    session: aiohttp.ClientSession, url: str, open_before: dict[str, str], ledger: Ledger
+) -> None:
+    """Whoever's dialog the kill has left open is back at once, and goes on with the same conversation."""
+
+    async def back(user: str, conversation: str) -> None:
+        async with stream(session, f"{url}/subscribe", f"t-{user}") as reader:
+            assert (await reader.next("connected")).data["conversation"] == conversation
+            ledger.said += 1
+            text = f"{user} is back {ledger.said}"
+            answer = await chat(session, url, text, f"t-{user}")
+            assert answer["conversationId"] == conversation
+            ledger.acknowledge(user, text)
+
+    await asyncio.gather(*(back(user, conversation) for user, conversation in open_before.items()))
+
+
+async def _kill_in_a_loop(folder: Path, seed: int, rounds: int, *, grace_ms: int = 0) -> int:
+    """Kills a server again and again; with a grace, half of the users are back within it each time.
+
+    Returns:
+        How many dialogs were gone on with after a kill.
+    """
     print(f"seed {seed}")
     dice = random.Random(seed)
     ledger = Ledger()
-    server = ServerProcess(folder, environment=ENVIRONMENT)
+    grace = {"SESSION_RECONNECT_GRACE": str(grace_ms)} if grace_ms else {}
+    server = ServerProcess(folder, environment=ENVIRONMENT | grace)
     left_open: list[str] = []
+    open_before: dict[str, str] = {}
+    gone_on = 0
     for _ in range(rounds):
         await server.start()
         killed = asyncio.Event()
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            back = {user: open_before[user] for user in open_before if grace_ms and dice.random() < 0.5}
+            await _come_back(session, server.url, back, ledger)
+            gone_on += len(back)
             lives = [
                 asyncio.create_task(
                     _live(session, server.url, user, random.Random(dice.random()), ledger, killed)
@@ -186,17 +216,24 @@ async def _kill_in_a_loop(folder: Path, seed: int, rounds: int) -> None:
             await server.stop(signal.SIGKILL)
             await asyncio.gather(*lives)
         check_disk(server.data_dir, ledger.acknowledged)
-        left_open += [dialog.conversation for dialog in saved.open_dialogs(server.data_dir)]
+        open_dialogs = list(saved.open_dialogs(server.data_dir))
+        left_open += [dialog.conversation for dialog in open_dialogs]
+        open_before = {
+            dialog.fields["user"]: dialog.conversation
+            for dialog in open_dialogs
+            if "reason" not in dialog.fields
+        }
     await server.start()
     await saved.until_nothing_is_open(server.data_dir)
     assert await server.stop() == 0
-    _check_all_archived(server, ledger.acknowledged)
+    check_all_archived(server, ledger.acknowledged)
     assert left_open, "no round left a dialog open: this checks nothing"
     told = {line["conversation"] for line in log_lines(server) if line["event"] == "open dialog recovered"}
     assert set(left_open) <= told
     reasons = {dialog.fields["reason"] for dialog in saved.archives(server.data_dir)}
     assert "recovered" in reasons
     assert reasons <= {"recovered", "request", "disconnect", "superseded"}
+    return gone_on
 
 
 async def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -211,6 +248,27 @@ async def test_kill_9_under_load_loses_and_doubles_nothing_in_hundreds_of_rounds
     await _kill_in_a_loop(
         tmp_path, seed=int(os.environ.get("KILL_SEED", random.randrange(10**6))), rounds=300
     )
+
+
+async def _kill_and_come_back(folder: Path, rounds: int) -> None:
+    seed = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
+    gone_on = await _kill_in_a_loop(folder, seed, rounds, grace_ms=3000)
+    print(f"{gone_on} dialogs went on after {rounds} kills")
+    assert gone_on >= rounds
+
+
+async def test_kill_9_and_a_quick_restart_let_the_same_conversations_go_on(tmp_path: Path) -> None:
+    """Who is back within the grace goes on with what the kill has cut off; the others are archived."""
+    await _kill_and_come_back(tmp_path, rounds=4)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+async def test_kill_9_and_a_quick_restart_let_the_same_conversations_go_on_in_many_rounds(
+    tmp_path: Path,
+) -> None:
+    """The same, 100 times over on one folder."""
+    await _kill_and_come_back(tmp_path, rounds=100)
 
 
 # At every step
@@ -239,57 +297,37 @@ async def _run_until_it_dies(server: ServerProcess, texts: list[str], ledger: Le
     await ended
 
 
-@dataclass(frozen=True)
-class Step:
-    """Where a server kills itself: at its journal's n-th system call, of that name if one is given."""
-
-    number: int
-    how: str
-    name: str = ""
-
-
-async def _kill_at_steps(folder: Path, steps: list[Step]) -> None:
+async def _kill_at_steps(folder: Path, steps: list[Fault]) -> None:
     ledger = Ledger()
-    plan = folder / "plan.json"
+    plan = FaultPlan(folder)
     server = ServerProcess(
         folder,
         environment=ENVIRONMENT
-        | {
-            "POTO_MODULES": '["chat_server", "tests.process.rogues:KilledAtStep"]',
-            "ROGUE_PLAN": str(plan),
-        },
+        | plan.environment
+        | {"POTO_MODULES": '["chat_server", "tests.process.rogues:FaultyDisks"]'},
     )
     deaths = set()
     for number, step in enumerate(steps):
-        plan.write_text(json.dumps(asdict(step)))
-        died_at = folder / "died.txt"
-        died_at.unlink(missing_ok=True)
+        plan.set(step)
         # Each start also recovers what the one before has left, so recovery is killed at its steps too.
         await _run_until_it_dies(server, [f"first of {number}", f"second of {number}\nof two lines"], ledger)
-        if died_at.exists():
-            deaths.add(died_at.read_text())
+        deaths.update(plan.reached)
         check_disk(server.data_dir, ledger.acknowledged)
     print("died at", sorted(deaths))
     assert {"write", "flush", "rename", "remove", "sync_folder"} <= {death.split()[0] for death in deaths}
-    del server.environment["POTO_MODULES"]
+    plan.set()
     await server.start()
     await saved.until_nothing_is_open(server.data_dir)
     assert await server.stop() == 0
-    _check_all_archived(server, ledger.acknowledged)
+    check_all_archived(server, ledger.acknowledged)
 
 
-async def test_kill_9_at_a_step_of_append_archive_or_recovery_loses_nothing(tmp_path: Path) -> None:
-    """The process kills itself at a system call of its journal, at one in the middle of a write too."""
-    steps = [Step(number, "half", "write") for number in range(1, 6)]
-    steps += [Step(1, how, "rename") for how in ("before", "after")]
-    steps += [Step(number, "before", "flush") for number in (2, 5)]
-    steps += [Step(number, "after", "sync_folder") for number in (1, 4)]
-    await _kill_at_steps(tmp_path, [*steps, Step(1, "before", "remove"), Step(40, "after")])
+HOWS: tuple[How, ...] = ("before", "half", "after")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_kill_9_at_every_step_of_append_archive_or_recovery_loses_nothing(tmp_path: Path) -> None:
-    """The same at each of the journal's system calls, before it, half-way through it and behind it."""
-    every = [Step(number, how) for number in range(1, 80) for how in ("before", "half", "after")]
+    """It ends at each of its journal's system calls, before it, half-way through it and behind it."""
+    every = [Fault(path="*/data*", at=number, how=how, stop=True) for number in range(1, 90) for how in HOWS]
     await _kill_at_steps(tmp_path, every)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 
 import aiohttp
 import jwt
 import pytest
 
+from tests.faults.readers import RawSubscriber
 from tests.process.conftest import StartServer
-from tests.support.sse import open_stream, stream
+from tests.support.sse import stream
 
 pytestmark = pytest.mark.process
 
@@ -30,50 +30,26 @@ async def test_heartbeats_come_in_their_interval(
                 await asyncio.sleep(0.05)
 
 
-async def test_a_lease_without_acks_ends_and_one_with_acks_does_not(
+async def test_a_reader_that_stalls_is_ended_and_one_that_is_slow_is_not(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
-    """`?lease=10`: within the lease and a second, with cause `lease`."""
-    server = await start_server()
-    silent = await open_stream(http, f"{server.url}/subscribe", lease="10")
-    healthy = await open_stream(http, f"{server.url}/subscribe", lease="10")
-    connection = (await healthy.next("connected")).data["connection"]
-
-    async def answer_pings() -> None:
-        while True:
-            await healthy.next("ping")
-            body = {"connection": connection, "lastEventId": healthy.last_id}
-            async with http.post(f"{server.url}/subscribe/ack", json=body, headers=AUTHORIZED) as answer:
-                assert answer.status == 204
-
-    answering = asyncio.create_task(answer_pings())
-    await silent.end()
-    (line,) = await server.until_logged("SSE disconnect detected")
-    assert line["cause"] == "lease"
-    assert not healthy.ended.is_set()
-    answering.cancel()
-    await healthy.close()
-
-
-async def test_a_reader_that_stalls_is_ended(start_server: StartServer, http: aiohttp.ClientSession) -> None:
-    """`send_timeout_s`: its socket is full, and it takes nothing."""
+    """`send_timeout_s`: for twice that it takes a little, steadily; then its socket is full."""
     server = await start_server(
-        POTO_SEND_TIMEOUT_S="1", POTO_HEARTBEAT_S="0.5", POTO_LIMITS__OUTBOX_BYTES="50000000"
+        POTO_SEND_TIMEOUT_S="2", POTO_HEARTBEAT_S="0.5", POTO_LIMITS__OUTBOX_BYTES="50000000"
     )
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.connect(("127.0.0.1", server.port))
-        sock.sendall(
-            b"GET /subscribe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
-        )
-        await server.until_logged("SSE subscribed")
-        body = {"message": "x" * 1_000_000}
-        url = f"{server.url}/ChatServerModule/chatWithHistory"
-        for _ in range(6):
-            async with http.post(url, json=body, headers=AUTHORIZED) as answer:
-                assert answer.status == 200
-        (line,) = await server.until_logged("SSE disconnect detected")
-    assert line["cause"] in {"slow", "unreachable"}
+    reader = await RawSubscriber.open(server.port)
+    await reader.read_until(b"event: connected")
+    url = f"{server.url}/ChatServerModule/chatWithHistory"
+    async with http.post(url, json={"message": "x" * 1_000_000}, headers=AUTHORIZED) as answer:
+        assert answer.status == 200
+    began_s = time.monotonic()
+    while time.monotonic() - began_s < 4:
+        assert await reader.read(2000)
+        await asyncio.sleep(0.05)
+    assert server.logged("SSE disconnect detected") == []
+    (line,) = await server.until_logged("SSE disconnect detected")
+    assert line["cause"] == "slow"
+    reader.close()
 
 
 async def test_a_model_that_is_late_is_504_and_the_question_stays(

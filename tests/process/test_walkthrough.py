@@ -198,6 +198,8 @@ async def running_nginx(folder: Path, server_port: int) -> AsyncIterator[int]:
     site = site.replace("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{port};")
     site = site.replace("listen [::1]:8080;", "")  # it may be in use
     home = folder / "nginx"
+    assert site.count("/var/log/nginx/") == 1
+    site = site.replace("/var/log/nginx/", f"{home}/")
     (home / "conf.d").mkdir(parents=True)
     (home / "conf.d" / "potoserver.conf").write_text(site)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

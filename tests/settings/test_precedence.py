@@ -111,6 +111,7 @@ def test_every_key_can_be_set_by_its_variable(tmp_path: Path, key: object) -> No
         "auth.jwt_secret": "s" * 32,
         "auth.jwt_public_key_file": "key.pem",
         "cors.origins": '["https://example.org"]',
+        "trusted_proxies": '["10.0.0.0/24"]',
     }
     for variable in key.variables:
         text = texts.get(key.dotted, "7")
@@ -212,8 +213,11 @@ def test_another_file_replaces_the_usual_one(tmp_path: Path) -> None:
 
 
 def test_secrets_are_not_shown_by_the_settings(tmp_path: Path) -> None:
-    """Printing the settings shows no JWT secret."""
-    settings = loaded(tmp_path, environ={"POTO_AUTH__JWT_SECRET": "hush-hush" * 4}).settings
+    """Printing the settings shows neither the JWT secret nor a token."""
+    text = "auth:\n  tokens:\n    hush-token: {user: a}"
+    settings = loaded(tmp_path, text, {"POTO_AUTH__JWT_SECRET": "hush-hush" * 4}).settings
+    assert list(settings.auth.tokens) == ["hush-token"]
+    assert "hush-token" not in repr(settings)
     assert settings.auth.jwt_secret is not None
     assert settings.auth.jwt_secret.get_secret_value() == "hush-hush" * 4
     assert "hush-hush" not in repr(settings)

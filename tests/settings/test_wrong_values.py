@@ -83,6 +83,8 @@ IN_THE_FILE = [
             "http://localhost:80": "names its scheme's own port",
         }.items()
     ),
+    ("trusted_proxies: [10.0.0.1/24]", "trusted_proxies", "line 1", "is no address and no network"),
+    ("trusted_proxies: [proxy.example.org]", "trusted_proxies", "line 1", "expected 10.0.0.7 or 10.0.0.0/24"),
     (f"host: {'a' * 200}!", "host", "line 1", "expected a host name or an IP address"),
     ("host: a..b", "host", "line 1", "expected a host name or an IP address"),
     (f"host: {'a' * 64}", "host", "line 1", "expected a host name or an IP address"),
@@ -258,6 +260,7 @@ def test_deep_nesting_is_refused(tmp_path: Path) -> None:
     """A file nested without bound ends in an error of one line, not in a crash."""
     problem = problem_of(tmp_path, "x: " + "[" * 100 + "]" * 100)
     assert "nested too deeply" in problem
+    assert "nested too deeply" in problem_of(tmp_path, "x: " + "[" * 50_000)
     problem = problem_of(tmp_path, environ={"POTO_CORS__ORIGINS": "[" * 100_000})
     assert "expected JSON" in problem
 

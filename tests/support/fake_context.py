@@ -53,6 +53,7 @@ class FakeContext(ModuleContext, EngineListener):
         clock: ManualClock | None = None,
         grace_ms: int = 5000,
         shutdown_timeout_s: float = 30,
+        user_bytes: int = 0,
     ) -> None:
         self.settings = settings
         self.clock = self.manual_clock = clock or ManualClock()
@@ -61,6 +62,7 @@ class FakeContext(ModuleContext, EngineListener):
         self.registry = metrics.registry
         self.grace_ms = grace_ms
         self.retry_ms = min(1000, grace_ms // 4) or 1000
+        self.user_bytes = user_bytes
         self.stop_timeout_s = shutdown_timeout_s - 2.5
         self.published: list[tuple[str, Event]] = []
         self.broadcasts: list[Event] = []

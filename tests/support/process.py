@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ import yaml
 
 CHECKOUT = Path(__file__).parents[2]
 START_LIMIT_S = 30.0
-_SERVING = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_KEPT_LINES = 50_000
+"""Of what a server writes to its terminal; a long run would fill the memory with it."""
+_SERVING = re.compile(r"http://[\d.]+:(\d+)")
 _OWN_VARIABLES = ("POTO_", "SESSION_")
 _OWN_NAMES = {"HOST", "PORT", "DEBUG", "DEBUG_SSE"}
 
@@ -49,10 +53,18 @@ class ServerProcess:
         args: Further flags.
         environment: Further environment variables.
         port: Where it listens; 0 takes a free port, None leaves the flag out.
+        open_files: Its limit of open files, hard and soft; None for this process's own.
+        prefix: The beginning of its command line, where another program is to start it.
     """
 
     def __init__(
-        self, folder: Path, *args: str, environment: Mapping[str, str] | None = None, port: int | None = 0
+        self,
+        folder: Path,
+        *args: str,
+        environment: Mapping[str, str] | None = None,
+        port: int | None = 0,
+        open_files: int | None = None,
+        prefix: Iterable[str] = (),
     ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
@@ -60,7 +72,9 @@ class ServerProcess:
         self.args = args
         self.environment = dict(environment or {})
         self.port = port or 0
-        self._lines: list[str] = []
+        self.open_files = open_files
+        self.prefix = tuple(prefix)
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._port_by_flag = port is not None
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -87,6 +101,7 @@ class ServerProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._served.clear()
         self._process = await asyncio.create_subprocess_exec(
+            *self.prefix,
             sys.executable,
             "-m",
             "potoserver",
@@ -97,9 +112,14 @@ class ServerProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            preexec_fn=self._limit_open_files if self.open_files else None,
         )
         self._reader = asyncio.create_task(self._read_output())
         return self
+
+    def _limit_open_files(self) -> None:
+        """In the child, before it becomes the server."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.open_files or 0, self.open_files or 0))
 
     async def start(self) -> ServerProcess:
         """Starts the process and waits until it serves. A restart keeps its port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,6 +19,7 @@ from potoserver.listen import bind, listening
 from potoserver.logs import Logs
 from potoserver.server import PotoServer
 from potoserver.settings.model import Settings
+from potoserver.web.http_server import RequestHandler
 from tests.support.clock import ManualClock, settle
 
 WHOLE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -31,6 +33,10 @@ class Big(ServerModule):
     @rpc
     async def answer(self) -> str:
         return "x" * BIG
+
+    @rpc
+    async def part(self) -> str:
+        return "x" * 60_000
 
 
 @dataclass
@@ -240,7 +246,7 @@ async def test_an_answer_that_nobody_reads_is_cut(serve: Serve) -> None:
             ):
                 await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
-        await served.clock.advance(served.server.core.settings.send_timeout_s + 1)
+        await served.clock.advance(served.server.core.settings.send_timeout_s * 1.5)
         came = 0
         async with asyncio.timeout(LIMIT_S):
             while data := await reader.read(1 << 20):
@@ -248,6 +254,47 @@ async def test_an_answer_that_nobody_reads_is_cut(serve: Serve) -> None:
         assert came < BIG
         assert served.alarms() == ["slow-readers"]
         assert served.sample("potoserver_sockets") == 0
+
+
+async def test_a_small_rest_that_nobody_reads_is_cut_too(serve: Serve) -> None:
+    """However little it is that does not fit the kernel's buffers."""
+    async with serve() as served:
+        _, writer = await served.connect()
+        request = b"POST /Big/part HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
+        writer.write(request)
+        await asyncio.sleep(0.05)
+        (transport,) = (
+            each.transport
+            for each in gc.get_objects()
+            if type(each) is RequestHandler and each.transport is not None
+        )
+        for _ in range(500):
+            writer.write(request)
+            await settle()
+            await asyncio.sleep(0.002)
+            if transport.get_write_buffer_size():
+                break
+        else:
+            pytest.fail("the kernel takes everything")
+        await served.clock.advance(served.server.core.settings.send_timeout_s * 1.5)
+        async with asyncio.timeout(LIMIT_S):
+            while served.sample("potoserver_sockets"):
+                await asyncio.sleep(0.005)
+
+
+async def test_an_answer_that_is_read_slowly_is_not_cut(serve: Serve) -> None:
+    """Who takes some of it in each `send_timeout_s` gets all of it, however long that takes."""
+    async with serve() as served:
+        reader, writer = await served.connect()
+        writer.write(
+            b"POST /Big/answer HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(LIMIT_S):
+            for _ in range(BIG // 1_000_000):
+                await reader.readexactly(1_000_000)
+                await served.clock.advance(served.server.core.settings.send_timeout_s * 0.9)
+        assert served.alarms() == []
 
 
 async def test_streams_leave_room_for_calls(serve: Serve) -> None:

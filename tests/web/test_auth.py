@@ -27,6 +27,7 @@ from tests.support.clock import ManualClock
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.web.sample import Sample
 
+KEY = SigningKey(b"k" * 32)
 SILENT = Logs(LogSettings(), None, None).get("auth")
 SECRET = "a secret of at least sixty-four bytes, so that no algorithm finds it short"
 START_S = ManualClock().now_ms() // 1000
@@ -85,6 +86,8 @@ def token(secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
         ({"Authorization": "bearer plain"}, "ann"),
         (bearer(token()), "eve"),
         (bearer(token(exp=START_S + 1)), "eve"),
+        (bearer(token(jku="https://evil.example/keys")), "eve"),
+        (bearer(jwt.encode({"sub": "eve"}, SECRET, headers={"kid": "../../../dev/null"})), "eve"),
         (bearer(token(nbf=START_S)), "eve"),
         (bearer(token(roles=["admin"], name="E", email="e@example.org")), "eve"),
     ],
@@ -106,6 +109,9 @@ async def test_a_valid_token_is_its_user(running: RunningServer, headers: dict[s
         token("another secret of at least thirty-two bytes"),
         token(algorithm="HS512"),
         jwt.encode({"sub": "eve"}, None, algorithm="none"),
+        jwt.encode({"sub": "eve"}, SECRET, headers={"crit": ["x"], "x": 1}),
+        f"{base64.urlsafe_b64encode(b'[' * 5400).decode().rstrip('=')}.e30.AAAA",
+        "a.b.c" * 1500,
         token(exp=START_S),
         token(exp=START_S - 1),
         token(exp="soon"),
@@ -162,7 +168,7 @@ async def test_a_public_key_decides_the_algorithm(
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     path = tmp_path / "key.pem"
     path.write_bytes(pem)
-    credentials = Credentials(with_auth(jwt_public_key_file=path), clock, SILENT)
+    credentials = Credentials(with_auth(jwt_public_key_file=path), clock, KEY, SILENT)
     identity = credentials.verify(jwt.encode({"sub": "eve"}, private, algorithm=algorithm))
     assert identity is not None
     assert identity.user.id == "eve"
@@ -189,7 +195,7 @@ def test_a_key_file_that_cannot_be_used_names_its_setting(
         )
         path.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     with pytest.raises(ValueError, match=r"^auth\.jwt_public_key_file: "):
-        Credentials(with_auth(jwt_public_key_file=path), clock, SILENT)
+        Credentials(with_auth(jwt_public_key_file=path), clock, KEY, SILENT)
 
 
 def test_a_secret_that_is_too_short_is_refused() -> None:
@@ -218,7 +224,7 @@ def test_a_refused_token_has_its_reason_in_the_log(
     """One debug line of the logger `auth`, without the token."""
     logs = Logs(LogSettings(debug="auth"), tmp_path / "logs", terminal=None)
     logs.start()
-    assert Credentials(with_auth(jwt_secret=SECRET), clock, logs.get("auth")).verify(given) is None
+    assert Credentials(with_auth(jwt_secret=SECRET), clock, KEY, logs.get("auth")).verify(given) is None
     logs.stop()
     (line,) = log_lines(tmp_path)
     assert (line["level"], line["logger"], line["event"]) == ("debug", "auth", "token refused")
@@ -296,7 +302,7 @@ async def test_with_tokens_any_host_and_client_is_served(running: RunningServer)
 )
 def test_a_time_beyond_all_time_makes_a_token_invalid(clock: ManualClock, claim: str, value: object) -> None:
     """Refused, never an error of the server."""
-    credentials = Credentials(with_auth(jwt_secret=SECRET), clock, SILENT)
+    credentials = Credentials(with_auth(jwt_secret=SECRET), clock, KEY, SILENT)
     header = {"alg": "HS256", "typ": "JWT"}
     parts = [json.dumps(part).encode() for part in (header, {"sub": "eve", claim: value})]
     signed = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
@@ -338,8 +344,7 @@ async def test_login_sets_a_cookie_that_stands_for_the_token(running: RunningSer
     assert (cookie["secure"], cookie["max-age"]) == ("", "500")
     assert "plain" not in cookie.value
     assert await who(running, as_cookie(cookies)) == (200, "ann", None)
-    _, _, secure = await login(running, "plain", **{"X-Forwarded-Proto": "https"})
-    assert secure["potoserver"]["secure"] is True
+    assert cookie["domain"] == ""
 
 
 async def test_a_cookie_ends_with_its_lifetime_or_its_token(
@@ -407,18 +412,6 @@ async def test_logout_clears_the_cookie(running: RunningServer) -> None:
         assert answer.status == 204
         cookie = answer.cookies["potoserver"]
         assert (cookie.value, cookie["max-age"], cookie["path"]) == ("", "0", "/")
-
-
-async def test_failed_logins_are_limited_by_address(running: RunningServer, clock: ManualClock) -> None:
-    """Ten a minute, then 429, also for a good one; good ones alone are not counted."""
-    for _ in range(12):
-        assert (await login(running, "plain"))[0] == 200
-    for _ in range(10):
-        assert (await login(running, "wrong"))[0] == 401
-    assert (await login(running, "wrong"))[0] == 429
-    assert (await login(running, "plain"))[0] == 429
-    await clock.advance(6)
-    assert (await login(running, "plain"))[0] == 200
 
 
 # Tickets
@@ -534,7 +527,7 @@ async def test_a_ticket_helps_where_the_cookie_has_ended(tickets: TicketUser) ->
 
 def test_the_signing_key_is_made_once_and_private(tmp_path: Path) -> None:
     """32 random bytes, mode 0600, the same after a restart."""
-    first, second = SigningKey.load(tmp_path / "data"), SigningKey.load(tmp_path / "data")
+    first, second = (SigningKey.load(tmp_path / "data", SILENT) for _ in range(2))
     path = tmp_path / "data" / ".signing-key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [each.name for each in path.parent.iterdir()] == [".signing-key"]
@@ -546,7 +539,7 @@ def test_a_damaged_signing_key_is_named(tmp_path: Path) -> None:
     """And never replaced silently."""
     (tmp_path / ".signing-key").write_bytes(b"short")
     with pytest.raises(ValueError, match=r"\.signing-key must have 32 bytes, it has 5"):
-        SigningKey.load(tmp_path)
+        SigningKey.load(tmp_path, SILENT)
 
 
 async def test_no_token_is_ever_logged(tmp_path: Path, clock: ManualClock, running_server: RunServer) -> None:

@@ -30,6 +30,11 @@ class Gate(ServerModule):
         yield 1
         await self.open.wait()
 
+    @rpc
+    async def long(self) -> str:
+        self.inside += 1
+        return "x" * 32_000_000
+
     async def until(self, inside: int) -> None:
         async with asyncio.timeout(10):
             while self.inside < inside:
@@ -93,3 +98,30 @@ async def test_a_call_that_is_refused_counts_no_more(tmp_path: Path, running_ser
         for _ in range(3):
             assert (await running.call("Gate/wait", {"unknown": 1}))[0] == 422
         assert running.sample("potoserver_calls_in_flight") == 0
+
+
+async def test_an_answer_that_is_not_read_still_counts(tmp_path: Path, running_server: RunServer) -> None:
+    """What the server holds for a caller who does not read is bounded by the calls in flight."""
+    gate = Gate()
+    async with running_server(
+        tmp_path, [gate], clock=ManualClock(), limits={"calls_at_once_per_user": 2}
+    ) as running:
+        port = int(running.url.rpartition(":")[2])
+        writers = []
+        for _ in range(2):
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            writer.write(
+                b"POST /Gate/long HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
+            )
+            writers.append(writer)
+        await gate.until(2)
+        answered = {"route": "/Gate/long", "method": "POST", "status": "200"}
+        async with asyncio.timeout(10):
+            while running.sample("potoserver_request_seconds_count", **answered) < 2:
+                await asyncio.sleep(0.005)
+        assert (await running.call("Gate/count"))[0] == 429
+        for writer in writers:
+            writer.transport.abort()
+        async with asyncio.timeout(10):
+            while running.sample("potoserver_calls_in_flight"):
+                await asyncio.sleep(0.005)

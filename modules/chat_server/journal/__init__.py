@@ -15,6 +15,7 @@ from .base import (
     Message,
     OpenDialog,
     Reason,
+    UserFullError,
 )
 from .filesystem import FileSystemDialogueJournal
 from .memory import MemoryDialogueJournal
@@ -36,4 +37,5 @@ __all__ = [
     "Message",
     "OpenDialog",
     "Reason",
+    "UserFullError",
 ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from .base import ArchivePage, ArchiveSummary, Dialog
-from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, parse_dialog
+from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, emit_field, parse_dialog
 from .disk import Disk
 from .layout import Layout, archive_order, second_name
 from .references import ReferenceIndex, lines_in
@@ -68,7 +69,7 @@ class Archives:
             return None
         path = self._path(user_id, archive_id)
         data = self._read(path)
-        return self._parse(path, data) if data is not None else None
+        return self._parse(user_id, path, data) if data is not None else None
 
     def since(self, user_id: str, since_ms: int, line: bytes) -> Iterator[Dialog]:
         """The archives that ended since then and hold a line of `references`, newest first.
@@ -138,12 +139,16 @@ class Archives:
             self._report(path, error)
             return None
 
-    def _parse(self, path: Path, data: bytes) -> Dialog | None:
+    def _parse(self, user_id: str, path: Path, data: bytes) -> Dialog | None:
         try:
             dialog = parse_dialog(data)
             summarize_dialog(path.stem, dialog)
         except NotADialogError as error:
             self._report(path, error)
+            return None
+        if dialog.user_id != user_id:
+            # Put here by mistake, or another name of the other user's file.
+            self._report(path, NotADialogError("it is another user's"))
             return None
         return dialog
 
@@ -156,12 +161,12 @@ class Archives:
         tail = self._read(path, TAIL_BYTES, max(0, found.st_size - TAIL_BYTES))
         if head is None or tail is None:
             return None
-        try:
-            return summarize(archive_id, head, tail)
-        except NotADialogError:
-            # A person may have edited it: read it whole.
-            dialog = self.get(user_id, archive_id)
-            return summarize_dialog(archive_id, dialog) if dialog else None
+        if head.split(b"\n", 2)[1:2] == [emit_field("user", user_id)]:
+            with suppress(NotADialogError):
+                return summarize(archive_id, head, tail)
+        # A person may have edited it: read it whole.
+        dialog = self.get(user_id, archive_id)
+        return summarize_dialog(archive_id, dialog) if dialog else None
 
     def _report(self, path: Path, error: NotADialogError | OSError) -> None:
         if path in self._reported:

@@ -163,6 +163,17 @@ class DialogFullError(JournalError):
         )
 
 
+class UserFullError(JournalError):
+    """The user's dialogs take all that one user's may (507)."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            507,
+            f"Your dialogs take all the room that one user has (limits.user_bytes, {limit_bytes} bytes); the "
+            "message was not kept. Archives have to go first: ask the operator to delete some.",
+        )
+
+
 class JournalUnavailableError(JournalError):
     """The disk fails (503)."""
 
@@ -229,6 +240,8 @@ class DialogueJournal(ABC):
 
         Raises:
             JournalFullError: No room. Nothing of the message was kept.
+            UserFullError: A message of role `user` would take the user's dialogs beyond their limit. Nothing
+                of it was kept. Other messages and archives never fail for this.
             JournalUnavailableError: The disk fails. Nothing of the message was kept.
             ConversationEndedError: The conversation was archived lately, so a late message of it never ends
                 or enters a newer one. Nothing of the message was kept.
@@ -250,7 +263,8 @@ class DialogueJournal(ABC):
             user: Whose.
             conversation_id: Which one; None for the one that is open now.
             reason: Why it ended. Once a footer is written, its reason stands.
-            ended_ms: When; None for now. Never before the last message.
+            ended_ms: When; None for now. Never before the last message, nor before the user's newest archive,
+                unless that is more than a day ahead: archives are in the order in which dialogs ended.
 
         Returns:
             The archive's id, also when that conversation was archived before; None when it holds no

@@ -17,8 +17,13 @@ from potoserver import iso_utc
 
 from .base import Conversation, Dialog, Message, Reason
 
-MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """No dialog grows beyond this, and no larger file is read whole."""
+MAX_MESSAGES: Final = 10_000
+"""No dialog holds more: what reading costs goes by messages too, however short they are."""
+MAX_VALUES: Final = 32 * MAX_MESSAGES
+"""What no file may hold more of; a message has eleven fields at most."""
+_MAX_DIGITS: Final = 20
 
 _MAX_DEPTH: Final = 8
 """A dialog nests three deep. The C loader recurses, and a file of 200 000 brackets would end the process."""
@@ -28,6 +33,9 @@ _OWN_FORM: Final = re.compile(
     rb"(?: (?:\"[^\n]*\"|true|\d+)| \|-\n(?:(?:    [^\n]*+)?\n)*    [^\n]*+)?(?:\n|\Z))*+"
 )
 """What `emit_…` writes: quoted scalars on one line each, and literal blocks. Nothing in it nests deeper."""
+
+_FIELD: Final = re.compile(rb"^(?:- |  )?[a-z_]+:", re.MULTILINE)
+"""A field in that form. Lines of a literal block are indented by four."""
 
 _NOT_LITERAL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
@@ -45,6 +53,24 @@ class _Quoted(str):
 
 class _Literal(str):
     """A string to be written as a literal block."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """PyYAML's safe C loader, for numbers no longer than ours.
+
+    `1:1:1…` is a number to the base of 60 in YAML 1.1; a megabyte of it takes minutes.
+    """
+
+    def construct_short_number(self, node: yaml.ScalarNode) -> object:
+        """A number."""
+        if len(node.value) > _MAX_DIGITS:
+            raise NotADialogError("a number has too many digits")
+        whole = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_short_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_short_number)
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -162,23 +188,34 @@ def load_yaml(data: bytes) -> object:
     """Loads YAML from a file that may be anything.
 
     Raises:
-        NotADialogError: It is no YAML, too large, or nests too deeply.
+        NotADialogError: It is no YAML, too large, nests too deeply, or holds too many values.
     """
     if len(data) > MAX_FILE_BYTES:
         raise NotADialogError(f"larger than {MAX_FILE_BYTES} bytes")
     try:
         if not _OWN_FORM.fullmatch(data):
-            _check_depth(data)
-        return yaml.load(data, Loader=yaml.CSafeLoader)
+            _check_shape(data)
+        elif data.count(b"\n") > MAX_VALUES // 2:
+            _check_fields(data)
+        return yaml.load(data, Loader=_Loader)  # noqa: S506 - a safe loader with less than PyYAML's own
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         # Besides YAMLError, PyYAML's constructors let through what a scalar such as `2024-99-99` makes
         # Python's own types raise.
         raise NotADialogError(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
 
 
-def _check_depth(data: bytes) -> None:
-    depth = 0
+def _check_fields(data: bytes) -> None:
+    for number, _ in enumerate(_FIELD.finditer(data), 1):
+        if number > MAX_VALUES // 2:
+            raise NotADialogError("it holds too many values")
+
+
+def _check_shape(data: bytes) -> None:
+    depth = values = 0
     for event in yaml.parse(data, Loader=yaml.CSafeLoader):
+        values += isinstance(event, yaml.NodeEvent)
+        if values > MAX_VALUES:
+            raise NotADialogError("it holds too many values")
         if isinstance(event, yaml.AliasEvent):
             raise NotADialogError("it uses an alias")
         if isinstance(event, yaml.CollectionStartEvent):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -14,7 +15,9 @@ from typing import Any, Final
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+_PLAIN: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""What somebody has put in a file's place: a link is not followed, and a pipe does not hang the server."""
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | _PLAIN
 _flush_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
@@ -46,8 +49,9 @@ class Disk:
         Raises:
             BlockingIOError: Another process holds it.
         """
-        descriptor: int = self._call("lock", os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        descriptor: int = self._call("lock", os.open, path, os.O_RDWR | os.O_CREAT | _PLAIN, FILE_MODE)
         try:
+            _check_ordinary(descriptor, path)
             self._call("lock", os.fchmod, descriptor, FILE_MODE)
             self._call("lock", fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
@@ -137,10 +141,26 @@ class Disk:
             return []
         return result
 
+    def sizes(self, folder: Path, leaving_out: str = "") -> list[int]:
+        """The sizes of the ordinary files in a folder, but for one name; none when it is no folder.
+
+        No link is followed, the folder's own included.
+        """
+        try:
+            result: list[int] = self._call("sizes", _sizes, folder, leaving_out)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return result
+
     def read(self, path: Path, size: int, offset: int = 0) -> bytes:
         """Up to `size` bytes of a file from `offset` on."""
         data: bytes = self._call("read", _read, path, size, offset)
         return data
+
+
+def _check_ordinary(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, f"{path} is no ordinary file")
 
 
 def _sync_folder(path: Path) -> None:
@@ -152,17 +172,32 @@ def _sync_folder(path: Path) -> None:
 
 
 def _put(path: Path, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, FILE_MODE)
+    # Made anew: what is there may be a pipe, or another name of a file that must stay as it is.
+    with suppress(FileNotFoundError):
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, FILE_MODE)
     try:
         os.write(descriptor, data)
     finally:
         os.close(descriptor)
 
 
+def _sizes(folder: Path, leaving_out: str) -> list[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    sizes = []
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # it may go at any moment
+                    if entry.name != leaving_out and entry.is_file(follow_symlinks=False):
+                        sizes.append(entry.stat(follow_symlinks=False).st_size)
+    finally:
+        os.close(descriptor)
+    return sizes
+
+
 def _read(path: Path, size: int, offset: int) -> bytes:
-    # O_NONBLOCK: a pipe that somebody put there must not hang the server.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | _PLAIN)
     try:
         # A buffer of the whole limit for every small file would cost more than the reading.
         end = min(offset + size, os.fstat(descriptor).st_size)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import functools
+import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
@@ -32,6 +34,7 @@ from .base import (
     Message,
     OpenDialog,
     Reason,
+    UserFullError,
 )
 from .disk import Disk, Handle
 from .grouping import GroupedAppends
@@ -40,7 +43,8 @@ from .layout import Layout, archive_order
 from .metrics import JournalMetrics
 from .recovery import Recovery
 from .references import key_line, reply_line
-from .tools import RecentArchives, Tools, journal_errors
+from .tools import DiskWatch, RecentArchives, Tools, journal_errors
+from .usage import Usage
 from .user_dialogs import UserDialogs
 
 _THREADS: Final = 4
@@ -76,6 +80,8 @@ class FileSystemDialogueJournal(DialogueJournal):
         fsync: Whether a message is flushed to the medium before it counts as kept.
         logger: Gives a logger by name: `journal:append`, `journal:archive`, `journal:recovery`.
         registry: Where the metrics go.
+        user_bytes: What one user's dialogs may take on the disk; 0 for no limit.
+        watch: Told how the disk does.
         disk: The system calls; for fault injection.
     """
 
@@ -87,22 +93,27 @@ class FileSystemDialogueJournal(DialogueJournal):
         fsync: bool,
         logger: Callable[[str], FilteringBoundLogger],
         registry: CollectorRegistry,
+        user_bytes: int = 0,
+        watch: DiskWatch | None = None,
         disk: Disk | None = None,
     ) -> None:
         self._clock = clock
         self._append_log = logger("journal:append")
         self._recovery_log = logger("journal:recovery")
+        self._watch = watch
         self._disk = disk or Disk(fsync=fsync)
         self._layout = Layout(data_dir)
         self._metrics = JournalMetrics(registry)
         archive_log = logger("journal:archive")
-        recovery = Recovery(self._disk, self._layout.open, clock, self._recovery_log, self._metrics)
+        usage = Usage(user_bytes, self._disk, self._layout, clock)
+        recovery = Recovery(self._disk, self._layout.open, clock, self._recovery_log, self._metrics, usage)
         self._tools = Tools(
             disk=self._disk,
             layout=self._layout,
             clock=clock,
             recovery=recovery,
             recent=RecentArchives(),
+            usage=usage,
             metrics=self._metrics,
             archive_log=archive_log,
             recovery_log=self._recovery_log,
@@ -146,14 +157,21 @@ class FileSystemDialogueJournal(DialogueJournal):
         except OSError as error:
             raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
         try:
-            self._disk.make_folder(self._layout.open)
-            self._disk.make_folder(self._layout.users)
+            for folder in (self._layout.open, self._layout.users):
+                if not self._disk.make_folder(folder):
+                    self._refuse_no_folder(folder)
             self._disk.sync_folder(root)
             return self._disk.names(self._layout.open)
         except OSError as error:
             with suppress(OSError):
                 self._disk.close(self._lock)
             raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
+
+    def _refuse_no_folder(self, path: Path) -> None:
+        """A link that is followed here would take every user's files out of the data folder."""
+        found = self._disk.find(path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.ENOTDIR, f"{path} is no folder, and links in it are not followed")
 
     @override
     async def close(self) -> None:
@@ -196,7 +214,15 @@ class FileSystemDialogueJournal(DialogueJournal):
         try:
             if not dialogs.is_ready(conversation):
                 await self._threaded(dialogs.make_ready, conversation)
-            kept = await self._appends.append(dialogs, message, conversation)
+            if message.role == "user" and not self._tools.usage.knows(user_id):
+                await self._threaded(self._measure, user_id)
+            try:
+                kept = await self._appends.append(dialogs, message, conversation)
+            except UserFullError:
+                # Somebody may have deleted archives since they were counted.
+                if not await self._threaded(self._measure, user_id):
+                    raise
+                kept = await self._appends.append(dialogs, message, conversation)
         except JournalError as error:
             self._append_log.warning("message not kept", **about, error=repr(error.__cause__ or error))
             raise
@@ -206,6 +232,11 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._append_log.debug("append flushed", **about, bytes=size, ms=round(took_s * 1000, 1))
         self._append_log.info("session message added to dialogue journal", **about, bytes=size)
         return kept
+
+    def _measure(self, user_id: str) -> bool:
+        """Measures a user's folder; False where that was done only now."""
+        with journal_errors(failing="Your dialogs can't be measured now, so the message was not kept."):
+            return self._tools.usage.measure_again(user_id)
 
     @override
     async def archive_conversation(
@@ -248,9 +279,9 @@ class FileSystemDialogueJournal(DialogueJournal):
                 found = find_question(self._newest(dialogs, user.id, since_ms, key_line(key)), key, since_ms)
                 if found is None or found.reply is not None:
                     return found
-                question = found.question
-                later = self._newest(dialogs, user.id, question.timestamp_ms, reply_line(question.id))
-                return with_reply(found, later)
+                # Not from the question on: the clock may have been put back by days since.
+                line = reply_line(found.question.id)
+                return with_reply(found, self._newest(dialogs, user.id, since_ms, line))
 
         return await self._owned(user, lambda dialogs: self._threaded(search, dialogs))
 
@@ -274,6 +305,7 @@ class FileSystemDialogueJournal(DialogueJournal):
     async def mark_told(self, user: User, archive_id: str) -> None:
         def write(_: UserDialogs) -> None:
             with journal_errors(failing="What the user was told can't be kept at the moment."):
+                self._tools.recovery.refuse_links(self._layout.user(user.id))
                 self._archives.mark_told(user.id, archive_id)
 
         await self._owned(user, lambda dialogs: self._threaded(write, dialogs))
@@ -294,11 +326,26 @@ class FileSystemDialogueJournal(DialogueJournal):
         in_use.calls += 1
         try:
             async with in_use.lock:
-                return await work(in_use.dialogs)
+                return await self._watched(in_use.dialogs, work)
         finally:
             in_use.calls -= 1
             if in_use.calls == 0 and in_use.dialogs.idle:
                 del self._in_use[user.id]
+
+    async def _watched(self, dialogs: UserDialogs, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
+        """Runs work on one user's dialogs, and tells what that says of the disk."""
+        dialogs.wrote = False
+        cause: BaseException | None = None
+        try:
+            return await work(dialogs)
+        except JournalError as error:
+            cause = error.__cause__
+            raise
+        finally:
+            if self._watch is not None and dialogs.wrote:
+                self._watch.wrote()
+            if self._watch is not None and isinstance(cause, OSError):
+                self._watch.failed(cause)  # whatever could be written before it
 
     async def _threaded(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)

@@ -82,6 +82,15 @@ def second_name(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d-%H-%M-%S}"
 
 
+def last_ms_of(archive_id: str) -> int:
+    """The last millisecond, since 1970 UTC, that an archive's name stands for; 0 where it is no moment."""
+    try:
+        moment = datetime.strptime(archive_id[:19], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC)
+    except ValueError:
+        return 0
+    return int(moment.timestamp()) * 1000 + 999
+
+
 def archive_order(archive_id: str) -> tuple[str, int] | None:
     """Sorts archive ids by the second of the end, then by suffix; None for what is no archive id."""
     match = _ARCHIVE_ID.fullmatch(archive_id)

@@ -23,19 +23,22 @@ from .base import (
     Message,
     OpenDialog,
     Reason,
+    UserFullError,
 )
 from .keyed import find_question, with_reply
 from .layout import archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
+from .order import MOST_AHEAD_MS
 
 
 @dataclass(slots=True)
 class _Dialogs:
-    """One user's dialogs: the open one, the archives by id, and of which the user was told last."""
+    """One user's dialogs: the open one, the archives by id, of which the user was told last; their size."""
 
     current: Dialog | None = None
     archives: dict[str, Dialog] = field(default_factory=dict)
     told: str | None = None
+    bytes: int = 0
 
 
 class MemoryDialogueJournal(DialogueJournal):
@@ -45,15 +48,22 @@ class MemoryDialogueJournal(DialogueJournal):
         clock: Stamps archives.
         logger: Gives a logger by name: `journal:append`, `journal:archive`.
         registry: Where the metrics go.
+        user_bytes: What one user's messages may take, as UTF-8; 0 for no limit.
     """
 
     def __init__(
-        self, *, clock: Clock, logger: Callable[[str], FilteringBoundLogger], registry: CollectorRegistry
+        self,
+        *,
+        clock: Clock,
+        logger: Callable[[str], FilteringBoundLogger],
+        registry: CollectorRegistry,
+        user_bytes: int = 0,
     ) -> None:
         self._clock = clock
         self._append_log = logger("journal:append")
         self._archive_log = logger("journal:archive")
         self._metrics = JournalMetrics(registry)
+        self._user_bytes = user_bytes
         self._users: dict[str, _Dialogs] = {}
         self._accepting = False
 
@@ -81,9 +91,11 @@ class MemoryDialogueJournal(DialogueJournal):
     @override
     async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
         dialogs = self._of(user)
-        message.content.encode()  # a lone surrogate is refused here as by a file
+        size = len(message.content.encode())  # a lone surrogate is refused here as by a file
         if any(archive.conversation.id == conversation.id for archive in dialogs.archives.values()):
             raise ConversationEndedError
+        if message.role == "user" and self._user_bytes and dialogs.bytes + size > self._user_bytes:
+            raise UserFullError(self._user_bytes)
         current = dialogs.current
         if current is not None and current.conversation.id != conversation.id:
             self._archive(user, dialogs, current, Reason.SUPERSEDED, None)
@@ -93,6 +105,7 @@ class MemoryDialogueJournal(DialogueJournal):
         last_ms = current.messages[-1].timestamp_ms if current.messages else conversation.started_ms
         kept = replace(message, timestamp_ms=max(message.timestamp_ms, last_ms))
         dialogs.current = replace(current, messages=(*current.messages, kept))
+        dialogs.bytes += size
         self._metrics.append_seconds.observe(0)
         self._append_log.info(
             "session message added to dialogue journal",
@@ -100,7 +113,7 @@ class MemoryDialogueJournal(DialogueJournal):
             conversation=conversation.id,
             message=kept.id,
             role=kept.role,
-            bytes=len(kept.content.encode()),
+            bytes=size,
         )
         return kept
 
@@ -126,6 +139,8 @@ class MemoryDialogueJournal(DialogueJournal):
         self, user: User, dialogs: _Dialogs, dialog: Dialog, reason: Reason, ended_ms: int | None
     ) -> str:
         ended = max(self._clock.now_ms() if ended_ms is None else ended_ms, dialog.messages[-1].timestamp_ms)
+        ends = [each.ended_ms for each in dialogs.archives.values() if each.ended_ms is not None]
+        ended = max([ended, *(each for each in ends if each <= ended + MOST_AHEAD_MS)])
         number = 1
         while (archive_id := with_suffix(second_name(ended), number)) in dialogs.archives:
             number += 1
@@ -164,8 +179,7 @@ class MemoryDialogueJournal(DialogueJournal):
         found = find_question(self._since(user, since_ms), key, since_ms)
         if found is None or found.reply is not None:
             return found
-        later = self._since(user, found.question.timestamp_ms)
-        return with_reply(found, later)
+        return with_reply(found, self._since(user, since_ms))
 
     @override
     async def untold_archive(self, user: User) -> ArchiveSummary | None:

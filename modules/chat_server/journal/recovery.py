@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .disk import Disk
 from .layout import UserPaths, second_name, with_suffix
 from .metrics import JournalMetrics
 from .scan import Scan, scan
+from .usage import Usage
 
 _MOST_SUFFIXES: Final = 1_000_000
 
@@ -72,6 +74,7 @@ class Recovery:
         clock: Names what is set aside.
         logger: `journal:recovery`.
         metrics: Counts what is found and set aside.
+        usage: Told that a user's files are others now.
     """
 
     def __init__(
@@ -81,13 +84,34 @@ class Recovery:
         clock: Clock,
         logger: FilteringBoundLogger,
         metrics: JournalMetrics,
+        usage: Usage,
     ) -> None:
         self._disk = disk
         self._open_folder = open_folder
         self._clock = clock
         self._logger = logger
         self._metrics = metrics
+        self._usage = usage
         self._folders: set[Path] = set()
+
+    def refuse_links(self, paths: UserPaths) -> None:
+        """Nothing is read or written through a link in the place of one of a user's folders.
+
+        It would lead out of the data folder, or into another user's. Opening a file refuses a link in its own
+        place; this is for what stands before it.
+
+        Raises:
+            OSError: There is one.
+        """
+        for folder in (paths.folder, paths.dialogs, paths.archived):
+            found = self._disk.find(folder)
+            if found is None:
+                return
+            if stat.S_ISLNK(found.st_mode):
+                if folder not in self._folders:
+                    self._folders.add(folder)
+                    self._logger.error("link in a folder's place", file=str(folder))
+                raise OSError(errno.ELOOP, "a link in a folder's place is not followed", str(folder))
 
     def examine(self, user_id: str, paths: UserPaths) -> OpenFile | None:
         """Looks at `current.yaml`, cuts what is torn, sets aside what is no dialog.
@@ -134,22 +158,27 @@ class Recovery:
         return dialog
 
     def _mend(self, user_id: str, paths: UserPaths, data: bytes, result: Scan) -> int:
-        """Sets the torn tail aside, cuts it off, ends the last line; returns the file's new length."""
+        """Sets the torn tail aside, cuts it off, ends the last line; returns the file's new length.
+
+        What is whole is flushed, and its name: a process that was killed may have written it without. Nothing
+        may be appended behind it or renamed with it before.
+        """
         torn = data[result.size :]
         if torn:
             aside = self._free_name(paths, "torn")
             self._write_new(aside, torn)
-            self._disk.sync_folder(paths.dialogs)
+        self._disk.sync_folder(paths.dialogs)
+        if torn:
             self._report(user_id, aside, len(torn), result.why)
-        if torn or result.lacks_newline:
-            handle = self._disk.open(paths.current)
-            try:
+        handle = self._disk.open(paths.current)
+        try:
+            if torn:
                 self._disk.truncate(handle, result.size)
-                if result.lacks_newline:
-                    self._disk.write_all(handle, b"\n")
-                self._disk.flush(handle)
-            finally:
-                self._disk.close(handle)
+            if result.lacks_newline:
+                self._disk.write_all(handle, b"\n")
+            self._disk.flush(handle)
+        finally:
+            self._disk.close(handle)
         return result.size + result.lacks_newline
 
     def _write_new(self, path: Path, data: bytes) -> None:
@@ -176,6 +205,7 @@ class Recovery:
 
     def _report(self, user_id: str, aside: Path, size: int, why: str) -> None:
         self._metrics.set_aside.inc()
+        self._usage.forget(user_id)
         self._logger.warning("file set aside", user=user_id, file=str(aside), bytes=size, why=why)
 
     def _free_name(self, paths: UserPaths, kind: str) -> Path:

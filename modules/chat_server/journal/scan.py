@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from .base import ArchiveSummary, Dialog, Message
+from .base import ArchiveSummary, Dialog, Message, Reason
 from .dialog_yaml import (
     NotADialogError,
     emit_message,
@@ -109,16 +109,29 @@ def summarize(archive_id: str, head: bytes, tail: bytes) -> ArchiveSummary:
         NotADialogError: They are not as this format has them.
     """
     begin = _HEAD.match(head)
-    end = tail.rfind(b"\nended: ")
-    if not begin or end < 0:
-        raise NotADialogError("its head or its tail is not as it was written")
+    if not begin:
+        raise NotADialogError("its head is not as it was written")
     first = load_yaml(head[: begin.end()])
-    last = load_yaml(tail[end + 1 :])
-    if not isinstance(first, dict) or not isinstance(last, dict):
-        raise NotADialogError("its head or its tail is no mapping")
+    if not isinstance(first, dict):
+        raise NotADialogError("its head is no mapping")
     conversation, _ = read_head(first)
-    ended_ms, reason, count = read_footer(last)
+    ended_ms, reason, count = read_end(tail)
     return ArchiveSummary(archive_id, conversation, ended_ms, reason, count)
+
+
+def read_end(tail: bytes) -> tuple[int, Reason, int]:
+    """When a dialog ended, why, and how many messages it holds, from its last `TAIL_BYTES`.
+
+    Raises:
+        NotADialogError: They are not as this format has them.
+    """
+    end = tail.rfind(b"\nended: ")
+    if end < 0:
+        raise NotADialogError("its tail is not as it was written")
+    last = load_yaml(tail[end + 1 :])
+    if not isinstance(last, dict):
+        raise NotADialogError("its tail is no mapping")
+    return read_footer(last)
 
 
 def summarize_dialog(archive_id: str, dialog: Dialog) -> ArchiveSummary:

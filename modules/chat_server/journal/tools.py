@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,8 +19,20 @@ from .disk import Disk
 from .layout import Layout
 from .metrics import JournalMetrics
 from .recovery import Recovery
+from .usage import Usage
 
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Disk full, over quota, or past what the process may write in one file."""
+
+
+class DiskWatch(Protocol):
+    """Told how the disk does; on the event loop."""
+
+    def failed(self, error: OSError) -> None:
+        """A call of the journal failed, a reading one or a writing one."""
+
+    def wrote(self) -> None:
+        """A message or an archive is on disk."""
 
 
 class RecentArchives:
@@ -53,6 +65,7 @@ class Tools:
     clock: Clock
     recovery: Recovery
     recent: RecentArchives
+    usage: Usage
     metrics: JournalMetrics
     archive_log: FilteringBoundLogger
     recovery_log: FilteringBoundLogger
@@ -69,7 +82,7 @@ def journal_errors(full: str | None = None, failing: str | None = None) -> Itera
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise (JournalFullError(full) if full else JournalFullError()) from error
         raise (JournalUnavailableError(failing) if failing else JournalUnavailableError()) from error
 

@@ -19,9 +19,18 @@ from .base import (
     OpenDialog,
     Reason,
 )
-from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, emit_footer, emit_head, emit_message, parse_dialog
+from .dialog_yaml import (
+    MAX_FILE_BYTES,
+    MAX_MESSAGES,
+    NotADialogError,
+    emit_footer,
+    emit_head,
+    emit_message,
+    parse_dialog,
+)
 from .disk import Handle
 from .layout import second_name, with_suffix
+from .order import end_in_order
 from .recovery import OpenFile
 from .scan import scan
 from .tools import Tools, archive_errors, journal_errors
@@ -55,6 +64,9 @@ class UserDialogs:
     Args:
         user_id: Whose.
         tools: What all users share.
+
+    Attributes:
+        wrote: A message or an archive has come to be on disk; for who asks, who sets it back.
     """
 
     def __init__(self, user_id: str, tools: Tools) -> None:
@@ -62,6 +74,7 @@ class UserDialogs:
         self._tools = tools
         self._disk = tools.disk
         self._paths = tools.layout.user(user_id)
+        self.wrote = False
         self._recovered = False
         self._file: OpenFile | None = None
         self._append: _Append | None = None
@@ -134,10 +147,12 @@ class UserDialogs:
         """Writes a message; it counts only after `flush`. `make_ready` must have been done.
 
         Raises:
+            UserFullError: The user's dialogs seem to take all they may; nothing was done.
             JournalError: It was not written, and nothing of it is left.
             ValueError: A text holds a lone surrogate.
         """
         with journal_errors():
+            self._tools.recovery.refuse_links(self._paths)
             if self._notice_edit():
                 self.make_ready(conversation)
             file = self._file
@@ -146,8 +161,11 @@ class UserDialogs:
             data = emit_message(kept)
             if file is None:
                 data = emit_head(conversation, self._user_id) + data
-            if (file.size if file else 0) + len(data) > MAX_FILE_BYTES - _FOOTER_ROOM:
+            size = (file.size if file else 0) + len(data)
+            if size > MAX_FILE_BYTES - _FOOTER_ROOM or (file and file.messages >= MAX_MESSAGES):
                 raise DialogFullError
+            if message.role == "user":
+                self._tools.usage.check(self._user_id, size)
             handle = self._begin(conversation) if file is None else self._disk.open(self._paths.current)
             assert self._file is not None, "there is one, or it was begun"
             self._append = _Append(handle, kept, len(data), new=file is None)
@@ -172,6 +190,7 @@ class UserDialogs:
         file.size += append.bytes
         file.messages += 1
         file.last_ms = append.message.timestamp_ms
+        self.wrote = True
         return append.message
 
     def archive(self, conversation_id: str | None, reason: Reason, ended_ms: int | None) -> str | None:
@@ -191,6 +210,7 @@ class UserDialogs:
 
     def _settle(self) -> str | None:
         """Does what is owed: recovery, taking a failed write back, finishing an archive; gives its id."""
+        self._tools.recovery.refuse_links(self._paths)
         if not self._recovered:
             self._file = self._tools.recovery.examine(self._user_id, self._paths)
             self._recovered = True
@@ -227,6 +247,7 @@ class UserDialogs:
     def _end(self, file: OpenFile, reason: Reason, ended_ms: int | None) -> str | None:
         """Writes and flushes the footer, then finishes."""
         ended = max(self._tools.clock.now_ms() if ended_ms is None else ended_ms, file.last_ms)
+        ended = end_in_order(self._disk, self._paths, ended)
         footer = emit_footer(ended, reason, file.messages)
         handle = self._disk.open(self._paths.current)
         with self._taken_back(file, handle):
@@ -243,10 +264,12 @@ class UserDialogs:
         self._tools.recovery.clear(self._paths)
         self._log_archive("archive durable, marker cleared", file)
         self._file = None
+        self.wrote = True
         if not renamed:
             return None
         assert file.archive_id is not None and file.reason is not None, "it was renamed"
         self._tools.recent.add(self._user_id, file.conversation.id, file.archive_id)
+        self._tools.usage.archived(self._user_id, file.size)
         self._tools.metrics.archives.labels(file.reason.value).inc()
         self._tools.archive_log.info(
             "conversation archived",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 _OPEN, _CLOSE = "<think>", "</think>"
+_MAX_BLANKS = 4096
+"""How many blanks may come before the block: who sends more sends a reply of blanks, and that has a limit."""
 
 
 class ThinkSplitter:
@@ -25,7 +27,7 @@ class ThinkSplitter:
             if beginning.startswith(_OPEN):
                 self._held = beginning[len(_OPEN) :]
                 self._state = "thinking"
-            elif _OPEN.startswith(beginning):
+            elif _OPEN.startswith(beginning) and len(self._held) <= _MAX_BLANKS:
                 return "", ""
             else:
                 return self._release("reply"), ""

@@ -1,0 +1,139 @@
+"""What the kernel knows of the other end of a connection, and when that end is given up."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
+
+from potoserver.clock import Clock, TimerHandle
+
+_LOOKS_PER_TIMEOUT = 4
+"""How often a reader that keeps its bytes waiting is looked at, so by how much of the time it is cut late."""
+_UNSENT_BYTES = 65_536
+_TCP_INFO_LAST_ACK_MS = 56
+"""Where Linux's `struct tcp_info` has the time since the last acknowledgement, in ms."""
+_UNREACHABLE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
+
+
+def give_up_soon(sock: socket.socket, timeout_s: float) -> None:
+    """Asks the kernel not to keep for longer what it still has to send on a connection that is ended (Linux).
+
+    Not for a connection that lives: a reader that takes all it is sent, but more slowly than it is sent,
+    closes its window again and again, and Linux adds these times up until the timeout ends the connection.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # it is gone already
+            sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(timeout_s * 1000)))
+
+
+def hold_back_unsent(sock: socket.socket) -> None:
+    """Asks the kernel to take little more than it can send (Linux, macOS).
+
+    It would take megabytes for each reader that stalls, which no setting of ours bounds, and tell of the
+    stall only when they are full.
+    """
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
+
+
+def untaken_bytes(transport: asyncio.Transport) -> int:
+    """What was written and the other end's kernel has not acknowledged; ours, where that is not told."""
+    waiting = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    try:
+        queued: int = struct.unpack("i", ioctl(sock.fileno(), TIOCOUTQ, bytes(4)))[0]
+    except (OSError, ValueError):
+        return waiting
+    return waiting + queued
+
+
+def is_silent(error: BaseException) -> bool:
+    """Whether a connection was lost because nothing came from the other end any more."""
+    return isinstance(error, TimeoutError) or getattr(error, "errno", None) in _UNREACHABLE
+
+
+def silent_for_s(transport: asyncio.Transport) -> float | None:
+    """Since when the other end's kernel was not heard (Linux; None elsewhere).
+
+    It tells a reader that takes nothing from one that the network has lost: the kernel gives both up with the
+    same error.
+    """
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return None
+    try:
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, option, 128)
+        last_ack_ms: int = struct.unpack_from("=I", info, _TCP_INFO_LAST_ACK_MS)[0]
+    except (OSError, struct.error):
+        return None
+    return last_ack_ms / 1000
+
+
+class StallWatch:
+    """Tells of a reader that takes nothing. One that takes little, all the time, is slow but well.
+
+    It looks only while bytes wait, so the connections that keep up cost nothing.
+
+    Args:
+        clock: The time.
+        timeout_s: How long nothing may be taken; it is told up to a quarter of that later.
+        on_stalled: Told once, unless `end` comes before.
+    """
+
+    __slots__ = ("_clock", "_last", "_on_stalled", "_progress", "_since_s", "_timeout_s", "_timer")
+
+    def __init__(self, clock: Clock, timeout_s: float, on_stalled: Callable[[], None]) -> None:
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._on_stalled = on_stalled
+        self._progress: Callable[[], int | None] | None = None
+        self._timer: TimerHandle | None = None
+        self._last: int | None = None
+        self._since_s = 0.0
+
+    def begin(self, progress: Callable[[], int | None]) -> None:
+        """Bytes wait from now on.
+
+        Args:
+            progress: A number that grows with each byte that is taken; None when none waits, which ends it.
+        """
+        self.end()
+        self._progress = progress
+        self._last = progress()
+        self._since_s = self._clock.monotonic_s()
+        self._timer = self._clock.call_later(self._timeout_s / _LOOKS_PER_TIMEOUT, self._look)
+
+    def end(self) -> None:
+        """No bytes wait any more, or the connection is gone. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._progress = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._timer is not None
+
+    def _look(self) -> None:
+        assert self._progress is not None
+        progress = self._progress()
+        now_s = self._clock.monotonic_s()
+        if progress is None:
+            self.end()
+            return
+        if self._last is None or progress > self._last:
+            self._since_s = now_s
+        elif now_s - self._since_s >= self._timeout_s:
+            self.end()
+            self._on_stalled()
+            return
+        self._last = progress
+        self._timer = self._clock.call_later(self._timeout_s / _LOOKS_PER_TIMEOUT, self._look)

@@ -1,0 +1,131 @@
+"""Archives to the last one: where pages end, what is read at all, and what is told of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modules.chat_server.journal import Conversation
+from modules.chat_server.journal.references import ReferenceIndex
+from tests.faults.disk import FaultyDisk
+from tests.support.clock import ManualClock
+
+from .support import FIRST, SECOND, USER, LogRecord, dialogs_of, message, opened
+
+
+async def archived(data: Path, count: int, clock: ManualClock, **options: object) -> list[str]:
+    """Makes archives a minute apart; their ids, oldest first."""
+    ids = []
+    async with opened(data, clock=clock, **options) as journal:
+        for number in range(count):
+            await journal.add_message(USER, message(0), Conversation(f"c-{number}", FIRST.started_ms))
+            archive_id = await journal.archive_conversation(USER)
+            assert archive_id is not None
+            ids.append(archive_id)
+            await clock.advance(60)
+    return ids
+
+
+@pytest.mark.parametrize(("limit", "last_of_page"), [(1, 2), (2, 1), (3, None), (4, None)])
+async def test_only_a_page_that_others_follow_has_a_cursor(
+    tmp_path: Path, limit: int, last_of_page: int | None
+) -> None:
+    """It is the last id of the page; a page that ends with the oldest archive has none."""
+    ids = await archived(tmp_path, 3, ManualClock())
+    async with opened(tmp_path) as journal:
+        page = await journal.list_archives(USER, limit, None)
+    assert page.cursor == (None if last_of_page is None else ids[last_of_page])
+
+
+async def test_archives_from_before_are_not_even_read(tmp_path: Path) -> None:
+    """A search since a moment looks only at what ended in that second or later."""
+    clock = ManualClock()
+    ids = await archived(tmp_path, 4, clock)
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk, clock=clock) as journal:
+        await journal.find_keyed(USER, "k", clock.now_ms() - 120_000)
+    read = [Path(path).stem for name, path in disk.calls if name == "read" and "archived" in path]
+    assert read == [ids[3], ids[2]]
+
+
+async def test_a_told_mark_of_strange_bytes_tells_again(tmp_path: Path) -> None:
+    """Whatever a crash has left there."""
+    ids = await archived(tmp_path, 1, ManualClock())
+    (tmp_path / "users" / "a1" / ".told").write_bytes(b"\xff\xfe\x00")
+    async with opened(tmp_path) as journal:
+        untold = await journal.untold_archive(USER)
+        assert untold is not None
+        assert untold.id == ids[0]
+
+
+async def test_a_told_mark_holds_the_last_id_alone(tmp_path: Path) -> None:
+    """Also where the one before was longer."""
+    clock = ManualClock()
+    ids = await archived(tmp_path, 1, clock)
+    async with opened(tmp_path, clock=clock) as journal:
+        await journal.mark_told(USER, f"{ids[0]}-123456")
+        await journal.mark_told(USER, ids[0])
+        assert await journal.untold_archive(USER) is None
+
+
+async def test_a_told_mark_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
+    """What it points to is neither read nor written."""
+    data, other = tmp_path / "data", tmp_path / "other"
+    ids = await archived(data, 1, ManualClock())
+    other.write_text(ids[0])
+    (data / "users" / "a1" / ".told").symlink_to(other)
+    async with opened(data) as journal:
+        assert await journal.untold_archive(USER) is not None
+        await journal.mark_told(USER, f"{ids[0]}-2")
+    assert other.read_text() == ids[0]
+
+
+async def test_an_archive_that_cant_be_read_is_reported_with_the_reason(tmp_path: Path) -> None:
+    """So that a person can mend it."""
+    await archived(tmp_path, 1, ManualClock())
+    (path,) = (dialogs_of(tmp_path) / "archived").iterdir()
+    path.write_bytes(path.read_bytes().replace(b"  content:", b"  contents:"))
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        assert await journal.get_archive(USER, path.stem) is None
+    assert log.entries[-1] == {
+        "logger": "journal:archive",
+        "level": "warning",
+        "event": "archive can't be read",
+        "file": str(path),
+        "why": "`content` is missing or no text",
+    }
+
+
+async def test_a_reply_is_found_with_the_conversation_that_it_stands_in(tmp_path: Path) -> None:
+    """The question's own, or a later one; none while there is no reply."""
+    async with opened(tmp_path) as journal:
+        await journal.add_message(USER, message(0, idempotency_key="own"), FIRST)
+        await journal.add_message(USER, message(1), FIRST)
+        await journal.add_message(USER, message(2, idempotency_key="late"), FIRST)
+        found = await journal.find_keyed(USER, "late", 0)
+        assert found is not None
+        assert (found.conversation, found.reply, found.replied_in) == (FIRST, None, None)
+        await journal.archive_conversation(USER)
+        await journal.add_message(USER, message(3, reply_to="m-2"), SECOND)
+        for key, where in (("own", FIRST), ("late", SECOND)):
+            found = await journal.find_keyed(USER, key, 0)
+            assert found is not None
+            assert (found.conversation, found.replied_in) == (FIRST, where)
+            assert found.reply is not None
+
+
+def test_the_index_counts_what_it_holds() -> None:
+    """An archive of just the limit is kept; one that is read again counts once; what goes makes room."""
+    index = ReferenceIndex(limit=6)
+    lines = frozenset({b"1"})
+    full = frozenset({b"1", b"2", b"3", b"4", b"5"})
+    index.add("u", "full", full)
+    assert index.find("u", "full") == full
+    for name in ("a", "a", "a", "b", "c"):
+        index.add("u", name, lines)
+    assert [index.find("u", name) for name in ("full", "a", "b", "c")] == [None, lines, lines, lines]
+    for name in ("d", "e", "f", "g"):
+        index.add("u", name, lines)
+    assert [name for name in "abcdefg" if index.find("u", name)] == ["e", "f", "g"]

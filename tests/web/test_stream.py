@@ -1,0 +1,338 @@
+"""The wire of an event stream under readers that are slow, stall, or do what no client should."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from potoserver import Cause, Connection, Event, ServerModule
+from tests.faults.readers import RawSubscriber
+from tests.support.clock import ManualClock, settle
+from tests.support.server import RunningServer, RunServer
+from tests.support.sse import stream
+
+OUTBOX_BYTES = 100_000
+EVENT_BYTES = 20_000
+
+
+class Causes(ServerModule):
+    """Writes down why connections ended."""
+
+    def __init__(self) -> None:
+        self.seen: list[Cause] = []
+
+    async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+        self.seen.append(cause)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def causes() -> Causes:
+    return Causes()
+
+
+@pytest.fixture
+async def running(
+    tmp_path: Path, clock: ManualClock, causes: Causes, running_server: RunServer
+) -> AsyncIterator[RunningServer]:
+    async with running_server(
+        tmp_path,
+        [causes],
+        clock=clock,
+        limits={"outbox_bytes": OUTBOX_BYTES, "connections_per_user": 0},
+        backlog={"bytes": 20_000_000, "events": 1000},
+    ) as running:
+        yield running
+
+
+Subscribe = Callable[..., Awaitable[RawSubscriber]]
+
+
+@pytest.fixture
+async def subscribe(running: RunningServer) -> AsyncIterator[Subscribe]:
+    made: list[RawSubscriber] = []
+
+    async def subscribe(last_event_id: str | None = None, *, opens: bool = True) -> RawSubscriber:
+        before = len(running.core.subscriptions)
+        subscriber = await RawSubscriber.open(
+            port_of(running), last_event_id=last_event_id, buffer_bytes=65_536
+        )
+        made.append(subscriber)
+        await until(lambda: len(running.core.subscriptions) > before)
+        if opens:
+            await subscriber.read_until(b"\n\n")
+        return subscriber
+
+    yield subscribe
+    for each in made:
+        each.close()
+
+
+def port_of(running: RunningServer) -> int:
+    return int(running.url.rpartition(":")[2])
+
+
+async def until(check: Callable[[], object], limit_s: float = 10) -> None:
+    """Waits for the network to bring about what can't be awaited otherwise."""
+    async with asyncio.timeout(limit_s):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+async def publish(running: RunningServer, count: int, size: int = EVENT_BYTES) -> None:
+    for number in range(count):
+        await running.core.engine.publish("a1", Event("note", {"n": number, "text": "x" * size}))
+
+
+def numbers(subscriber: RawSubscriber) -> list[int]:
+    return [event.data["n"] for event in subscriber.events if event.type == "note"]
+
+
+async def fill(running: RunningServer) -> None:
+    """Publishes until the kernel's buffers are full and something waits in the server."""
+    [subscription] = running.core.subscriptions
+    for _ in range(1000):
+        await publish(running, 1)
+        await settle()
+        sent_bytes = subscription.stream.sent_bytes
+        await publish(running, 1, 1)
+        if subscription.stream.sent_bytes > sent_bytes and subscription.stream._paused:
+            return
+    pytest.fail("the kernel takes everything")
+
+
+# How much may wait
+
+
+async def test_a_replay_larger_than_the_outbox_cuts_nobody(
+    running: RunningServer, subscribe: Subscribe, causes: Causes
+) -> None:
+    """Who returns to a full backlog gets all of it, if slowly: cut off, it would get it again, for ever."""
+    first = await subscribe()
+    last_id = first.last_id
+    first.close()
+    await until(lambda: causes.seen == [Cause.CLOSED])
+    await publish(running, 180, 50_000)
+    slow = await subscribe(last_id)
+    await running.core.engine.publish("a1", Event("note", {"n": 180}))
+    await slow.read_until(b'{"n":180')
+    assert numbers(slow) == list(range(181))
+
+
+async def test_an_event_larger_than_the_outbox_cuts_nobody(
+    running: RunningServer, subscribe: Subscribe, clock: ManualClock
+) -> None:
+    """Nor do the heartbeats behind it."""
+    slow = await subscribe()
+    await publish(running, 1, 8_000_000)
+    while b'"}\n\n' not in slow.received[-100_000:]:
+        await clock.advance(1)
+        await slow.read(100_000)
+        assert slow.ended is None
+    assert numbers(slow) == [0]
+
+
+async def test_what_waits_behind_that_is_bounded(
+    running: RunningServer, subscribe: Subscribe, causes: Causes
+) -> None:
+    """By the outbox, to the event."""
+    await subscribe()
+    await publish(running, 1, 3_000_000)
+    await publish(running, OUTBOX_BYTES // (EVENT_BYTES + 100))
+    await settle()
+    assert causes.seen == []
+    await publish(running, 2)
+    await settle()
+    assert causes.seen == [Cause.SLOW]
+
+
+async def test_memory_of_stalled_readers_is_shared(running: RunningServer, subscribe: Subscribe) -> None:
+    """An event that waits for many is held once, so that a hundred stalled readers cost what one does."""
+    import tracemalloc
+
+    for _ in range(20):
+        await subscribe()
+    await running.core.engine.broadcast(Event("fill", "x" * 3_000_000))
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(4):
+            await running.core.engine.broadcast(Event("big", "x" * EVENT_BYTES))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(running.core.subscriptions) == 20
+    assert after - before < 20 * EVENT_BYTES
+
+
+async def test_the_kernel_holds_little_for_a_reader_that_stalls(
+    running: RunningServer, subscribe: Subscribe
+) -> None:
+    """It would take megabytes for each, which no setting bounds."""
+    await subscribe()
+    [subscription] = running.core.subscriptions
+    await publish(running, 1, 3_000_000)
+    stream = subscription.stream
+    in_kernel = stream.sent_bytes - stream.taken_bytes - stream._waiting_bytes
+    assert in_kernel < 400_000
+
+
+# How long
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off_within_its_time(
+    running: RunningServer, subscribe: Subscribe, clock: ManualClock, causes: Causes
+) -> None:
+    """`send_timeout_s`, and a quarter of that."""
+    await subscribe()
+    await fill(running)
+    await clock.advance(19)
+    assert causes.seen == []
+    await clock.advance(6)
+    assert causes.seen == [Cause.SLOW]
+
+
+async def test_a_reader_that_takes_little_all_the_time_is_left_alone(
+    running: RunningServer, subscribe: Subscribe, clock: ManualClock, causes: Causes
+) -> None:
+    """A slow link is no stall; what waits for minutes comes in the end."""
+    slow = await subscribe()
+    await publish(running, 1, 3_000_000)
+    [subscription] = running.core.subscriptions
+    for _ in range(12):
+        await clock.advance(18)
+        taken_bytes = subscription.stream.taken_bytes
+        for _ in range(8):
+            await slow.read(20_000)
+        await until(lambda before=taken_bytes: subscription.stream.taken_bytes > before)
+    assert causes.seen == []
+    await clock.advance(26)
+    assert causes.seen == [Cause.SLOW]
+
+
+async def test_a_reader_whom_the_kernel_serves_is_cut_off_only_while_it_takes_nothing(
+    running: RunningServer, subscribe: Subscribe, clock: ManualClock, causes: Causes
+) -> None:
+    """Also what fits the kernel's buffers is taken or not; once it was, silence is no stall."""
+    resuming, stalling = await subscribe(), await subscribe()
+    await publish(running, 1, 150_000)  # its own buffer takes a part, the server's kernel the rest
+    subscriptions = list(running.core.subscriptions)
+    await until(lambda: not any(each.stream._paused for each in subscriptions))
+    assert all(each.stream.taken_bytes < each.stream.sent_bytes for each in subscriptions)
+    await clock.advance(36)  # by then heartbeats were looked at, and found to be on their way
+    await resuming.read_until(b'"}\n\n')
+    await until(lambda: subscriptions[0].stream.taken_bytes == subscriptions[0].stream.sent_bytes)
+    for _ in range(12):
+        await clock.advance(5)
+        await asyncio.sleep(0.06)  # the kernels go by their own clock: an acknowledgement may take 40 ms
+    assert causes.seen == [Cause.SLOW]
+    assert len(running.core.subscriptions) == 1
+    stalling.close()
+
+
+async def test_an_orderly_end_waits_for_the_reader_and_not_for_ever(
+    running: RunningServer, subscribe: Subscribe, clock: ManualClock, causes: Causes
+) -> None:
+    """What was sent before it comes still, if it is read within the send timeout."""
+    reading, stalling = await subscribe(), await subscribe()
+    await publish(running, 1, 3_000_000)
+    for subscription in running.core.subscriptions:
+        subscription.stream.close(Cause.EXPIRED)
+    await reading.read_to_end()
+    assert (reading.ended, len(numbers(reading))) == ("end", 1)
+    await clock.advance(21)
+    await stalling.read_to_end()
+    assert numbers(stalling) == []
+    assert causes.seen == [Cause.EXPIRED, Cause.EXPIRED]
+
+
+# What no client should do
+
+
+async def test_a_second_request_on_an_event_stream_is_not_answered(
+    running: RunningServer, subscribe: Subscribe
+) -> None:
+    """Neither one in the same packet nor one that comes later; the stream goes on."""
+    request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    later = await subscribe()
+    sock = socket.create_connection(("127.0.0.1", port_of(running)))
+    sock.setblocking(False)
+    at_once = RawSubscriber(sock)
+    loop = asyncio.get_running_loop()
+    head = b"GET /subscribe HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
+    await loop.sock_sendall(sock, head + request)
+    await at_once.read_until(b"\n\n\r\n")
+    await loop.sock_sendall(later.sock, request)
+    await running.core.engine.publish("a1", Event("note", {"n": 1}))
+    for each in (later, at_once):
+        await each.read_until(b'{"n":1}')
+        assert each.received.count(b" 200 OK") == 1
+    at_once.close()
+
+
+async def test_a_client_that_floods_its_event_stream_is_cut_off(
+    running: RunningServer, subscribe: Subscribe, causes: Causes
+) -> None:
+    """After 64 KiB that nobody reads; less is let pass."""
+    loop = asyncio.get_running_loop()
+    flooding, harmless = await subscribe(), await subscribe()
+    await loop.sock_sendall(harmless.sock, b"x" * 65_536)
+    await running.core.engine.publish("a1", Event("note", {"n": 1}))
+    await harmless.read_until(b'{"n":1}')
+    with pytest.raises(ConnectionError):
+        for _ in range(1000):
+            await loop.sock_sendall(flooding.sock, b"x" * 65_536)
+            await asyncio.sleep(0)
+    await until(lambda: causes.seen)
+    assert causes.seen == [Cause.KICKED]
+
+
+async def test_a_client_that_closes_its_half_has_gone(
+    running: RunningServer, subscribe: Subscribe, causes: Causes
+) -> None:
+    """Nobody who wants to listen on does that; the end of its sending is the end of the stream."""
+    half = await subscribe()
+    half.sock.shutdown(socket.SHUT_WR)
+    await until(lambda: causes.seen)
+    assert causes.seen == [Cause.CLOSED]
+    await half.read_to_end()
+
+
+async def test_a_reset_while_the_stream_opens_leaves_nothing(
+    tmp_path: Path, running_server: RunServer
+) -> None:
+    """At any moment of it: before the head is read, while modules are asked, at the first write."""
+    asked, may_open = asyncio.Event(), asyncio.Event()
+
+    class Slow(Causes):
+        connected_field_names = ("slow",)
+
+        async def connected_fields(self, user_id: str) -> dict[str, bool]:
+            asked.set()
+            await may_open.wait()
+            return {"slow": True}
+
+    causes = Slow()
+    async with running_server(tmp_path, [causes]) as running:
+        subscriber = await RawSubscriber.open(port_of(running))
+        await asked.wait()
+        subscriber.close(reset=True)
+        await until(lambda: causes.seen == [Cause.RESET])
+        may_open.set()
+        for number in range(200):
+            subscriber = await RawSubscriber.open(port_of(running))
+            for _ in range(number % 20):
+                await asyncio.sleep(0)
+            subscriber.close(reset=True)
+        await until(lambda: len(running.core.subscriptions) == 0)
+        await until(lambda: running.sample("potoserver_users_online") == 0)
+        async with stream(running.session, f"{running.url}/subscribe") as reader:
+            await reader.next("connected")
