@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from modules.chat_server.journal import Conversation
+from modules.chat_server.journal.layout import last_ms_of
 from modules.chat_server.journal.references import ReferenceIndex
 from tests.faults.disk import FaultyDisk
 from tests.support.clock import ManualClock
@@ -114,6 +116,44 @@ async def test_a_reply_is_found_with_the_conversation_that_it_stands_in(tmp_path
             assert found is not None
             assert (found.conversation, found.replied_in) == (FIRST, where)
             assert found.reply is not None
+
+
+async def test_a_clock_that_is_behind_ends_at_the_last_archives_very_moment(tmp_path: Path) -> None:
+    """Not at the end of its second, however large that archive is."""
+    clock = ManualClock()
+    async with opened(tmp_path, clock=clock) as journal:
+        await journal.add_message(USER, message(0, "x" * 5000), FIRST)
+        first = await journal.archive_conversation(USER)
+        ended_ms = clock.now_ms()
+    async with opened(tmp_path, clock=ManualClock(ended_ms - 60_000)) as journal:
+        await journal.add_message(USER, message(0), Conversation(SECOND.id, ended_ms - 60_000))
+        second = await journal.archive_conversation(USER)
+        assert second == f"{first}-2"
+        dialog = await journal.get_archive(USER, second)
+        assert dialog is not None
+        assert dialog.ended_ms == ended_ms
+
+
+@pytest.mark.parametrize(
+    ("archive_id", "last_ms"),
+    [
+        ("1970-01-01-00-01-00", 60_999),
+        ("1970-01-01-00-01-00-12", 60_999),
+        ("2024-01-15-10-12-03", 1_705_313_523_999),
+        ("2024-13-15-10-12-03", 0),
+    ],
+)
+def test_a_name_stands_for_a_second_of_utc(
+    archive_id: str, last_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the server stands, whatever suffix it has; no name of our own is no moment."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert last_ms_of(archive_id) == last_ms
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_the_index_counts_what_it_holds() -> None:

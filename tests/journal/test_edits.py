@@ -25,9 +25,37 @@ async def test_what_is_damaged_in_place_is_set_aside_and_the_whole_messages_stay
         await journal.add_message(USER, message(1), FIRST)
         current.write_bytes(current.read_bytes().replace(b'  id: "m-1"', b'  iX: "m-1"'))
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-0"]
-        assert "file set aside" in log.events()
+        (line,) = [entry for entry in log.entries if entry["event"] == "file set aside"]
+        assert line["why"] == "`id` is missing or no text"
         await journal.add_message(USER, message(2), FIRST)
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-2"]
+
+
+async def test_a_missing_last_newline_is_added_and_no_edit_is_seen_in_it(tmp_path: Path) -> None:
+    """After that the file is as long as is known."""
+    log = LogRecord()
+    current = dialogs_of(tmp_path) / "current.yaml"
+    async with opened(tmp_path) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+    current.write_bytes(current.read_bytes().removesuffix(b"\n"))
+    async with opened(tmp_path, log=log) as journal:
+        await journal.add_message(USER, message(1), FIRST)
+        assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-1"]
+    assert "open dialog was changed from outside" not in log.events()
+
+
+async def test_a_write_that_was_taken_back_once_costs_later_ones_nothing(tmp_path: Path) -> None:
+    """The file is cut once."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        disk.faults.set(Fault("write", error=errno.EIO, how="half"))
+        with pytest.raises(JournalUnavailableError):
+            await journal.add_message(USER, message(1), FIRST)
+        for number in (2, 3):
+            await journal.add_message(USER, message(number), FIRST)
+        assert len(disk.targets("truncate")) == 1
+        assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-2", "m-3"]
 
 
 @pytest.mark.parametrize(

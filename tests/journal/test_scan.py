@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from modules.chat_server.journal.dialog_yaml import NotADialogError, emit_head, emit_message, load_yaml
+from modules.chat_server.journal import Reason, dialog_yaml
+from modules.chat_server.journal.dialog_yaml import (
+    NotADialogError,
+    emit_footer,
+    emit_head,
+    emit_message,
+    load_yaml,
+)
 from modules.chat_server.journal.scan import scan
+from potoserver import iso_utc
 
 from .support import FIRST, message
 
@@ -64,3 +72,45 @@ def test_foreign_yaml_may_nest_eight_deep() -> None:
     assert load_yaml(b"a: " + b"[[], [], [], [], [], [], [], [], []]\n"), (
         "many beside each other are none within"
     )
+
+
+@pytest.mark.parametrize("newline", [b"", b"\n"])
+def test_a_file_that_a_person_laid_out_is_kept_whole(newline: bytes) -> None:
+    """With or without a newline at its end, as long as a message can be appended to it."""
+    data = (
+        f"# mine\nconversation: {FIRST.id}\nuser: 'a1'\nstarted: '{iso_utc(FIRST.started_ms)}'\nmessages:\n"
+        f"- {{role: user, content: Hello, id: m-0, timestamp: '{iso_utc(FIRST.started_ms)}'}}"
+    ).encode() + newline
+    found = scan(data)
+    assert found.dialog is not None
+    assert [each.content for each in found.dialog.messages] == ["Hello"]
+    assert (found.size, found.lacks_newline, found.why) == (len(data), not newline, "")
+
+
+LAID_OUT = (
+    f"# mine\nconversation: {FIRST.id}\nuser: 'a1'\nstarted: '{iso_utc(FIRST.started_ms)}'\nmessages:\n"
+    f"- {{role: user, content: Hello, id: m-0, timestamp: '{iso_utc(FIRST.started_ms)}'}}\n"
+).encode()
+
+
+@pytest.mark.parametrize("messages", [1, 2], ids=["first append", "second append"])
+@pytest.mark.parametrize("torn", ["message", "footer"])
+def test_a_torn_append_costs_a_file_that_a_person_laid_out_nothing(messages: int, torn: str) -> None:
+    """Wherever it was cut short: what stood there before is a dialog still."""
+    whole = LAID_OUT + (emit_message(message(1)) if messages == 2 else b"")
+    appended = emit_message(message(2, "many\n- role: lines\nof text"))
+    if torn == "footer":
+        appended = emit_footer(FIRST.started_ms + 9, Reason.TIMEOUT, messages)
+    for cut in range(1, len(appended) - 1):
+        found = scan(whole + appended[:cut])
+        assert found.dialog is not None, appended[:cut]
+        assert (found.size, len(found.dialog.messages)) == (len(whole), messages), appended[:cut]
+
+
+def test_our_own_form_holds_a_bounded_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few of them nest; the lines of a text are none."""
+    monkeypatch.setattr(dialog_yaml, "MAX_VALUES", 20)
+    head, text = emit_head(FIRST, "a1"), "many\n" * 50 + "lines"
+    assert load_yaml(head + emit_message(message(0, text, model="m", finish_reason="stop")))
+    with pytest.raises(NotADialogError, match="too many values"):
+        load_yaml(head + emit_message(message(0, text, model="m", finish_reason="stop", reasoning="r")))

@@ -88,7 +88,24 @@ def _scan_messages(data: bytes, why: str) -> Scan:
             why = str(error)
         else:
             return Scan(dialog, size, lacks_newline=not data[:size].endswith(b"\n"), why=why)
+    if size == begin:
+        for size in _where_torn(data):
+            try:
+                dialog = parse_dialog(data[:size])
+                _check_growing(data[:size], dialog)
+            except NotADialogError:
+                continue
+            return Scan(dialog, size, why=why)
     return Scan(None, 0, torn=_HEAD_BEGINS.startswith(data[: len(_HEAD_BEGINS)]), why=why)
+
+
+def _where_torn(data: bytes) -> list[int]:
+    """Where in a file that a person has laid out an append may have been cut short, the latest first.
+
+    It begins a line of its own: a message, the footer, or too little of either to tell.
+    """
+    begins = (b"\n", b"\n- role: ", b"\nended: ")
+    return sorted({data.rfind(begin) + 1 for begin in begins} - {0, len(data)}, reverse=True)
 
 
 def _is_message(part: bytes) -> bool:
