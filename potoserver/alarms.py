@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.clock import Clock, TimerHandle
 from potoserver.metrics import Metrics
 
-OF_ONE_CLIENT = frozenset({"rate-limited", "slow-readers", "slow-senders", "user-full"})
+OF_ONE_CLIENT = frozenset({"rate-limited", "slow-readers", "slow-senders", "user-folder", "user-full"})
 """Alarms of a limit that a client has met by itself: the others feel nothing, so the server is healthy."""
 
 QUIET_S = 10.0

@@ -9,6 +9,7 @@ that is said, and the status is 0, so that a machine without a network can run t
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 OSV_URL = "https://api.osv.dev/v1/query"
 _PROBE = {"package": {"name": "pip", "ecosystem": "PyPI"}, "version": "9.0.0"}
 """A question that the service answers with vulnerabilities."""
+_OF_A_PROXY = (403, 407, 511)
 _REACHED_WITHIN_S = 5
 _ANSWER_WITHIN_S = 15
 _ALL_WITHIN_S = 240
@@ -61,9 +63,9 @@ def _why_unreachable(url: str) -> str:
     request = urllib.request.Request(url, json.dumps(_PROBE).encode(), {"Content-Type": "application/json"})
     try:
         urllib.request.urlopen(request, timeout=_REACHED_WITHIN_S).close()
-    except urllib.error.HTTPError:
-        return ""
-    except (OSError, urllib.error.URLError) as error:
+    except urllib.error.HTTPError as error:
+        return f"a proxy answers {error.code}" if error.code in _OF_A_PROXY else ""
+    except (OSError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", error))
     return ""
 

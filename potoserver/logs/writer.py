@@ -11,6 +11,7 @@ from typing import Protocol
 from potoserver.logs.entry import Entry
 
 _BATCH = 1000
+_RETRY_S = 1.0
 
 
 class Sink(Protocol):
@@ -85,8 +86,10 @@ class Writer:
     def _run(self) -> None:
         going = True
         while going:
-            batch = [self._queue.get()]
+            batch: list[Entry | None] = []
             try:
+                # While lines are missing it is tried again without a new one: none may come for hours.
+                batch.append(self._queue.get(timeout=_RETRY_S if self._dropped else None))
                 while len(batch) < _BATCH:
                     batch.append(self._queue.get_nowait())
             except Empty:

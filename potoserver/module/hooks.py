@@ -28,6 +28,8 @@ _OPENINGS_AT_ONCE = 64
 """For how many connections the modules are asked for their fields at the same time."""
 _OPENING_S = 0.25
 """After which one whose modules take long counts no more among these."""
+_IN_LINE_S = 5.0
+"""How long a connection may wait for that at most."""
 MOST_WAITING = 256
 """Departures of a user that a module has not taken; a client that comes and goes makes one in each grace."""
 _BACKOFF_FIRST_S = 0.5
@@ -78,7 +80,7 @@ class Hooks:
         self._tasks = tasks
         self._logger = logger
         self._acknowledge = acknowledge
-        self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, clock)
+        self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, _IN_LINE_S, clock)
         self._modules: list[ServerModule] = []
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._undone: dict[str, int] = {}

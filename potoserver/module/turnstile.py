@@ -18,19 +18,25 @@ class Turnstile:
     Args:
         places: How many pass at once.
         hold_s: How long a place is kept at most, so that who hangs does not hold up the line.
+        line_s: How long one waits in line at most, and then passes without a place.
         clock: Measures it.
     """
 
-    def __init__(self, places: int, hold_s: float, clock: Clock) -> None:
+    def __init__(self, places: int, hold_s: float, line_s: float, clock: Clock) -> None:
         self._places = asyncio.Semaphore(places)
         self._hold_s = hold_s
+        self._line_s = line_s
         self._clock = clock
 
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
         """Waits for a place, and keeps it for the length of the block or as long as one may."""
-        await self._places.acquire()
         held = True
+        try:
+            async with self._clock.timeout(self._line_s):
+                await self._places.acquire()
+        except TimeoutError:
+            held = False
 
         def give_up() -> None:
             nonlocal held

@@ -183,7 +183,7 @@ class LimitSettings(Section):
         10, le=_HOUR_S, description="How long a new connection's first request may be in coming, in seconds."
     )
     calls_at_once: PositiveInt = Field(1000, le=_MANY, description="Calls in flight.")
-    calls_at_once_per_user: PositiveInt = Field(32, le=_MANY, description="Calls of one user in flight.")
+    calls_at_once_per_user: PositiveInt = Field(64, le=_MANY, description="Calls of one user in flight.")
     calls_per_minute: NonNegativeInt = Field(600, le=_MANY, description="Requests of one user in a minute.")
     body_bytes: PositiveInt = Field(1_048_576, description="Size of a request's body.")
     body_timeout_s: PositiveSeconds = Field(

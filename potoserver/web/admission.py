@@ -12,9 +12,10 @@ from typing_extensions import override
 from potoserver.clock import TimerHandle
 from potoserver.core import Core
 from potoserver.errors import ProblemError
-from potoserver.web.http_server import HEAD_TOO_LARGE, NOT_HTTP, HttpServer, refused
+from potoserver.web.http_server import HEAD_TOO_LARGE, NOT_HTTP, SETTLED_S, HttpServer, refused
 from potoserver.web.middleware import HEADERS, REQUEST_ID_HEADER, new_request_id
 from potoserver.web.problems import problem_response
+from potoserver.web.unavailable import unavailable
 
 MAX_HEAD_BYTES = 65_536
 """Of a request's head: its line and its headers. aiohttp has limits of its own for each line."""
@@ -27,6 +28,7 @@ _REFUSED_S = 1.0
 """How long a refused socket may be in sending something, to be told why."""
 _REFUSALS = 128
 """How many refused sockets may wait to be told; beyond, they are closed without a word."""
+_SUBSCRIBES = re.compile(rb"GET /subscribe[? ]")
 _FIRST_LINE = re.compile(rb"(?!PRI )\S+ \S+ HTTP/1\.[01]\r?\n")
 """Behind what else looks like a head aiohttp's parser may wait for more (HTTP/2, CONNECT to nowhere)."""
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
@@ -37,9 +39,10 @@ class Admission:
     """Makes the protocol of each accepted socket.
 
     A socket that sends nothing, or half a head, costs one small object here and no request handler; it has
-    `limits.head_timeout_s` and then it is closed. When `limits.sockets` are open, the one that has kept its
-    head back longest makes room, then connections that wait for a next request; only when all are busy is a
-    new one refused. Event streams are not counted: they have left aiohttp, and have a limit of their own.
+    `limits.head_timeout_s` and then it is closed. When `limits.sockets` are open, one that has kept its head
+    back for a second makes room, else connections on which nobody is served, else the oldest without a head;
+    only when all are busy is a new one refused. Event streams are not counted: they have left aiohttp, and
+    have a limit of their own.
 
     Args:
         core: The parts of the server.
@@ -101,10 +104,12 @@ class Admission:
     def _make_room(self) -> bool:
         # Whoever means it sends the head at once: the oldest one is the likeliest to be held back.
         oldest = next(iter(self._heads), None)
+        settled_s = self.core.clock.monotonic_s() - SETTLED_S
+        if (oldest is None or self._heads[oldest] > settled_s) and self._http.close_idle(_ROOM_MADE):
+            return True
         if oldest is not None:
             oldest.drop()
-            return True
-        return self._http.close_idle(_ROOM_MADE) > 0
+        return oldest is not None
 
     def _look(self) -> None:
         """Closes what has had its time; the next look is when the oldest one left has had it."""
@@ -155,7 +160,12 @@ class Head(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if self._refusal is not None:
-            self._answer(self._refusal)
+            if _SUBSCRIBES.match(data):
+                self._admission.gone(self)
+                transport.write(_raw_stream(self._admission.core.settings.retry_ms))
+                transport.close()
+            else:
+                self._answer(self._refusal)
             return
         searched = max(0, len(self._data) - 3)
         # Empty lines before a request are passed over (RFC 9112, section 2.2): not kept, and not its end.
@@ -225,3 +235,20 @@ def _raw(problem: ProblemError) -> bytes:
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {problem.status} {response.reason}\r\n{head}\r\n".encode("latin-1") + body
+
+
+def _raw_stream(retry_ms: int) -> bytes:
+    """The same for `/subscribe`: a browser's EventSource would give up for good on a 503."""
+    fields = {
+        "Content-Type": "text/event-stream",
+        "Connection": "close",
+        "Server": "potoserver",
+        REQUEST_ID_HEADER: new_request_id(),
+        **HEADERS,
+        "Cache-Control": "no-cache",
+        "X-Accel-Buffering": "no",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return (
+        f"HTTP/1.1 200 OK\r\n{head}\r\n".encode("latin-1") + unavailable("too-many-connections", retry_ms).raw
+    )

@@ -58,8 +58,9 @@ class Guesses:
             self._known.move_to_end(known)
             if len(self._known) > _KNOWN:
                 self._known.popitem(last=False)
-        elif known in self._known or not self._credentials.has_signed(token):
+        else:
             self._known.pop(known, None)
-            self._wrong.take(address)
-            self._logger.warning("wrong token", remote=address, path=request.path)
+            if not self._credentials.has_signed(token):
+                self._wrong.take(address)
+                self._logger.warning("wrong token", remote=address, path=request.path)
         return identity

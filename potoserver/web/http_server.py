@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from potoserver.core import Core
 from potoserver.errors import ProblemError
-from potoserver.web.keys import REQUEST_ID
+from potoserver.web.keys import REQUEST_ID, USER_ID
 from potoserver.web.middleware import HEADERS, REQUEST_ID_HEADER, expects_too_much, new_request_id
 from potoserver.web.peer import StallWatch, untaken_bytes
 from potoserver.web.problems import problem_of, problem_response, unforeseen
@@ -20,6 +20,8 @@ from potoserver.web.problems import problem_of, problem_response, unforeseen
 NOT_HTTP = "This is no HTTP request that the server understands."
 _TOO_MANY = "Too many headers"
 """What aiohttp's parser says of more than 128; it has no error of its own for that."""
+SETTLED_S = 1.0
+"""After so long without a whole request, or with a body of a stranger's, a connection may make room."""
 HEAD_TOO_LARGE = "A line of the request's head is too long, or it has too many."
 
 
@@ -63,11 +65,11 @@ class HttpServer(web.Server):
         if not request.path.startswith("/") and expects_too_much(request):
             # `OPTIONS *` and CONNECT have no route: aiohttp would refuse this before any middleware sees it.
             return handler.handle_error(request, 417, web.HTTPExpectationFailed())
-        handler.busy = True
+        handler.request = request
         try:
             return await self._answer(request)
         finally:
-            handler.busy = False
+            handler.request = None
 
     @override
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -76,13 +78,16 @@ class HttpServer(web.Server):
 
     @override
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        self.count -= 1
+        if not (isinstance(handler, RequestHandler) and handler.closed_as_idle):
+            self.count -= 1
         super().connection_lost(handler, exc)
 
     def close_idle(self, most: int) -> int:
-        """Closes connections that wait for a next request, the oldest first; returns how many."""
+        """Closes connections that nobody is served on, the oldest first, and counts them out; how many."""
         idle = [each for each in self.connections if isinstance(each, RequestHandler) and each.idle][:most]
         for handler in idle:
+            handler.closed_as_idle = True
+            self.count -= 1
             handler.force_close()
         return len(idle)
 
@@ -94,20 +99,35 @@ class RequestHandler(web.RequestHandler):
     can't parse it answers in plain text that names its version.
     """
 
-    __slots__ = ("_core", "_stall", "busy")
+    __slots__ = ("_core", "_heard_s", "_stall", "closed_as_idle", "request")
 
     def __init__(self, core: Core, server: HttpServer, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._core = core
         self._stall = StallWatch(core.clock, core.settings.send_timeout_s, self._cut)
-        self.busy = False
-        """Whether a request is being answered."""
+        self._heard_s = core.clock.monotonic_s()
+        self.request: web.BaseRequest | None = None
+        """The one that is being answered."""
+        self.closed_as_idle = False
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for a request, all that was answered having been taken in."""
+        """Whether nobody is served on it: it waits for a request, or for a body of it is not known whom.
+
+        What came a moment ago may be a request that nobody has looked at yet.
+        """
         transport = self.transport
-        return not self.busy and transport is not None and not transport.get_write_buffer_size()
+        if transport is None or transport.get_write_buffer_size() or transport.is_closing():
+            return False
+        if self._core.clock.monotonic_s() - self._heard_s < SETTLED_S:
+            return False
+        return self.request is None or not (USER_ID in self.request or self.request.content.is_eof())
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self.request is None:
+            self._heard_s = self._core.clock.monotonic_s()
+        super().data_received(data)
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

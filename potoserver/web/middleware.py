@@ -67,6 +67,8 @@ def observe(core: Core) -> Middleware:
                     logger.exception("request failed", request=request_id, path=_path(request))
                 response = problem_response(problem, request_id)
             status = response.status
+            if status == 429:
+                core.alarms.set("rate-limited", lapses=True)
             return response
         finally:
             seconds = time.perf_counter() - started

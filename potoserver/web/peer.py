@@ -41,7 +41,8 @@ def hold_back_unsent(sock: socket.socket) -> None:
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
     if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
+        with suppress(OSError):  # it may be gone by now
+            sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
 def untaken_bytes(transport: asyncio.Transport) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from potoserver.web.credentials import Identity
 from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.stream import SubscriptionResponse, TransportStream
 from potoserver.web.tickets import RedeemedTicket, Tickets, last_event_id_of
+from potoserver.web.unavailable import unavailable
 
 _LEASE_S = range(10, 301)
 _MAX_ACK_BYTES = 4096
@@ -114,6 +114,10 @@ class SubscribeHandler:
             core.subscriptions.remove(connection)
             await self._refuse_for_now(stream, opening, "engine-away")
             return
+        except BaseException:
+            core.subscriptions.remove(connection)
+            await self._refuse_for_now(stream, opening, "failed")
+            raise
         self._watch_end(subscription, attachment, opening)
         try:
             await self._send_opening(subscription, attachment, opening)
@@ -146,10 +150,8 @@ class SubscribeHandler:
             await self._tickets.release(opening.ticket)
 
     def _refuse(self, stream: TransportStream, reason: str, user_id: str | None = None) -> None:
-        """Says that it passes by itself, with jitter lest all come back at once, and ends the stream."""
-        retry_after_ms = round(self._core.settings.retry_ms * random.uniform(1, 3))  # noqa: S311 - spread, no secret
-        data = to_json({"reason": reason, "retryAfterMs": retry_after_ms})
-        frame = Frame.encode("unavailable", data, retry_ms=retry_after_ms)
+        """Says that it passes by itself, and ends the stream."""
+        frame = unavailable(reason, self._core.settings.retry_ms)
         stream.write(frame)
         self._core.subscriptions.log_event("unavailable", frame, None, 1)
         stream.close(Cause.KICKED)

@@ -150,3 +150,23 @@ async def test_what_is_no_fault_of_the_disk_raises_no_alarm(tmp_path: Path) -> N
         with pytest.raises(JournalError, match="has ended"):
             await journal.add_message(User("b2"), question("two", chat.clock), ended)
         assert on(chat) == []
+
+
+async def test_one_odd_folder_is_an_alarm_of_its_own_that_does_not_flap(
+    tmp_path: Path, faults: Faults
+) -> None:
+    """Others write all the time, and that says nothing of it; the server as a whole is healthy."""
+    async with Chat(tmp_path) as chat:
+        for _ in range(5):
+            faults.set(Fault("write", "*/current.yaml", times=0, error=errno.EACCES))
+            assert (await chat.begin("x").problem()).status == 503
+            faults.set()
+            await chat.ask("of another")
+            await chat.clock.advance(60)
+            assert on(chat) == ["user-folder"]
+        assert not chat.context.alarms.degraded
+        assert len(chat.context.logged("alarm on")) == 1
+        await chat.clock.advance(60)
+        await chat.ask("later")
+        await chat.clock.advance(QUIET_S)
+        assert on(chat) == []

@@ -37,7 +37,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def turnstile(clock: ManualClock) -> Turnstile:
-    return Turnstile(3, hold_s=0.25, clock=clock)
+    return Turnstile(3, hold_s=0.25, line_s=5, clock=clock)
 
 
 async def test_so_many_pass_at_once_in_the_order_of_their_coming(
@@ -82,6 +82,16 @@ async def test_who_is_cancelled_gives_the_place_back(turnstile: Turnstile, clock
     for event in crowd.out:
         event.set()
     await asyncio.gather(*crowd.tasks, return_exceptions=True)
+
+
+async def test_nobody_waits_in_line_for_ever(clock: ManualClock) -> None:
+    """A module that hangs for all of a crowd costs its last one no more than the line's time."""
+    crowd = Crowd(Turnstile(1, hold_s=1, line_s=5, clock=clock), 50)
+    await clock.advance(5.1)
+    assert len(crowd.inside) == 50
+    for event in crowd.out:
+        event.set()
+    await asyncio.gather(*crowd.tasks)
 
 
 class OneAtATime(ServerModule):

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
-from modules.chat_server.journal import FileSystemDialogueJournal, JournalUnavailableError
+from modules.chat_server.journal import (
+    FileSystemDialogueJournal,
+    JournalError,
+    JournalUnavailableError,
+    Reason,
+)
+from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
+from modules.chat_server.journal.disk import Disk, Handle
+from modules.chat_server.journal.tools import RecentArchives
 from tests.faults.disk import Fault, FaultyDisk
 
-from .support import FIRST, USER, LogRecord, dialogs_of, message, opened
+from .support import FIRST, SECOND, USER, LogRecord, dialogs_of, message, opened
 
 Call = Callable[[FileSystemDialogueJournal], Awaitable[object]]
 
@@ -58,42 +69,175 @@ async def test_a_write_that_was_taken_back_once_costs_later_ones_nothing(tmp_pat
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-2", "m-3"]
 
 
+def archive(journal: FileSystemDialogueJournal) -> Awaitable[object]:
+    return journal.archive_conversation(USER)
+
+
+def append(journal: FileSystemDialogueJournal) -> Awaitable[object]:
+    return journal.add_message(USER, message(1), FIRST)
+
+
+def begin_another(journal: FileSystemDialogueJournal) -> Awaitable[object]:
+    return journal.add_message(USER, message(1), SECOND)
+
+
 @pytest.mark.parametrize(
-    ("name", "call", "told"),
+    ("name", "error", "call", "told"),
     [
-        ("read", lambda journal: journal.get_conversation(USER), "The dialog can't be read at the moment."),
+        (
+            "read",
+            errno.EIO,
+            lambda journal: journal.get_conversation(USER),
+            "The dialog can't be read at the moment.",
+        ),
         (
             "names",
+            errno.EIO,
             lambda journal: journal.list_archives(USER, 1, None),
             "The dialogs can't be read at the moment.",
         ),
-        ("names", lambda journal: journal.untold_archive(USER), "The dialogs can't be read at the moment."),
         (
             "put",
+            errno.EIO,
             lambda journal: journal.mark_told(USER, "x"),
             "What the user was told can't be kept at the moment.",
         ),
         (
             "write",
-            lambda journal: journal.add_message(USER, message(1), FIRST),
+            errno.EIO,
+            append,
             "The dialog can't be written at the moment; the message was not kept.",
+        ),
+        ("write", errno.ENOSPC, append, "The disk is full; the message was not kept. Try again later."),
+        (
+            "write",
+            errno.EIO,
+            archive,
+            "The dialog could not be archived at the moment. Nothing of it is lost.",
         ),
         (
             "write",
-            lambda journal: journal.archive_conversation(USER),
-            "The dialog could not be archived at the moment. Nothing of it is lost.",
+            errno.ENOSPC,
+            archive,
+            "The disk is full; the dialog could not be archived yet. Nothing of it is lost.",
+        ),
+        (
+            "write",
+            errno.EIO,
+            begin_another,
+            "An earlier dialog can't be archived at the moment, so the message was not kept.",
+        ),
+        (
+            "write",
+            errno.ENOSPC,
+            begin_another,
+            "The disk is full: an earlier dialog could not be archived yet, so the message was not kept.",
         ),
     ],
 )
 async def test_a_failing_disk_is_told_by_what_could_not_be_done(
-    tmp_path: Path, name: str, call: Call, told: str
+    tmp_path: Path, name: str, error: int, call: Call, told: str
 ) -> None:
-    """503 with a text for the user, who has not asked about disks."""
+    """503, or 507 where it is full, with a text for the user, who has not asked about disks."""
     disk = FaultyDisk()
     async with opened(tmp_path, disk=disk) as journal:
         await journal.add_message(USER, message(0), FIRST)
-        disk.faults.set(Fault(name, error=errno.EIO, times=0))
-        with pytest.raises(JournalUnavailableError) as failed:
+        disk.faults.set(Fault(name, error=error, times=0))
+        with pytest.raises(JournalError) as failed:
             await call(journal)
         disk.faults.set()
-    assert (failed.value.status, failed.value.detail) == (503, told)
+    assert failed.value.status == (507 if error == errno.ENOSPC else 503)
+    assert failed.value.detail == told
+
+
+async def test_a_rename_that_took_effect_though_it_failed_is_no_second_archive(tmp_path: Path) -> None:
+    """The next try finds the archive that it made."""
+    log = LogRecord()
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk, log=log) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        disk.faults.set(Fault("rename", error=errno.EIO, how="after"))
+        with pytest.raises(JournalUnavailableError):
+            await journal.archive_conversation(USER)
+        archive_id = await journal.archive_conversation(USER)
+        assert archive_id is not None
+        assert [path.stem for path in (dialogs_of(tmp_path) / "archived").iterdir()] == [archive_id]
+        assert await journal.archive_conversation(USER, FIRST.id) == archive_id
+    assert "open dialog is gone" not in log.events()
+
+
+async def test_a_dialog_that_is_taken_away_in_mid_archive_is_reported_as_gone(tmp_path: Path) -> None:
+    """There is no archive of it, and the user goes on."""
+    log = LogRecord()
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk, log=log) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        disk.faults.set(Fault("rename", error=errno.EIO))
+        with pytest.raises(JournalUnavailableError):
+            await journal.archive_conversation(USER)
+        (dialogs_of(tmp_path) / "current.yaml").unlink()
+        assert await journal.archive_conversation(USER) is None
+        await journal.add_message(USER, message(1), SECOND)
+    assert log.entries[-2] == {
+        "logger": "journal:recovery",
+        "level": "warning",
+        "event": "open dialog is gone",
+        "user": "a1",
+        "conversation": FIRST.id,
+    }
+
+
+async def test_a_dialog_put_there_at_the_last_moment_is_found_by_the_next_call(tmp_path: Path) -> None:
+    """The call in whose way it came is refused; nothing of the dialog is lost."""
+    current = dialogs_of(tmp_path) / "current.yaml"
+
+    class Planting(FaultyDisk):
+        planted = False
+
+        @override
+        def open(self, path: Path, *, create: bool = False, exclusive: bool = False) -> Handle:
+            if path == current and create and not self.planted:
+                self.planted = True
+                current.write_bytes(emit_head(SECOND, "a1") + emit_message(message(8)))
+            return super().open(path, create=create, exclusive=exclusive)
+
+    async with opened(tmp_path, disk=Planting()) as journal:
+        refused, kept = await asyncio.gather(
+            journal.add_message(USER, message(0), FIRST),
+            journal.add_message(USER, message(1), FIRST),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, JournalUnavailableError)
+        assert kept == message(1)
+        (archive,) = (await journal.list_archives(USER, 10, None)).archives
+        assert (archive.conversation, archive.reason) == (SECOND, Reason.SUPERSEDED)
+
+
+async def test_what_is_no_file_in_a_markers_place_makes_room_for_the_marker(tmp_path: Path) -> None:
+    """So that the next start finds the dialog."""
+    marker = tmp_path / "open" / "a1"
+    marker.parent.mkdir()
+    marker.symlink_to("nowhere")
+    async with opened(tmp_path) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        assert marker.is_file() and not marker.is_symlink()
+
+
+def test_the_last_archives_are_remembered() -> None:
+    """As many as may be; the oldest go first."""
+    recent = RecentArchives(limit=2)
+    for number in range(3):
+        recent.add("a1", f"c{number}", f"archive {number}")
+    assert [recent.find("a1", f"c{number}") for number in range(3)] == [None, "archive 1", "archive 2"]
+
+
+def test_just_the_bytes_that_were_asked_for_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few the system gives at a time."""
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(100)))
+    disk = Disk(fsync=False)
+    assert disk.read(path, 10, 5) == bytes(range(5, 15))
+    read_some = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, at: read_some(file, min(size, 3), at))
+    assert disk.read(path, 10, 5) == bytes(range(5, 15))
+    assert disk.read(path, 1000, 95) == bytes(range(95, 100))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.chat_server.journal import DialogueJournal, Message, OpenDialog, Reason
+from modules.chat_server.journal import DialogueJournal, Message, OpenDialog, Reason, recovery
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
 from potoserver import User
 from tests.journal.support import (
@@ -339,3 +339,19 @@ async def test_recovery_of_one_user_leaves_others_alone(tmp_path: Path) -> None:
         assert aside(others) == {}
         await journal.recover(User("b2"))
     assert len(aside(others)) == 1
+
+
+async def test_a_file_larger_than_any_dialog_is_set_aside_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version, or a person, may have made it so: none of it is cut off."""
+    async with opened(tmp_path) as journal:
+        for number in range(40):
+            await journal.add_message(USER, message(number), FIRST)
+    current = dialogs_of(tmp_path) / "current.yaml"
+    before = current.read_bytes()
+    monkeypatch.setattr(recovery, "MAX_FILE_BYTES", len(before) - 500)
+    async with opened(tmp_path) as journal:
+        assert await journal.recover(USER) is None
+    assert [path.read_bytes() for path in dialogs_of(tmp_path).glob("current.unreadable-*")] == [before]
+    assert current.read_bytes() == b""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from modules.chat_server.journal import Reason, dialog_yaml
@@ -11,7 +13,9 @@ from modules.chat_server.journal.dialog_yaml import (
     emit_head,
     emit_message,
     load_yaml,
+    parse_dialog,
 )
+from modules.chat_server.journal.layout import second_name
 from modules.chat_server.journal.scan import scan
 from potoserver import iso_utc
 
@@ -46,6 +50,7 @@ def test_a_damaged_message_keeps_what_is_whole_before_it(damage: tuple[bytes, by
         (b"conversat", True, "the file is no mapping"),
         (emit_head(FIRST, "a1"), True, "it holds no message"),
         (b"- 1\n", False, "the file is no mapping"),
+        (emit_head(FIRST, "a1") + b"- 1\n", True, "a message is no mapping"),
         (b"a: [", False, "ParserError"),
     ],
 )
@@ -65,13 +70,12 @@ def test_a_head_that_is_wrong_is_told_with_the_reason() -> None:
 
 
 def test_foreign_yaml_may_nest_eight_deep() -> None:
-    """No deeper, though each level for itself is harmless."""
-    assert load_yaml(b"a: " + b"[" * 7 + b"]" * 7 + b"\n")
-    with pytest.raises(NotADialogError, match="nests too deeply"):
-        load_yaml(b"a: " + b"[" * 8 + b"]" * 8 + b"\n")
-    assert load_yaml(b"a: " + b"[[], [], [], [], [], [], [], [], []]\n"), (
-        "many beside each other are none within"
-    )
+    """No deeper, however harmless each level is; many beside each other are none within."""
+    for deep, beside in ((7, b""), (6, b"[], "), (6, b"[], " * 20)):
+        opening, closing = b"[" * (deep - 1) + beside + b"[", b"]" * deep
+        assert load_yaml(b"# mine\na: " + opening + closing + b"\n")
+        with pytest.raises(NotADialogError, match="nests too deeply"):
+            load_yaml(b"# mine\na: " + opening + b"[" * (8 - deep) + closing + b"]" * (8 - deep) + b"\n")
 
 
 @pytest.mark.parametrize("newline", [b"", b"\n"])
@@ -114,3 +118,43 @@ def test_our_own_form_holds_a_bounded_number_of_values(monkeypatch: pytest.Monke
     assert load_yaml(head + emit_message(message(0, text, model="m", finish_reason="stop")))
     with pytest.raises(NotADialogError, match="too many values"):
         load_yaml(head + emit_message(message(0, text, model="m", finish_reason="stop", reasoning="r")))
+
+
+def test_foreign_yaml_holds_a_bounded_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key, value, list and mapping is one; and a number has no more digits than any that is meant."""
+    monkeypatch.setattr(dialog_yaml, "MAX_VALUES", 5)
+    assert load_yaml(b"# mine\na: [1, 1.5]\n") == {"a": [1, 1.5]}
+    with pytest.raises(NotADialogError, match="too many values"):
+        load_yaml(b"# mine\na: [1, 1.5, 2]\n")
+    assert load_yaml(b"# mine\na: " + b"1" * 20) == {"a": int("1" * 20)}
+    with pytest.raises(NotADialogError, match="too many digits"):
+        load_yaml(b"# mine\na: " + b"1" * 21)
+
+
+@pytest.mark.parametrize(
+    "lines", [[0], [1], [2], [0, 1], [0, 2], [1, 2]], ids=lambda lines: "".join(map(str, lines))
+)
+def test_a_part_of_a_footer_is_none(lines: list[int]) -> None:
+    """The end, the reason and the count stand there together, or the file is damaged."""
+    footer = emit_footer(FIRST.started_ms, Reason.TIMEOUT, 1).splitlines(keepends=True)
+    dialog = emit_head(FIRST, "a1") + emit_message(message(0))
+    assert parse_dialog(dialog + b"".join(footer)).reason is Reason.TIMEOUT
+    with pytest.raises(NotADialogError):
+        parse_dialog(dialog + b"".join(footer[line] for line in lines))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_times_are_of_utc_wherever_the_server_stands(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In files and in their names; a time without its milliseconds or its zone is none."""
+    data = emit_head(FIRST, "a1") + emit_message(message(0))
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert second_name(1_705_313_523_120) == "2024-01-15-10-12-03"
+        assert parse_dialog(data).messages == (message(0),)
+        for cut in (b".120", b"Z", b".120Z"):
+            with pytest.raises(NotADialogError, match="is no time"):
+                parse_dialog(data.replace(b".120Z", b".120Z".replace(cut, b"")))
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -128,7 +128,8 @@ class HttpxSse(ForeignClient):
                             last_event_id = event.id or last_event_id
                             if event.retry is not None:
                                 retry_s = event.retry / 1000
-                            await self.take(event.event, event.data)
+                            if event.data:  # it makes an empty event of a heartbeat's blank line
+                                await self.take(event.event, event.data)
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(retry_s)

@@ -21,6 +21,7 @@ from potoserver.server import PotoServer
 from potoserver.settings.model import Settings
 from potoserver.web.http_server import RequestHandler
 from tests.support.clock import ManualClock, settle
+from tests.support.sse import parse_events
 
 WHOLE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIMIT_S = 10.0
@@ -28,7 +29,14 @@ BIG = 32_000_000
 
 
 class Big(ServerModule):
-    """Answers more than any socket buffer takes."""
+    """Answers more than any socket buffer takes, and calls that last until the test is over."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    @rpc
+    async def hold(self) -> None:
+        await self.gate.wait()
 
     @rpc
     async def answer(self) -> str:
@@ -98,6 +106,9 @@ def serve(tmp_path: Path) -> Serve:
                     yield served
                 finally:
                     served.close()
+                    big = server.core.modules["Big"]
+                    assert isinstance(big, Big)
+                    big.gate.set()
                 await server.stop()
         finally:
             await runner.cleanup()
@@ -195,34 +206,77 @@ async def test_the_longest_half_head_makes_room(serve: Serve) -> None:
 
 
 async def test_idle_connections_make_room(serve: Serve) -> None:
-    """A connection that only waits for a next request is closed for the sake of a new one."""
-    async with serve(sockets=2) as served:
+    """A connection that only waits for a next request is closed for the sake of a new one, and of many."""
+    async with serve(sockets=6) as served:
         kept = []
-        for _ in range(2):
+        for _ in range(6):
             reader, writer = await served.connect()
             writer.write(WHOLE)
             await reader.readuntil(b"}")
             kept.append(reader)
+        await served.clock.advance(1)
+        # All in the same turn of the loop: none of them must make room for the next.
+        burst = await asyncio.gather(*(served.connect() for _ in range(6)))
+        for _, writer in burst:
+            writer.write(WHOLE)
+        for reader, _ in burst:
+            assert b" 200 OK" in await reader.readline()
+        assert [await reader.read() for reader in kept] == [b""] * 6
+
+
+async def test_a_stranger_who_holds_back_a_body_makes_room(serve: Serve) -> None:
+    """Before it is known who logs in, a connection is nobody's: such ones keep nobody out."""
+    head = WHOLE.replace(b"GET /health/live", b"POST /login")
+    body = head[:-2] + b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    async with serve(sockets=2) as served:
+        held = [await served.send(body) for _ in range(2)]
+        await settle()
+        await served.clock.advance(1)
         reader, writer = await served.connect()
         writer.write(WHOLE)
         assert b" 200 OK" in await reader.readline()
-        assert await kept[0].read() == b""
+        assert await held[0][0].read() == b""
+
+
+async def test_an_event_stream_too_many_is_told_in_the_stream(serve: Serve) -> None:
+    """A browser's EventSource would never come back from a 503."""
+    async with serve(sockets=2) as served:
+        await _keep_busy(served, 2)
+        reader, writer = await served.connect()
+        writer.write(b"GET /subscribe?ticket=x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(LIMIT_S):
+            head, _, stream = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        (event,) = parse_events(stream)
+        assert (event.type, event.data["reason"]) == ("unavailable", "too-many-connections")
+        assert event.retry_ms == event.data["retryAfterMs"]
+
+
+async def _keep_busy(served: Served, count: int) -> list[asyncio.StreamWriter]:
+    """Connections of a user's whose calls are being answered."""
+    writers = []
+    for _ in range(count):
+        _, writer = await served.send(
+            b"POST /Big/hold HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
+        )
+        writers.append(writer)
+    async with asyncio.timeout(LIMIT_S):
+        while served.sample("potoserver_calls_in_flight") < count:
+            await asyncio.sleep(0.005)
+    return writers
 
 
 async def test_a_socket_too_many_is_told(serve: Serve) -> None:
     """503 with Retry-After when all others are busy; and there is room again when one of them ends."""
     async with serve(sockets=2) as served:
-        body = WHOLE.replace(b"GET /health/live", b"POST /login").replace(
-            b"\r\n\r\n", b"\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
-        )
-        busy = [await served.send(body) for _ in range(2)]
-        await settle()
+        busy = await _keep_busy(served, 2)
+        await served.clock.advance(5)
         reader, writer = await served.connect()
         writer.write(WHOLE)
         status, headers, _ = await answer_of(reader)
         assert (status, headers["Retry-After"]) == (503, "1")
         assert served.sample("potoserver_sockets_refused_total") == 1
-        busy[0][1].close()
+        busy[0].close()
         async with asyncio.timeout(LIMIT_S):
             while served.sample("potoserver_sockets") == 2:
                 await asyncio.sleep(0.005)

@@ -54,7 +54,7 @@ async def test_a_user_has_so_many_calls_in_flight(tmp_path: Path, running_server
         await gate.until(3)
         status, problem = await running.call("Gate/wait", token="admin-token")
         assert status == 503
-        assert [alarm.name for alarm in running.core.alarms.on()] == ["calls-full"]
+        assert [alarm.name for alarm in running.core.alarms.on()] == ["rate-limited", "calls-full"]
         assert running.sample("potoserver_calls_in_flight") == 3
         assert running.sample("potoserver_calls_refused_total", of="user") == 1
         assert running.sample("potoserver_calls_refused_total", of="all") == 1

@@ -89,6 +89,12 @@ async def test_an_expired_token_is_no_guess(running: RunningServer, clock: Manua
     for _ in range(2 * WRONG_TOKENS_PER_MINUTE):
         assert await call(running, expired) == 401
     assert await call(running, "two") == 200
+    for number in range(2 * WRONG_TOKENS_PER_MINUTE):
+        claims = {"sub": f"user-{number}", "exp": clock.now_ms() // 1000 + 1}
+        token = jwt.encode(claims, SECRET, algorithm="HS256")
+        assert await call(running, token) == 200
+        await clock.advance(1)
+        assert await call(running, token) == 401, "it was good here, and has expired"
     forged = jwt.encode({"sub": "eve"}, SECRET + "!", algorithm="HS256")
     for _ in range(WRONG_TOKENS_PER_MINUTE):
         assert await call(running, forged) == 401

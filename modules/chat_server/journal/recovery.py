@@ -127,6 +127,9 @@ class Recovery:
         if not stat.S_ISREG(found.st_mode):
             self.set_aside(user_id, paths, "unreadable", "it is no ordinary file", found.st_size)
             return None
+        if found.st_size > MAX_FILE_BYTES:
+            self.set_aside(user_id, paths, "unreadable", "it is larger than any dialog", found.st_size)
+            return None
         data = self._disk.read(paths.current, MAX_FILE_BYTES + 1)
         result = scan(data)
         self._logger.debug(
