@@ -78,8 +78,11 @@ async def test_under_nohup_the_terminals_going_ends_nothing(
     try:
         outliving = await start_server()
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     outliving.send_signal(signal.SIGHUP)
     await chat(http, outliving.url, "still there")
-    other = await start_server(folder=outliving.folder / "other")
+    try:
+        other = await start_server(folder=outliving.folder / "other")
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert await other.stop(signal.SIGHUP) == 0

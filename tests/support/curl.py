@@ -31,7 +31,11 @@ class Curl:
         master, terminal = pty.openpty()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=terminal, stderr=terminal
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=terminal,
+                stderr=terminal,
+                preexec_fn=_heed_interrupts,
             )
         finally:
             os.close(terminal)
@@ -91,3 +95,8 @@ async def curl(command: str) -> str:
         output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     return output.decode()
+
+
+def _heed_interrupts() -> None:
+    """A shell's background job, and so all that it starts, ignores Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
