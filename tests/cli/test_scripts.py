@@ -104,7 +104,7 @@ def test_run_hands_its_flags_on_and_installs_what_the_configuration_needs(
 @pytest.mark.parametrize(
     ("arguments", "pytest_arguments"),
     [
-        ([], ["-m", "not long"]),
+        ([], ["-m", "not long", "--numprocesses", "4", "--dist", "worksteal"]),
         (["--long"], []),
         (["tests/cli", "--long", "-x"], ["tests/cli", "-x"]),
         (["tests/cli"], ["-m", "not long", "tests/cli"]),
@@ -113,7 +113,10 @@ def test_run_hands_its_flags_on_and_installs_what_the_configuration_needs(
 def test_test_runs_every_check(
     checkout: Path, script: str, arguments: list[str], pytest_arguments: list[str]
 ) -> None:
-    """Lint, format, types, layers, audit, tests, in this order; --long takes the long forms in."""
+    """Lint, format, types, layers, audit, tests, in this order; --long takes the long forms in.
+
+    Only the whole suite runs in parallel.
+    """
     for tool in ("python", "ruff", "mypy", "lint-imports", "pytest"):
         put(
             checkout / ".venv" / "bin" / tool,
