@@ -27,3 +27,16 @@ prepare_environment() {
     fi
     "$python" scripts/environment.py "$1"
 }
+
+# Makes sure of a Chromium for tests/browser where that needs nobody's leave: as root, on Debian. Elsewhere, without
+# one, those tests say why they don't run.
+prepare_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null && grep -Eqs '^ID=debian$' /etc/os-release || return 0
+    echo "Installing Chromium for tests/browser; this takes a minute, once." >&2
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null ||
+        echo "Chromium could not be installed." >&2
+}

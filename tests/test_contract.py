@@ -260,6 +260,7 @@ PAGES = (
     ),
     row(
         "there are a chat page and an operations page",
+        "web/test_pages::test_a_page_comes_with_a_strict_policy",
         "contract/test_http::test_what_is_built_later_is_not_there_yet",
     ),
 )

@@ -29,6 +29,7 @@ from potoserver.web.middleware import (
     send_continue,
 )
 from potoserver.web.openapi import OpenApiHandler
+from potoserver.web.pages import PAGES, STATIC, PageHandler
 from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.signing import SigningKey
 from potoserver.web.subscribe import SubscribeHandler
@@ -66,8 +67,9 @@ def create_app(core: Core) -> WebApp:
     methods = Methods(core.modules)
     calls = CallHandler(core, authenticator, limiter, methods)
     health = HealthHandler(core)
-    login = LoginHandler(authenticator, cookie, tickets, limiter, origins)
+    login = LoginHandler(authenticator, cookie, tickets, limiter, origins, settings.development_tokens)
     subscribe = SubscribeHandler(core, authenticator, tickets)
+    pages = PageHandler()
 
     middlewares = [observe(core), check_expectation]
     if settings.development_tokens:
@@ -81,11 +83,15 @@ def create_app(core: Core) -> WebApp:
     _add(app, hdrs.METH_POST, "/subscribe/ticket", login.ticket)
     _add(app, hdrs.METH_POST, "/login", login.login)
     _add(app, hdrs.METH_POST, "/logout", login.logout)
+    _add(app, hdrs.METH_GET, "/whoami", login.whoami, head=True)
     _add(app, hdrs.METH_GET, "/health", health.health, head=True)
     _add(app, hdrs.METH_GET, "/health/live", health.live, head=True)
     _add(app, hdrs.METH_GET, "/health/ready", health.ready, head=True)
     _add(app, hdrs.METH_GET, "/metrics", health.metrics, head=True)
     _add(app, hdrs.METH_GET, "/openapi.json", OpenApiHandler(methods).describe, head=True)
+    for page in PAGES:
+        _add(app, hdrs.METH_GET, page.path, pages.page(page), head=True)
+    _add(app, hdrs.METH_GET, f"{STATIC}/{{name}}", pages.file, head=True)
     app.router.add_route("*", "/{module}/{method}", calls.handle, expect_handler=send_continue)
     # Where no route matched, aiohttp would answer some requests before any middleware sees them.
     nothing = app.router.add_resource(r"/{path:[\s\S]*}", name=UNKNOWN_ROUTE)

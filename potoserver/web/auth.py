@@ -38,11 +38,19 @@ class Authenticator:
             ProblemError: 401 without a valid proof, 403 for a cookie that another site's page makes use of,
                 429 where too many wrong tokens came from.
         """
-        identity = self._by_header(request) or self._by_cookie(request)
+        identity = self.find(request)
         if identity is None:
             raise unauthorized(given=self._cookie.is_in(request))
         request[USER_ID] = identity.user.id
         return identity
+
+    def find(self, request: web.Request) -> Identity | None:
+        """Who asks, by header or cookie; None for nobody, and for a cookie that is not valid any more.
+
+        Raises:
+            ProblemError: As `identify`, but for that.
+        """
+        return self._by_header(request) or self._by_cookie(request)
 
     async def identify_subscriber(self, request: web.Request) -> tuple[Identity, RedeemedTicket | None]:
         """Who asks for an event stream: by header, by cookie, or by `?ticket=`.

@@ -26,6 +26,7 @@ from potoserver.web.openapi_answers import (
     described,
     problems,
 )
+from potoserver.web.pages import PAGES, STATIC
 from potoserver.web.subscribe import Acknowledgement
 
 _SIGNED_IN: list[Schema] = [{"bearer": []}, {"cookie": []}]
@@ -134,10 +135,17 @@ def _fixed_paths() -> dict[str, Schema]:
     ack = _operation("Answers a ping.", "events", "acknowledge", None, body=ack_body, further=(404,))
     ticket_content = _object({"ticket": _TEXT, "expiresInS": {"type": "integer"}})
     ticket = _operation("A ticket for one event stream.", "events", "ticket", ticket_content)
-    user_content = _object({"user": _TEXT, "name": _TEXT, "roles": {"type": "array", "items": _TEXT}})
+    roles: Schema = {"type": "array", "items": _TEXT}
+    user_content = _object({"user": _TEXT, "name": _TEXT, "roles": roles})
     login_body = LoginRequest.model_json_schema()
     login = _operation(
         "Sets the cookie.", "login", "login", user_content, public=True, body=login_body, further=(401, 429)
+    )
+    user = {"type": ["string", "null"]}
+    tokens = {"type": "array", "items": {"type": "object", "properties": {"token": _TEXT, "user": _TEXT}}}
+    whoami_content = _object({"user": user, "name": _TEXT, "roles": roles, "developmentTokens": tokens})
+    whoami = _operation(
+        "Who is logged in.", "login", "whoami", whoami_content, public=True, further=(401, 429)
     )
     status = _object({"status": _TEXT})
     text: Schema = {"text/plain": {"schema": _TEXT}}
@@ -153,9 +161,30 @@ def _fixed_paths() -> dict[str, Schema]:
         "/subscribe/ack": {"post": ack},
         "/subscribe/ticket": {"post": ticket},
         "/login": {"post": login},
+        "/whoami": {"get": whoami},
+        **{page.path: {"get": _page(page.summary, page.file)} for page in PAGES},
+        f"{STATIC}/{{name}}": {"get": _static()},
         "/logout": {"post": _operation("Clears the cookie.", "login", "logout", None, public=True)},
         **{path: {"get": operation} for path, operation in gets.items()},
     }
+
+
+def _page(summary: str, file: str) -> Schema:
+    html: Schema = {"text/html": {"schema": _TEXT}}
+    return _operation(summary, "pages", f"page_{file.partition('.')[0]}", html, public=True)
+
+
+def _static() -> Schema:
+    operation = _operation(
+        "A file that the pages are made of.",
+        "pages",
+        "static",
+        {"text/*": {"schema": _TEXT}, "image/*": {"schema": {}}},
+        public=True,
+        further=(404,),
+    )
+    operation["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": _TEXT}]
+    return operation
 
 
 def _probe(summary: str, operation_id: str, content: Schema) -> Schema:

@@ -1,0 +1,187 @@
+"""One Chromium for all tests of this folder; a context, a server and a clean console for each."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+
+from tests.support.npm import npm_is_there, npm_packages
+from tests.support.process import ServerProcess
+
+HERE = Path(__file__).parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_NO_CHROMIUM = "there is no Chromium here; as root on Debian ./scripts/test installs it"
+_TIMEOUT_MS = 15_000
+"""For one step. Nothing here takes a second on an idle machine."""
+_REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
+    console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder share the browser's event loop, and are skipped where there is no browser."""
+    for item in items:
+        if HERE not in item.path.parents:
+            continue
+        item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+        item.add_marker(pytest.mark.process)
+        if CHROMIUM is None:
+            item.add_marker(
+                pytest.mark.skip(reason="there is no Chromium; ./scripts/test installs it as root on Debian")
+            )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium with a profile of its own."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, headless=True, args=_ARGUMENTS, chromium_sandbox=False
+        )
+        yield browser
+        await browser.close()
+
+
+class Console:
+    """What the pages of a test complain of: errors, exceptions, violations of the policy. None is right.
+
+    Attributes:
+        faults: So far.
+    """
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self._expected: list[re.Pattern[str]] = []
+
+    def expect(self, pattern: str) -> None:
+        """A fault that the test itself provokes, such as the line of a request that failed."""
+        self._expected.append(re.compile(pattern))
+
+    def watch(self, page: Page) -> None:
+        """Listens to a page."""
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.faults.append(f"{page.url}: {error}"))
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"{message.text} ({message.location.get('url')})")
+
+    def check(self) -> None:
+        """Fails if there was any that the test did not expect."""
+        assert [each for each in self.faults if not any(known.search(each) for known in self._expected)] == []
+
+
+@pytest.fixture
+def console() -> AsyncIterator[Console]:
+    """The complaints of all pages of the test; it fails in the end if there were any."""
+    console = Console()
+    yield console
+    console.check()
+
+
+class NewContext(Protocol):
+    """Makes a context of the browser, a person's browser of its own: its pages share cookies."""
+
+    async def __call__(self, **options: object) -> BrowserContext: ...
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_context(browser: Browser, console: Console) -> AsyncIterator[NewContext]:
+    """Makes contexts whose pages may complain of nothing."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: object) -> BrowserContext:
+            context = await browser.new_context(**{"reduced_motion": "reduce", **options})  # type: ignore[arg-type]
+            stack.push_async_callback(context.close)
+            context.set_default_timeout(_TIMEOUT_MS)
+            await context.add_init_script(_REPORT_VIOLATIONS)
+            context.on("page", console.watch)
+            return context
+
+        yield make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(new_context: NewContext) -> BrowserContext:
+    """A context."""
+    return await new_context()
+
+
+class StartServer(Protocol):
+    """Starts a server in the test's folder; environment variables are given as keyword arguments."""
+
+    async def __call__(self, *args: str, folder: Path | None = None, **environment: str) -> ServerProcess: ...
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
+    """Starts servers as processes of their own; what is left of them is ended after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*args: str, folder: Path | None = None, **environment: str) -> ServerProcess:
+            server = ServerProcess(folder or tmp_path, *args, environment=environment)
+            stack.push_async_callback(_end, server)
+            return await server.start()
+
+        yield start
+
+
+async def _end(server: ServerProcess) -> None:
+    await server.__aexit__()
+    print(f"--- the server's output, port {server.port}\n{server.output}")  # shown when the test failed
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(start_server: StartServer) -> ServerProcess:
+    """A server with the development tokens."""
+    return await start_server()
+
+
+async def sign_in(context: BrowserContext, server: ServerProcess, token: str = "test-token") -> None:
+    """Gives a context the cookie of a login."""
+    answer = await context.request.post(f"{server.url}/login", data={"token": token})
+    assert answer.ok, await answer.text()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext, server: ServerProcess) -> Page:
+    """The chat page of user a1, signed in."""
+    await sign_in(context, server)
+    page = await context.new_page()
+    await page.goto(server.url)
+    return page
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, to be evaluated in a page."""
+    if not npm_is_there():
+        pytest.skip("npm, which brings axe-core, is not installed")
+    return (npm_packages("axe-core@4.10.3") / "axe-core" / "axe.min.js").read_text()
+
+
+async def accessibility_faults(page: Page, axe: str) -> list[str]:
+    """What axe-core finds serious or critical on a page as it is now."""
+    found = await page.evaluate(f"(async () => {{ {axe}; return await axe.run(); }})()")
+    return [
+        f"{each['id']}: {each['help']}: {node['html']} {node['failureSummary']}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
