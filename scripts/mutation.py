@@ -3,8 +3,9 @@
 Usage: scripts/mutate [--keep FOLDER] [AREA ...]
 
 AREA is sessions, presence or journal; without one, all three. mutmut does the work in a copy, so the checkout
-stays as it is: a temporary one, or FOLDER. Prints counts and each change that survived; docs/reliability.md
-says why those may. Takes the better part of an hour.
+stays as it is: a temporary one, or FOLDER, where a further run tries only what is new, and what no test
+noticed before. Prints counts, and each change that survived though mutation_argued.toml does not say why it
+may; then the exit status is 1. Takes an hour or two.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.utils.format_utils import get_module_from_key, orig_function_and_class_names_from_key
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TOOLS = Path(sys.executable).parent
@@ -45,6 +49,7 @@ EXHAUSTIVE = (
 """Tests that take seconds: what they alone notice deserves a plain test of its own."""
 PYTEST = [
     *("-p", "no:cacheprovider"),
+    *("-p", "mutation_order"),
     *("-m", "not long"),
     *("-k", " and ".join(f"not {name}" for name in EXHAUSTIVE)),
     "--hypothesis-seed=0",
@@ -55,6 +60,7 @@ PYTEST = [
 VERDICTS = {None: "not run", 0: "survived", 33: "untested", 37: "against the types"}
 """By mutmut's exit codes; every other one is that of a failed test, or of one that came to no end."""
 UNNOTICED = {"not run", "survived", "untested"}
+ARGUED = Path(__file__).with_name("mutation_argued.toml")
 
 
 @dataclass(frozen=True)
@@ -108,21 +114,27 @@ AREAS = {
 
 
 def main() -> int:
-    """Mutates the areas asked for; the exit status says only whether that could be done."""
+    """Mutates the areas asked for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("areas", nargs="*", choices=[[], *AREAS], metavar="AREA")
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
+    unanswered = 0
     with tempfile.TemporaryDirectory(prefix="mutation-") as temporary:
         for name in arguments.areas or AREAS:
-            folder = (arguments.keep or Path(temporary)) / name
+            folder = (arguments.keep or Path(temporary)).absolute() / name
+            argued = Arguments()
             copy_checkout(folder, AREAS[name])
+            try_again(folder, argued)
             command = [TOOLS / "mutmut", "run", "--max-children", "1"]
-            environment = os.environ | {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}"}
+            environment = os.environ | {
+                "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": str(CHECKOUT / "scripts"),
+            }
             if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
-                return 1
-            report(name, folder)
-    return 0
+                return 2
+            unanswered += report(name, folder, argued)
+    return 1 if unanswered else 0
 
 
 def copy_checkout(folder: Path, area: Area) -> None:
@@ -157,28 +169,85 @@ def copy_checkout(folder: Path, area: Area) -> None:
         setup.write(file)
 
 
-def report(name: str, folder: Path) -> None:
-    """Prints the area's counts and each change that nothing has noticed."""
+class Arguments:
+    """Why some changes may survive, by mutation_argued.toml, and which of its lines were of use.
+
+    The file has a table for each reason: `why`, and `changes` as the report prints them; `*` stands for
+    anything.
+    """
+
+    def __init__(self) -> None:
+        tables = tomllib.loads(ARGUED.read_text())
+        self._reasons = {
+            (line, re.compile(re.escape(line).replace(r"\*", ".*"))): reason
+            for reason, table in tables.items()
+            for line in table["changes"]
+        }
+        self._used: set[str] = set()
+
+    def reason(self, change: str) -> str | None:
+        """Why a change may survive; None where nothing says so."""
+        for (line, pattern), reason in self._reasons.items():
+            if pattern.fullmatch(change):
+                self._used.add(line)
+                return reason
+        return None
+
+    def unused(self, files: list[str]) -> list[str]:
+        """Lines about these files that argue for nothing which survived."""
+        modules = {Path(file).stem for file in files}
+        return [line for line, _ in self._reasons if line not in self._used and line.split(".")[0] in modules]
+
+
+def try_again(folder: Path, arguments: Arguments) -> None:
+    """Lets a run try what an earlier one left unnoticed: there may be tests for it now."""
+    for path, results in results_in(folder):
+        for mutant, code in results["exit_code_by_key"].items():
+            if VERDICTS.get(code) in UNNOTICED and not arguments.reason(change_of(mutant, path, folder)):
+                results["exit_code_by_key"][mutant] = None
+        path.write_text(json.dumps(results))
+
+
+def results_in(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Reads mutmut's files of results."""
+    return [(path, json.loads(path.read_text())) for path in sorted((folder / "mutants").rglob("*.meta"))]
+
+
+def report(name: str, folder: Path, arguments: Arguments) -> int:
+    """Prints the area's counts and each change that nothing has noticed or argued; returns their number."""
     counts: Counter[str] = Counter()
-    unnoticed: list[str] = []
+    unanswered: list[str] = []
+    for path, results in results_in(folder):
+        for mutant, code in results["exit_code_by_key"].items():
+            verdict = VERDICTS.get(code, "killed")
+            if verdict in UNNOTICED:
+                change = change_of(mutant, path, folder)
+                reason = arguments.reason(change)
+                if reason is None:
+                    unanswered.append(f"{verdict}: {mutant}\n    {change}")
+                else:
+                    verdict = f"argued ({reason})"
+            counts[verdict] += 1
+    print()
+    print("\n".join(unanswered))
+    print(f"{name}: {counts.total()} changes:", ", ".join(f"{n} {each}" for each, n in counts.most_common()))
+    for line in arguments.unused(AREAS[name].files):
+        print(f"Argued in vain: {line}")
+    return len(unanswered)
+
+
+def change_of(mutant: str, path: Path, folder: Path) -> str:
+    """A change on one line: `module.Class.function: code before -> code after`."""
     with contextlib.chdir(folder):
-        for path in sorted(Path("mutants").rglob("*.meta")):
-            for mutant, code in json.loads(path.read_text())["exit_code_by_key"].items():
-                verdict = VERDICTS.get(code, "killed")
-                counts[verdict] += 1
-                if verdict in UNNOTICED:
-                    source = path.relative_to("mutants").with_suffix("")
-                    unnoticed.append(f"\n{verdict}: {mutant}\n{changed_lines(mutant, source)}")
-    print("\n".join(unnoticed))
-    print(
-        f"\n{name}: {counts.total()} mutants:", ", ".join(f"{n} {each}" for each, n in counts.most_common())
+        lines = get_diff_for_mutant(
+            mutant, path=path.relative_to(folder / "mutants").with_suffix("")
+        ).splitlines()
+    before, after = (
+        " ".join(line[1:].strip() for line in lines[2:] if line.startswith(sign)) for sign in "-+"
     )
-
-
-def changed_lines(mutant: str, source: Path) -> str:
-    """The lines that a mutant takes out and puts in."""
-    difference = get_diff_for_mutant(mutant, path=source).splitlines()[2:]
-    return "\n".join(line for line in difference if line.startswith(("-", "+")))
+    function, class_name = orig_function_and_class_names_from_key(mutant)
+    place = ".".join(filter(None, (get_module_from_key(mutant).rpartition(".")[2], class_name, function)))
+    return f"{place}: {before} -> {after}"
 
 
 if __name__ == "__main__":

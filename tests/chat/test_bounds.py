@@ -92,6 +92,8 @@ async def test_a_call_that_would_need_one_session_more_is_told_to_come_back(tmp_
         assert (problem.status, problem.retry_after_s) == (503, 5)
         assert "chat.max_sessions, 2" in problem.detail
         assert alarms(chat) == ["sessions-full"]
+        (line,) = chat.context.logged("alarm on")
+        assert (line["alarm"], line["limit"]) == ("sessions-full", 2)
         assert len(chat.module.user_sessions) == 2
         await chat.ask("y")
         with pytest.raises(UnavailableError):

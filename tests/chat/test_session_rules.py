@@ -179,6 +179,19 @@ async def test_the_end_is_the_departures_however_late_its_hook_comes(tmp_path: P
         assert dialog.ended_ms == departed_ms
 
 
+async def test_an_end_archives_its_own_conversation_and_no_other(tmp_path: Path) -> None:
+    """Also where another one has taken its place in the journal."""
+    async with Chat.in_memory(tmp_path) as chat:
+        reply = await chat.ask("x")
+        await chat.module.dialogue_journal.add_message(
+            A1, question("y", chat.clock), conversation(chat.clock, "another")
+        )
+        await chat.module.end_session(A1)
+        assert await chat.open_texts() == ["y"]
+        (dialog,) = await chat.archives()
+        assert dialog.conversation.id == reply.conversation_id
+
+
 # The fallback
 
 
@@ -188,6 +201,7 @@ async def test_a_call_that_still_runs_keeps_nobody_elses_session(tmp_path: Path)
     settings = {"session_timeout_ms": 1000, "session_check_interval_ms": 500}
     async with Chat.in_memory(tmp_path, responder=led, settings=settings) as chat:
         chat.begin("x")
+        await settle()
         for number in range(2, 5):
             await chat.module.start_user_session(f"a{number}")
         await chat.until(2)
@@ -197,13 +211,24 @@ async def test_a_call_that_still_runs_keeps_nobody_elses_session(tmp_path: Path)
 
 async def test_the_fallback_waits_for_the_whole_time(tmp_path: Path) -> None:
     """`chat.session_timeout_ms`, to the look."""
-    settings = {"session_timeout_ms": 1_000_000, "session_check_interval_ms": 1000}
+    settings = {"session_timeout_ms": 1_001_000, "session_check_interval_ms": 1000}
     async with Chat.in_memory(tmp_path, settings=settings) as chat:
         await chat.module.start_user_session("a1")
-        await chat.until(999.5)
+        await chat.until(1000.5)
         assert chat.module.user_sessions
         await chat.until(0.6)
         assert not chat.module.user_sessions
+
+
+async def test_one_look_ends_all_who_are_idle(tmp_path: Path) -> None:
+    """However many they are, none waits for the next one; and says how many it has ended."""
+    async with Chat.in_memory(tmp_path) as chat:
+        for number in range(250):
+            await chat.module.start_user_session(f"u{number}")
+        await chat.until(300)
+        assert not chat.module.user_sessions
+        look = reported(chat, "sessions checked")[-1]
+        assert (look["logger"], look["ended"]) == ("session:monitoring", 250)
 
 
 # Archives that fail
@@ -231,7 +256,8 @@ async def test_a_failed_archive_is_tried_again_at_growing_intervals_up_to_a_minu
             assert pauses_s == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
             journal.archive_fails = None
             await chat.until(60)
-            assert not chat.module._life.archiver.pending_users
+            archiver = chat.module._life.archiver
+            assert not archiver.pending_users and archiver.pending_of("a1") == 0
         assert reasons(await chat.archives()) == [Reason.REQUEST, Reason.REQUEST]
 
 
