@@ -4,13 +4,15 @@ from potoserver.clock import Clock, SystemClock, TimerHandle, iso_utc
 from potoserver.engine.base import Cause, Departure, Presence, PresenceState
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Event, EventId
-from potoserver.module.base import Connection, ModuleContext, ServerModule
+from potoserver.module.base import Check, Connection, ModuleContext, ServerModule
 from potoserver.module.rpc import Call, Done, WireModel, rpc
+from potoserver.text import visible
 from potoserver.users import User, folder_name
 
 __all__ = [
     "Call",
     "Cause",
+    "Check",
     "Clock",
     "Connection",
     "Departure",
@@ -31,4 +33,5 @@ __all__ = [
     "folder_name",
     "iso_utc",
     "rpc",
+    "visible",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from typing_extensions import override
@@ -12,6 +13,7 @@ from typing_extensions import override
 from potoserver import (
     Call,
     Cause,
+    Check,
     Connection,
     Departure,
     Done,
@@ -36,6 +38,7 @@ from .reads import Reads
 from .responders import Responder, create_responder
 from .sessions import Session
 from .settings import ChatSettings
+from .startup_checks import startup_checks
 from .turns import Turns
 from .wire import (
     ArchivedDialog,
@@ -48,6 +51,9 @@ from .wire import (
     StopResult,
     views_of,
 )
+
+if TYPE_CHECKING:
+    import typer
 
 _FOR_ARCHIVES_S = 0.5
 """Of the time to stop, what is left for archives at least, once the replies in flight are cut."""
@@ -166,6 +172,18 @@ class ChatServerModule(ServerModule):
             "pendingArchives": self._life.archiver.pending,
             "dialogsLeftOpen": self._life.adoption.left_open,
         }
+
+    # For the command line
+
+    @override
+    def startup_checks(self, settings: ChatSettings, data_dir: Path) -> Iterable[Check]:
+        return startup_checks(settings, data_dir)
+
+    @override
+    def commands(self) -> Mapping[str, Callable[..., None] | typer.Typer]:
+        from .commands import commands  # noqa: PLC0415 - a server that starts needs none of this
+
+        return commands()
 
     # Sessions, under the names of the system's first description
 

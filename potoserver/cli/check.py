@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import typer
 
 from potoserver.cli.modules import made
 from potoserver.listen import bind
-from potoserver.module.base import ServerModule
+from potoserver.logs import LOG_FILE_NAME
+from potoserver.module.base import Check, ServerModule
 from potoserver.module.loader import ModuleLoadError
 from potoserver.settings import Loaded
+from potoserver.text import visible
+from potoserver.web.signing import KEY_BYTES, KEY_FILE_NAME
 
 _LOCK_FILE_NAME = ".lock"
+_LITTLE_ROOM_BYTES = 256 * 1024 * 1024
+"""Of free disk, what deserves a note: a dialog may take 16 MiB, and logs half a hundred."""
 
 
 def check(loaded: Loaded) -> int:
@@ -24,46 +30,84 @@ def check(loaded: Loaded) -> int:
     Returns:
         The exit status: 0 when a server could start, else 1.
     """
+    found = list(_checks(loaded))
+    for each in found:
+        typer.echo(f"{each.state:7} {each.subject}: {visible(' '.join(each.says.split()))}")
+    return 1 if any(each.state == "wrong" for each in found) else 0
+
+
+def _checks(loaded: Loaded) -> Iterator[Check]:
     settings = loaded.settings
-    problems = {
-        "modules": _modules_problem(loaded.modules),
-        "data_dir": folder_problem(settings.data_dir) or _lock_problem(settings.data_dir),
-        "log_dir": folder_problem(settings.log_dir),
-        "port": _port_problem(settings.host, settings.port),
-    }
-    names = ", ".join(each.name() for each in loaded.modules) or "none"
-    typer.echo(f"ok      settings, engine: {settings.engine}")
-    values = {
-        "modules": names,
-        "data_dir": settings.data_dir,
-        "log_dir": settings.log_dir,
-        "port": settings.port,
-    }
-    for key, problem in problems.items():
-        typer.echo(f"wrong   {key}: {problem}" if problem else f"ok      {key}: {values[key]}")
-    return 1 if any(problems.values()) else 0
-
-
-def _modules_problem(modules: Sequence[type[ServerModule]]) -> str:
+    data_dir, log_dir = settings.data_dir, settings.log_dir
+    yield Check("settings", "all are known and possible")
+    yield Check("engine", settings.engine)
     try:
-        for each in modules:
-            made(each)
+        modules = [made(each) for each in loaded.modules]
     except ModuleLoadError as error:
-        return str(error)
-    return ""
+        modules = []
+        yield Check("modules", str(error), "wrong")
+    else:
+        yield Check("modules", ", ".join(each.name() for each in loaded.modules) or "none")
+    problem = folder_problem(data_dir) or _own_files_problem(data_dir) or _lock_problem(data_dir)
+    yield _judged("data_dir", str(data_dir), problem)
+    yield _judged("log_dir", str(log_dir), folder_problem(log_dir) or _file_problem(log_dir / LOG_FILE_NAME))
+    yield from _room(data_dir)
+    at = f"{settings.host} port {settings.port or 'any free one'}"
+    yield _judged("port", at, _port_problem(settings.host, settings.port))
+    for module in modules:
+        yield from _said_by(module, loaded)
+
+
+def _said_by(module: ServerModule, loaded: Loaded) -> Sequence[Check]:
+    try:
+        return tuple(module.startup_checks(loaded.sections.get(module.section), loaded.settings.data_dir))
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        return (Check(module.name(), f"startup_checks failed: {type(error).__name__}: {error}", "note"),)
+
+
+def _judged(subject: str, value: str, problem: str) -> Check:
+    return Check(subject, problem, "wrong") if problem else Check(subject, value)
 
 
 def folder_problem(folder: Path) -> str:
     """What keeps a server from writing there; the folder itself may still be missing."""
     try:
-        existing = next(each for each in (folder, *folder.parents) if each.exists())
+        existing = _existing(folder)
     except OSError as error:
         return f"{folder} can't be used: {error.strerror}"
     if not existing.is_dir():
         return f"{existing} is no folder"
     if not os.access(existing, os.W_OK | os.X_OK):
-        return f"{existing} can't be written"
+        return f"{existing} can't be written{_whose(existing)}"
     return ""
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _own_files_problem(data_dir: Path) -> str:
+    """What a start by another user of the machine, such as root, has left behind."""
+    key = data_dir / KEY_FILE_NAME
+    problem = _file_problem(data_dir / _LOCK_FILE_NAME) or _file_problem(key)
+    if not problem and key.exists() and key.stat().st_size != KEY_BYTES:
+        return f"{key} is no key of {KEY_BYTES} bytes; remove it for a new one"
+    return problem
+
+
+def _file_problem(path: Path) -> str:
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return f"{path} can't be opened{_whose(path)}"
+    return ""
+
+
+def _whose(path: Path) -> str:
+    try:
+        owner = path.owner()
+    except (KeyError, OSError):
+        return ""
+    return f", it belongs to {owner}"
 
 
 def _lock_problem(data_dir: Path) -> str:
@@ -76,6 +120,17 @@ def _lock_problem(data_dir: Path) -> str:
     except OSError:
         pass  # nobody has made it yet
     return ""
+
+
+def _room(data_dir: Path) -> Iterator[Check]:
+    try:
+        free = shutil.disk_usage(_existing(data_dir)).free
+    except OSError:
+        return  # that the folder can't be used is said already
+    says = f"{free // 1024**2} MiB are free for the data"
+    if free >= 10 * 1024**3:
+        says = f"{free // 1024**3} GiB are free for the data"
+    yield Check("disk", says, "note" if free < _LITTLE_ROOM_BYTES else "ok")
 
 
 def _port_problem(host: str, port: int) -> str:

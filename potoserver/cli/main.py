@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from potoserver.cli import pages
 from potoserver.cli.check import check
 from potoserver.cli.modules import add_module_commands, show_modules
 from potoserver.cli.serve import serve
@@ -18,12 +19,16 @@ from potoserver.cli.token import show_token
 from potoserver.logs import DebugPatterns
 from potoserver.module.loader import ModuleLoadError
 from potoserver.settings import CONFIG_FLAG, Loaded, SettingsError, load
+from potoserver.text import visible
 from potoserver.version import package_version
 
-OK, FAILED, BAD_USAGE = 0, 1, 2
-"""The exit statuses: all ended in order; something failed or is left; bad configuration or usage."""
+OK, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+"""The exit statuses: all ended in order; something failed or is left; bad configuration or usage; Ctrl+C."""
 
 _OWN_COMMANDS = frozenset({"serve", "token", "modules", "check"})
+_COMPLETING = "_POTOSERVER_COMPLETE"
+"""The variable by which a shell asks what may come next; the words so far are in others."""
+
 _KEYS = {
     "config": CONFIG_FLAG,
     "host": "host",
@@ -66,32 +71,53 @@ def run(arguments: Sequence[str]) -> int:
         arguments: The words after the program's name.
 
     Returns:
-        The exit status: `OK`, `FAILED` or `BAD_USAGE`.
+        The exit status: `OK`, `FAILED`, `BAD_USAGE` or `INTERRUPTED`.
     """
     try:
         status = _app(arguments)(arguments, prog_name="potoserver", standalone_mode=False)
+        if status == INTERRUPTED:
+            _drop_output()
+        sys.stdout.flush()
     except (SettingsError, ModuleLoadError) as error:
         if isinstance(error, ModuleLoadError) and DebugPatterns(error.debug).match("module:load"):
             traceback.print_exception(error.__cause__ or error)
-        return _fail(str(error))
+        return _fail(str(error), BAD_USAGE)
     except typer.TyperException as error:
-        return _fail(error.format_message())
+        return _fail(error.format_message(), BAD_USAGE)
+    except BrokenPipeError:
+        _drop_output()  # who read it has had enough
+        return FAILED
     except OSError as error:
-        _fail(str(error))
-        return FAILED
+        _drop_output()
+        return _fail(str(error), FAILED)
     except (typer.Abort, KeyboardInterrupt):
-        return FAILED
+        _drop_output()
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last place that can tell of it
+        if DebugPatterns(os.environ.get("DEBUG", "")).match("cli"):
+            traceback.print_exception(error)
+        return _fail(f"the command failed: {type(error).__name__}: {error}", FAILED)
     return status if isinstance(status, int) else OK
 
 
-def _fail(problem: str) -> int:
-    print(f"potoserver: {problem}", file=sys.stderr)  # noqa: T201 - the command line's own voice
-    return BAD_USAGE
+def _fail(problem: str, status: int) -> int:
+    print(f"potoserver: {visible(' '.join(problem.split()))}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+    return status
+
+
+def _drop_output() -> None:
+    """Lets nothing more be written to the output: at its exit Python would, and fail or hang once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     flags: dict[str, str] = {}
+
+    def load_here() -> Loaded:
+        return load(flags, os.environ, Path.cwd())
 
     def with_flags(action: Callable[[Loaded], int]) -> Callable[..., None]:
         """A command that takes every flag, also one given before it, and does something with the settings."""
@@ -113,20 +139,33 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
                 typer.echo(f"potoserver {package_version()}")
                 raise typer.Exit
             if context.invoked_subcommand is None:
-                raise typer.Exit(action(load(flags, os.environ, Path.cwd())))
+                raise typer.Exit(action(load_here()))
 
         return command
 
-    for name, action, text in (
-        ("serve", serve, "Serves until SIGTERM, SIGINT or SIGHUP. This is what happens without a command."),
-        ("modules", show_modules, "Lists the modules and what they offer over HTTP."),
-        ("check", check, "Says whether a server could start here, and what is in its way."),
-    ):
-        app.command(name, help=text)(with_flags(action))
     about = "A chat server that keeps people's dialogs. Without a command it serves."
-    app.callback(invoke_without_command=True, help=about)(with_flags(serve))
+    app.callback(invoke_without_command=True, help=about, epilog=pages.ROOT)(with_flags(serve))
+    app.command(
+        "serve",
+        help="Serves until SIGTERM, SIGINT or SIGHUP. This is what happens without a command.",
+        epilog=pages.SERVE,
+    )(with_flags(serve))
+    app.command(
+        "check", help="Says whether a server could start here, and what is in its way.", epilog=pages.CHECK
+    )(with_flags(check))
 
-    @app.command("token")
+    modules = typer.Typer(rich_markup_mode=None)
+    modules.callback(
+        invoke_without_command=True,
+        help="Lists the modules and what they offer over HTTP.",
+        epilog=pages.MODULES,
+    )(with_flags(show_modules))
+    modules.command("list", help="Lists the modules and what they offer over HTTP.", epilog=pages.MODULES)(
+        with_flags(show_modules)
+    )
+    app.add_typer(modules, name="modules")
+
+    @app.command("token", epilog=pages.TOKEN)
     def token_command(
         token: Annotated[
             str | None,
@@ -136,15 +175,27 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         """Makes a token, or hashes one, and shows how to configure it."""
         show_token(token)
 
-    early_flags, word = _peek(arguments)
-    if word is not None and word not in _OWN_COMMANDS:
-        add_module_commands(app, load(early_flags, os.environ, Path.cwd()))
-    elif word is None and "--help" in arguments:
-        try:
-            add_module_commands(app, load(early_flags, os.environ, Path.cwd()))
-        except (SettingsError, ModuleLoadError) as error:
-            typer.echo(f"potoserver: the modules' commands are missing here: {error}", err=True)
+    _add_what_modules_bring(app, arguments)
     return app
+
+
+def _add_what_modules_bring(app: typer.Typer, arguments: Sequence[str]) -> None:
+    """Adds the modules' commands where one of them, or a list of all, is asked for."""
+    asked = os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", ""))
+    completing = _COMPLETING in os.environ
+    early_flags, word = _peek(asked.split()[1:] if completing else arguments)
+    if word in _OWN_COMMANDS and not completing:
+        return
+    if word is None and not completing and "--help" not in arguments:
+        return
+    try:
+        add_module_commands(app, load(early_flags, os.environ, Path.cwd()))
+    except (SettingsError, ModuleLoadError) as error:
+        if completing:
+            return  # the shell shows what there is
+        if word is not None:
+            raise
+        typer.echo(f"potoserver: the modules' commands are missing here: {error}", err=True)
 
 
 def _peek(arguments: Sequence[str]) -> tuple[dict[str, str], str | None]:

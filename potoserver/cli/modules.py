@@ -50,7 +50,7 @@ def add_module_commands(app: typer.Typer, loaded: Loaded) -> None:
     Raises:
         ModuleLoadError: A module can't say its commands, or two bring the same one.
     """
-    taken = {command.name for command in app.registered_commands}
+    taken = {each.name for each in app.registered_commands} | {each.name for each in app.registered_groups}
     for module in loaded.modules:
         for name, command in made(module).commands().items():
             if name in taken:

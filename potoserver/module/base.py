@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
@@ -35,6 +35,21 @@ class Connection:
     id: str
     user_id: str
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `python -m potoserver check`.
+
+    Attributes:
+        subject: What it is about, such as `chat.responder`.
+        says: What was found.
+        state: `wrong` keeps a server from starting; a `note` deserves a look.
+    """
+
+    subject: str
+    says: str
+    state: Literal["ok", "note", "wrong"] = "ok"
 
 
 class ModuleContext(ABC):
@@ -173,6 +188,15 @@ class ServerModule:
     async def health_fields(self) -> Mapping[str, Any]:
         """What this module adds to `GET /health`."""
         return {}
+
+    def startup_checks(self, settings: Any, data_dir: Path) -> Iterable[Check]:
+        """What `python -m potoserver check` says of this module. Called without a running server.
+
+        Args:
+            settings: The module's own section, as `context.settings` would be.
+            data_dir: As `context.data_dir` would be; it need not be there yet, and nothing may be changed.
+        """
+        return ()
 
     def commands(self) -> Mapping[str, Callable[..., None] | typer.Typer]:
         """Sub-commands of `python -m potoserver`, by name. Called without a running server.

@@ -7,7 +7,7 @@ import inspect
 
 from potoserver.module.base import ServerModule
 
-_NOT_HOOKS = {"name", "commands"}
+_NOT_HOOKS = {"name", "startup_checks", "commands"}
 
 
 def check_hooks(module: type[ServerModule]) -> None:

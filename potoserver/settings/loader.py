@@ -45,6 +45,7 @@ class Loaded:
     Attributes:
         settings: The core's settings. Paths are absolute.
         sections: Each module's settings by its section's name.
+        modules_dir: The folder in which plugins were looked for; None without one.
         modules: The modules to run.
         sources: Where each key was read, by dotted key: `potoserver.yaml line 12`. A key that is missing
             here has its default.
@@ -52,6 +53,7 @@ class Loaded:
 
     settings: Settings
     sections: Mapping[str, BaseModel]
+    modules_dir: Path | None
     modules: tuple[type[ServerModule], ...]
     sources: Mapping[str, str]
 
@@ -76,7 +78,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
     early: dict[_Path, SettingKey] = {path: core[path] for path in _EARLY}
     merged = _merge(early, tree, flags, environ, strict=False)
     try:
-        modules = _find_modules(merged, cwd)
+        modules_dir, modules = _find_modules(merged, cwd)
     except ModuleLoadError as error:
         error.debug = merged[_DEBUG][0] if _DEBUG in merged else ""
         raise
@@ -94,7 +96,7 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], cwd: Path) -> 
         section: _build(model, inner[section], (section,), sources) for section, model in models.items()
     }
     _check_together(settings, sources)
-    return Loaded(settings, sections, modules, sources)
+    return Loaded(settings, sections, modules_dir, modules, sources)
 
 
 def _settings_file(config: object, cwd: Path) -> dict[str, Given]:
@@ -233,7 +235,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
-def _find_modules(merged: _Merged, cwd: Path) -> tuple[type[ServerModule], ...]:
+def _find_modules(merged: _Merged, cwd: Path) -> tuple[Path | None, tuple[type[ServerModule], ...]]:
     folder, folder_given = merged.get(("modules_dir",), (None, None))
     names, names_given = merged.get(("modules",), (None, None))
     if folder is not None and folder_given is not None:
@@ -243,7 +245,7 @@ def _find_modules(merged: _Merged, cwd: Path) -> tuple[type[ServerModule], ...]:
     else:
         folder = _default_modules_dir(cwd)
     try:
-        return find_modules(folder, names, Settings.model_fields)
+        return folder, find_modules(folder, names, Settings.model_fields)
     except ModuleLoadError as error:
         if names_given is None:
             raise

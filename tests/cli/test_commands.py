@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.support.commands import potoserver
 from tests.support.process import CHECKOUT, ServerProcess
 
 GREETER = """
@@ -59,23 +60,6 @@ class Greeter(ServerModule):
 
         return {"greet": app, "wave": wave}
 """
-
-
-def potoserver(
-    *arguments: str, cwd: Path, text: str = "", environ: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Runs the command line in a folder."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("POTO_")}
-    return subprocess.run(
-        [sys.executable, "-m", "potoserver", *arguments],
-        cwd=cwd,
-        env={**kept, "PYTHONPATH": str(CHECKOUT), **(environ or {})},
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -221,11 +205,14 @@ def test_check_says_what_is_in_the_way(plugins: Path) -> None:
         result = potoserver("--port", str(port), "check", cwd=plugins)
     assert result.returncode == 1
     lines = result.stdout.splitlines()
-    assert lines[0] == "ok      settings, engine: memory://"
-    assert lines[1] == "ok      modules: Greeter"
-    assert lines[2] == f"wrong   data_dir: {plugins / 'data'} is no folder"
-    assert lines[3] == f"ok      log_dir: {plugins / 'logs'}"
-    assert lines[4] == f"wrong   port: can't listen on localhost port {port}: Address already in use"
+    assert lines[:5] == [
+        "ok      settings: all are known and possible",
+        "ok      engine: memory://",
+        "ok      modules: Greeter",
+        f"wrong   data_dir: {plugins / 'data'} is no folder",
+        f"ok      log_dir: {plugins / 'logs'}",
+    ]
+    assert lines[-1] == f"wrong   port: can't listen on localhost port {port}: Address already in use"
     assert potoserver("--port", "x", "check", cwd=plugins).returncode == 2
 
 

@@ -1,0 +1,92 @@
+"""Completion with TAB, in the shells that this machine has."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import server_environment
+from tests.support.terminal import terminal
+
+COMPLETE = "_POTOSERVER_COMPLETE"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """The console script, as an installation makes it."""
+    script = tmp_path / "bin" / "potoserver"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m potoserver "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def completions(words: str, cwd: Path) -> list[str]:
+    """What a shell is told that may come next, as bash asks."""
+    asked = {COMPLETE: "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-m", "potoserver"],
+        cwd=cwd,
+        env=server_environment(asked),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def test_commands_are_completed_also_those_of_modules(tmp_path: Path) -> None:
+    """And the commands below a command, and flags."""
+    assert {"serve", "check", "token", "modules", "dialogs"} <= set(completions("potoserver ", tmp_path))
+    assert completions("potoserver mod", tmp_path) == ["modules"]
+    assert {"list", "show"} <= set(completions("potoserver dialogs ", tmp_path))
+    assert completions("potoserver dialogs list --us", tmp_path) == ["--user"]
+
+
+def test_completion_is_silent_where_the_modules_are_broken(tmp_path: Path) -> None:
+    """The server's own commands are completed all the same."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "bad.py").write_text("import not_installed\n")
+    (tmp_path / "potoserver.yaml").write_text("modules_dir: plugins\n")
+    assert set(completions("potoserver ", tmp_path)) == {"serve", "check", "token", "modules"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_is_given_a_script(tmp_path: Path, shell: str) -> None:
+    """The one that `--show-completion` prints in that shell; a shell that is here must take it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "potoserver"],
+        cwd=tmp_path,
+        env=server_environment({COMPLETE: f"source_{shell}"}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert f"{COMPLETE}=complete_{shell}" in done.stdout
+    if shutil.which(shell):
+        script = tmp_path / "script"
+        script.write_text(done.stdout)
+        subprocess.run([shell, "-n", script], check=True, timeout=60)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+def test_tab_completes_in_bash(tmp_path: Path, program: Path) -> None:
+    """As docs/commands.md says to set it up."""
+    path = f"{program.parent}:/usr/bin:/bin"
+    with terminal("--norc", "--noprofile", cwd=tmp_path, program="bash", PATH=path, PS1="ready> ") as shell:
+        shell.expect_exact("ready> ")
+        shell.sendline('eval "$(potoserver --show-completion)"')
+        shell.expect_exact("ready> ")
+        shell.send("potoserver dia\t")
+        shell.expect_exact("dialogs")
+        shell.send("sh\t")
+        shell.expect_exact("show")
+        shell.sendcontrol("c")
+        shell.expect_exact("ready> ")
