@@ -5,6 +5,7 @@ from potoserver.engine.base import Cause, Departure, Presence, PresenceState
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Event, EventId
 from potoserver.module.base import Check, Connection, ModuleContext, ServerModule
+from potoserver.module.download import Download
 from potoserver.module.rpc import Call, Done, WireModel, rpc
 from potoserver.text import visible
 from potoserver.users import User, folder_name
@@ -17,6 +18,7 @@ __all__ = [
     "Connection",
     "Departure",
     "Done",
+    "Download",
     "Event",
     "EventId",
     "FieldError",

@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.errors import PydanticUserError
 from typing_extensions import TypeVar
 
+from potoserver.module.download import Download
 from potoserver.users import User
 
 _MARK = "__potoserver_rpc__"
@@ -78,8 +79,8 @@ def rpc(method: _F | None = None, *, roles: Collection[str] | None = None) -> _F
 
     Arguments come as a JSON object, camelCase names for Python's snake_case ones, checked strictly against
     the annotations (JSON types, `Annotated[…, Field(…)]`, `WireModel`s). A parameter annotated `User` or
-    `Call` is filled in by the server. An async generator streams. Dataclasses and `WireModel`s in a result
-    are camelCase on the wire.
+    `Call` is filled in by the server. An async generator streams; a `Download` is sent as a file. Dataclasses
+    and `WireModel`s in a result are camelCase on the wire.
 
     Args:
         method: The method, where used as `@rpc`.
@@ -113,7 +114,9 @@ class RpcMethod:
         user_parameters: Parameters that get the `User`.
         call_parameters: Parameters that get the `Call`.
         streams: Whether it is an async generator.
-        result: Knows the schema of what it returns, gathered: a stream's `Done`, or the list of its items.
+        downloads: Whether it answers with a file.
+        result: Knows the schema of what it returns, gathered: a stream's `Done`, or the list of its items; a
+            download's is of no use.
         item: Knows the schema of a stream's items; None without a stream.
         summary: The first line of its docstring.
     """
@@ -127,6 +130,7 @@ class RpcMethod:
     user_parameters: tuple[str, ...]
     call_parameters: tuple[str, ...]
     streams: bool
+    downloads: bool
     result: TypeAdapter[Any]
     item: TypeAdapter[Any] | None
     summary: str
@@ -216,6 +220,7 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         user_parameters=tuple(given[User]),
         call_parameters=tuple(given[Call]),
         streams=streams,
+        downloads=returned is Download,
         result=result,
         item=item,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],
@@ -224,7 +229,7 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
 
 def _adapters(returned: Any, streams: bool) -> tuple[TypeAdapter[Any], TypeAdapter[Any] | None]:
     """For the gathered result and, of a stream, for one item; both can tell their JSON schema."""
-    result, item = returned, None
+    result, item = bytes if returned is Download else returned, None
     if streams:
         items, results = _item_types(returned)
         item = TypeAdapter(items)

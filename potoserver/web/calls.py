@@ -16,11 +16,13 @@ from typing_extensions import override
 from potoserver.core import Core
 from potoserver.errors import FieldError, ProblemError
 from potoserver.events import to_json
+from potoserver.module.download import Download
 from potoserver.module.rpc import Call, Done
 from potoserver.module.wire import encode_result
 from potoserver.web.auth import Authenticator
 from potoserver.web.body import read_body, validate_body
 from potoserver.web.calls_at_once import CallsAtOnce
+from potoserver.web.downloads import DownloadSender
 from potoserver.web.keys import REQUEST_ID, ROUTE
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
@@ -52,6 +54,7 @@ class CallHandler:
         self._limiter = limiter
         self._methods = methods
         self._at_once = CallsAtOnce(core)
+        self._downloads = DownloadSender(core)
         self._logger = core.logs.get("http")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -88,13 +91,19 @@ class CallHandler:
                 return await self._stream(request, buffer, call)
             finally:
                 task.add_done_callback(lambda _: release())
+        work: Coroutine[Any, Any, str | Download]
         work = self._gather(running) if method.streams else self._result(running)
         task = self._core.tasks.spawn(self._told(work, name, call), name)
         try:
-            outcome: str | ProblemError = await asyncio.shield(task)
+            outcome: str | Download | ProblemError = await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(lambda _: release())
             raise
+        if isinstance(outcome, Download):
+            try:
+                return await self._downloads.send(request, outcome, call)
+            finally:
+                release()
         if isinstance(outcome, ProblemError):
             release()
             raise outcome
@@ -102,7 +111,9 @@ class CallHandler:
 
     # One result
 
-    async def _told(self, work: Coroutine[Any, Any, str], name: str, call: Call) -> str | ProblemError:
+    async def _told(
+        self, work: Coroutine[Any, Any, str | Download], name: str, call: Call
+    ) -> str | Download | ProblemError:
         """A result, or a failure as the caller is told it: it isn't one of a task that nobody awaits."""
         try:
             return await work
@@ -110,8 +121,9 @@ class CallHandler:
             return self._problem_of(error, name, call)
 
     @staticmethod
-    async def _result(running: Coroutine[Any, Any, Any]) -> str:
-        return encode_result(await running)
+    async def _result(running: Coroutine[Any, Any, Any]) -> str | Download:
+        result = await running
+        return result if isinstance(result, Download) else encode_result(result)
 
     async def _gather(self, running: AsyncGenerator[Any, None]) -> str:
         """The result that a stream ends with, or the list of its items."""

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from potoserver.core import Core
 from potoserver.errors import ProblemError
-from potoserver.web.keys import REQUEST_ID, USER_ID
+from potoserver.web.keys import ENDS_WITH_CALLER, REQUEST_ID, USER_ID
 from potoserver.web.middleware import HEADERS, REQUEST_ID_HEADER, expects_too_much, new_request_id
 from potoserver.web.peer import StallWatch, untaken_bytes
 from potoserver.web.problems import problem_of, problem_response, unforeseen
@@ -151,7 +151,10 @@ class RequestHandler(web.RequestHandler):
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stall.end()
+        request = self.request
         super().connection_lost(exc)
+        if request is not None and request.get(ENDS_WITH_CALLER) and request.task is not None:
+            request.task.cancel()
 
     def _cut(self) -> None:
         """Nobody has read any of the answer for too long."""

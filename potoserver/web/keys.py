@@ -17,3 +17,6 @@ USER_ID = web.RequestKey("user_id", str)
 
 ROUTE = web.RequestKey("route", str)
 """The route's name in metrics, where a handler knows it better than the router. From a closed set."""
+
+ENDS_WITH_CALLER = web.RequestKey("ends_with_caller", bool)
+"""Whether the handler is to be cancelled when the caller goes; without it, it runs to its end."""

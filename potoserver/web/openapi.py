@@ -91,6 +91,8 @@ def openapi_document(methods: Methods) -> Schema:
 def _call(module_name: str, method: RpcMethod, schemas: dict[str, Schema]) -> Schema:
     path = f"/{module_name}/{method.wire_name}"
     content: Schema = {JSON: {"schema": schemas[f"{path} out"]}}
+    if method.downloads:
+        content = {"*/*": {"schema": {"description": "A file; `Content-Disposition` has a name for it."}}}
     if method.item is not None:
         item = schemas[f"{path} item"]
         description = (

@@ -45,6 +45,16 @@ def hold_back_unsent(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
+def reset_when_closed(sock: socket.socket, *, on: bool) -> None:
+    """Has the kernel tell the other end, however the socket comes to be closed, that this was not the end.
+
+    What the other end has not taken by then is thrown away.
+    """
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # it may be gone by now
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
+
+
 def untaken_bytes(transport: asyncio.Transport) -> int:
     """What was written and the other end's kernel has not acknowledged; ours, where that is not told."""
     waiting = transport.get_write_buffer_size()

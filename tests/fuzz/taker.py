@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from potoserver import Done, ProblemError, ServerModule, WireModel, rpc
+from potoserver import Done, Download, ProblemError, ServerModule, WireModel, rpc
 
 
 class Part(WireModel):
@@ -44,6 +44,16 @@ class Taker(ServerModule):
         for item in items:
             yield item
         yield Done(len(items))
+
+    @rpc
+    async def file(self, empty: bool = False) -> Download:
+        """A file, which may be empty."""
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for piece in () if empty else (b"one", b"two"):
+                yield piece
+
+        return Download("application/octet-stream", "pieces.bin", chunks())
 
     @rpc
     async def refuse(self, status: Literal[404, 409, 502, 503, 504, 507]) -> None:

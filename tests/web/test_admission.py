@@ -7,24 +7,18 @@ import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from potoserver import ServerModule, rpc
-from potoserver.listen import bind, listening
-from potoserver.logs import Logs
-from potoserver.server import PotoServer
-from potoserver.settings.model import Settings
 from potoserver.web.http_server import RequestHandler
-from tests.support.clock import ManualClock, settle
+from tests.support.clock import settle
+from tests.support.served import LIMIT_S, Served, serving
 from tests.support.sse import parse_events
 
 WHOLE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LIMIT_S = 10.0
 BIG = 32_000_000
 
 
@@ -47,42 +41,6 @@ class Big(ServerModule):
         return "x" * 60_000
 
 
-@dataclass
-class Served:
-    """A server that listens as the command line's does."""
-
-    server: PotoServer
-    clock: ManualClock
-    port: int
-    writers: list[asyncio.StreamWriter] = field(default_factory=list)
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        self.writers.append(writer)
-        return reader, writer
-
-    def close(self) -> None:
-        for writer in self.writers:
-            writer.close()
-
-    async def send(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connects, sends, and waits until the server has taken it in."""
-        before = self.server.core.metrics.registry.get_sample_value("potoserver_sockets")
-        reader, writer = await self.connect()
-        writer.write(data)
-        await writer.drain()
-        async with asyncio.timeout(LIMIT_S):
-            while self.sample("potoserver_sockets") == before and not reader.at_eof():
-                await asyncio.sleep(0.005)
-        return reader, writer
-
-    def sample(self, name: str, **labels: str) -> float:
-        return self.server.core.metrics.registry.get_sample_value(name, labels) or 0.0
-
-    def alarms(self) -> list[str]:
-        return [alarm.name for alarm in self.server.core.alarms.on()]
-
-
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 
@@ -90,30 +48,10 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 def serve(tmp_path: Path) -> Serve:
     @asynccontextmanager
     async def run(**limits: Any) -> AsyncIterator[Served]:
-        settings = Settings.model_validate(
-            {"data_dir": tmp_path / "data", "log_dir": tmp_path / "logs", "limits": limits}
-        )
-        clock = ManualClock()
-        logs = Logs(settings.log, None, terminal=None)
-        server = PotoServer(settings, logs=logs, clock=clock, modules=[Big])
-        runner = web.AppRunner(server.app, access_log=None)
-        sockets = bind("127.0.0.1", 0)
-        await runner.setup()
-        try:
-            async with listening(server.core, runner, sockets) as urls:
-                served = Served(server, clock, int(urls[0].rpartition(":")[2]))
-                try:
-                    yield served
-                finally:
-                    served.close()
-                    big = server.core.modules["Big"]
-                    assert isinstance(big, Big)
-                    big.gate.set()
-                await server.stop()
-        finally:
-            await runner.cleanup()
-            for sock in sockets:
-                sock.close()
+        big = Big()
+        async with serving(tmp_path, [big], **limits) as served:
+            yield served
+            big.gate.set()
 
     return run
 
