@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from potoserver import Clock
 
+from .journal.spent import counting
 from .lanes import Lanes
 
 _REST_PER_READING = 4
@@ -20,9 +21,10 @@ class Reads:
 
     A dialog of many megabytes takes tenths of a second to read and parse, and its answer as much memory; and
     nobody else may feel that. A dialog of the usual length is read in milliseconds, and there is no wait.
+    What counts is the time of the processor: that a disk is slow is no reader's doing.
 
     Args:
-        clock: Times the reading and the rest.
+        clock: Times the rest.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -34,12 +36,12 @@ class Reads:
         """Waits until the user's reading before this one is done and rested from; what is inside reads."""
         ticket = self._lanes.join(user_id)
         await ticket.__aenter__()
-        begun_s = self._clock.monotonic_s()
-        try:
-            yield
-        finally:
-            rest_s = min(_MOST_REST_S, _REST_PER_READING * (self._clock.monotonic_s() - begun_s))
-            if rest_s < _SHORT_S:
-                self._lanes.leave(user_id, ticket)
-            else:
-                self._clock.call_later(rest_s, lambda: self._lanes.leave(user_id, ticket))
+        with counting() as spent:
+            try:
+                yield
+            finally:
+                rest_s = min(_MOST_REST_S, _REST_PER_READING * spent.seconds)
+                if rest_s < _SHORT_S:
+                    self._lanes.leave(user_id, ticket)
+                else:
+                    self._clock.call_later(rest_s, lambda: self._lanes.leave(user_id, ticket))

@@ -10,6 +10,7 @@ import pytest
 from typing_extensions import override
 
 from modules.chat_server.journal import MemoryDialogueJournal, Message
+from modules.chat_server.journal.spent import counting, spend
 from modules.chat_server.reads import Reads
 from potoserver import User
 
@@ -27,6 +28,7 @@ async def test_a_users_readings_rest_in_proportion_and_others_do_not_wait() -> N
         async with reads.turn(user):
             begun.append((user, round(clock.monotonic_s(), 3)))
             await clock.sleep(takes_s)
+            spend(takes_s)
 
     calls = [
         asyncio.create_task(read(user, takes_s))
@@ -38,6 +40,40 @@ async def test_a_users_readings_rest_in_proportion_and_others_do_not_wait() -> N
     assert reads._lanes._by_user == {}
 
 
+async def test_waiting_is_not_charged() -> None:
+    """A reading that waits for a busy disk, however long, is followed at once by the next one."""
+    clock = ManualClock()
+    reads = Reads(clock)
+    done: list[float] = []
+
+    async def read() -> None:
+        async with reads.turn("a"):
+            await clock.sleep(3)
+            spend(0.002)
+        done.append(clock.monotonic_s())
+
+    calls = [asyncio.create_task(read()) for _ in range(3)]
+    await clock.advance(60)
+    await asyncio.gather(*calls)
+    assert done == [3, 6, 9]
+
+
+async def test_what_the_journals_threads_do_is_counted_for_who_asked(tmp_path: Path) -> None:
+    """The parsing of a large dialog is; a turn that waits for an append of another call is not."""
+    chat = Chat(tmp_path)
+    async with chat:
+        for _ in range(3):
+            await chat.ask("word " * 40_000)
+        journal = chat.module.dialogue_journal
+        with counting() as spent:
+            await journal.get_conversation(A1)
+        assert spent.seconds > 0
+        with counting() as other, counting() as nothing:
+            pass
+        await journal.get_conversation(A1)
+        assert other.seconds == nothing.seconds == 0
+
+
 async def test_a_reading_that_fails_or_is_cut_off_holds_nobody_up() -> None:
     """Waiting, or at it: its place is free for the next one."""
     clock = ManualClock()
@@ -46,6 +82,7 @@ async def test_a_reading_that_fails_or_is_cut_off_holds_nobody_up() -> None:
     async def read() -> None:
         async with reads.turn("a"):
             await clock.sleep(1)
+            spend(1)
             raise RuntimeError("disk")
 
     first, second, third = (asyncio.create_task(read()) for _ in range(3))
@@ -67,16 +104,19 @@ class SlowToRead(MemoryDialogueJournal):
     @override
     async def get_conversation(self, user: User) -> list[Message]:
         await self.led.sleep(1)
+        spend(1)
         return await super().get_conversation(user)
 
     @override
     async def get_archive(self, user: User, archive_id: str):  # type: ignore[no-untyped-def]  # as the base
         await self.led.sleep(1)
+        spend(1)
         return await super().get_archive(user, archive_id)
 
     @override
     async def list_archives(self, user: User, limit: int, cursor: str | None):  # type: ignore[no-untyped-def]  # as the base
         await self.led.sleep(1)
+        spend(1)
         return await super().list_archives(user, limit, cursor)
 
 

@@ -43,6 +43,7 @@ from .layout import Layout, archive_order
 from .metrics import JournalMetrics
 from .recovery import Recovery
 from .references import key_line, reply_line
+from .spent import counted
 from .tools import DiskWatch, RecentArchives, Tools, journal_errors
 from .usage import Usage
 from .user_dialogs import UserDialogs
@@ -348,8 +349,10 @@ class FileSystemDialogueJournal(DialogueJournal):
                 self._watch.failed(cause)  # whatever could be written before it
 
     async def _threaded(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        call = functools.partial(counted, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, contextvars.copy_context().run, call
+        )
 
 
 def _reading() -> AbstractContextManager[None]:
