@@ -1,0 +1,157 @@
+import { byId, el } from "./dom.js";
+import { countWords, dayWords, errorWords, timeWords } from "./words.js";
+
+const PAGE = 30;
+const TYPING_MS = 250;
+/** The server bounds what it reads for one page of a search: so many pages without a match are asked for in a row. */
+const EMPTY_PAGES = 20;
+
+/** The list of archived dialogs, and the search in them. */
+export class ArchiveList {
+  #chat;
+  #open;
+  #lists = byId("lists");
+  #words = byId("words");
+  #round = 0;
+  #timer = null;
+  #openId = null;
+
+  /**
+   * @param {object} chat The chat module's methods.
+   * @param {(id: string, messageId: ?string) => void} open Opens an archive, at a message.
+   */
+  constructor(chat, open) {
+    this.#chat = chat;
+    this.#open = open;
+    byId("search").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.refresh();
+    });
+    this.#words.addEventListener("input", () => {
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.refresh(), TYPING_MS);
+    });
+    this.#words.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !this.#words.value) return;
+      event.stopPropagation();
+      this.#words.value = "";
+      this.refresh();
+    });
+  }
+
+  /** Shows which one is open. @param {?string} id */
+  mark(id) {
+    this.#openId = id;
+    for (const entry of this.#lists.querySelectorAll(".entry")) this.#markEntry(entry);
+  }
+
+  /** Asks anew for what is shown. */
+  async refresh() {
+    clearTimeout(this.#timer);
+    const round = (this.#round += 1);
+    const query = this.#words.value.trim();
+    try {
+      const shown = query ? await this.#search(query, round) : await this.#list(round);
+      if (round === this.#round) this.#lists.replaceChildren(...shown);
+    } catch (error) {
+      if (round !== this.#round) return;
+      const again = el("button.quiet", { type: "button", onclick: () => this.refresh() }, "Try again");
+      this.#lists.replaceChildren(el("p", { role: "alert" }, errorWords(error)), again);
+    }
+  }
+
+  async #list() {
+    const options = { retry: true };
+    const [pinned, newest] = await Promise.all([
+      this.#chat.listArchives({ limit: 100, pinned: true }, options),
+      this.#chat.listArchives({ limit: PAGE }, options),
+    ]);
+    if (!newest.archives.length) return [el("p", {}, "Dialogs that have ended are listed here.")];
+    const nodes = [];
+    if (pinned.archives.length) nodes.push(el("h2", {}, "Pinned"), listOf(pinned.archives.map((each) => this.#entry(each))));
+    const list = listOf([]);
+    nodes.push(el("h2", {}, "Earlier"), list);
+    this.#addPage(list, newest);
+    return nodes;
+  }
+
+  #addPage(list, { archives, cursor }) {
+    list.append(...archives.filter((each) => !each.pinned).map((each) => el("li", {}, this.#entry(each))));
+    if (cursor === null) return;
+    this.#addMore(list, async () => this.#addPage(list, await this.#chat.listArchives({ limit: PAGE, cursor })));
+  }
+
+  async #search(query, round) {
+    const list = listOf([]);
+    await this.#addMatches(list, { query, limit: PAGE }, round);
+    const heading = list.children.length ? "Found" : `Nothing found for “${query}”`;
+    return [el("h2", { role: "status" }, heading), list];
+  }
+
+  async #addMatches(list, asked, round) {
+    let page = await this.#chat.searchArchives(asked, { retry: true });
+    for (let empty = 0; !page.matches.length && page.cursor !== null && empty < EMPTY_PAGES; empty += 1) {
+      if (round !== this.#round) return;
+      page = await this.#chat.searchArchives({ ...asked, cursor: page.cursor }, { retry: true });
+    }
+    list.append(...page.matches.map((match) => el("li", {}, this.#match(match))));
+    if (page.cursor === null) return;
+    this.#addMore(list, () => this.#addMatches(list, { ...asked, cursor: page.cursor }, round));
+  }
+
+  #addMore(list, load) {
+    const button = el("button.quiet.more", { type: "button" }, "More");
+    const item = el("li", {}, button);
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        await load();
+        const next = item.nextElementSibling?.querySelector("button");
+        item.remove();
+        next?.focus();
+      } catch (error) {
+        button.disabled = false;
+        button.textContent = `${errorWords(error)} Try again`;
+      }
+    });
+    list.append(item);
+  }
+
+  #entry({ id, title, endedAt, messageCount, pinned }) {
+    const about = `${momentWords(endedAt)} · ${countWords(messageCount, "message")}${pinned ? " · pinned" : ""}`;
+    return this.#button(id, null, el("span.name", {}, title), el("span.about", {}, about));
+  }
+
+  #match({ archiveId, title, messageId, role, timestamp, snippet }) {
+    const parts = snippet.map(({ text, match }) => (match ? el("mark", {}, text) : text));
+    const about = `${role === "user" ? "You" : "Reply"}, ${momentWords(timestamp)}`;
+    return this.#button(
+      archiveId,
+      messageId,
+      el("span.name", {}, title),
+      el("span.snippet", {}, ...parts),
+      el("span.about", {}, about),
+    );
+  }
+
+  #button(id, messageId, ...content) {
+    const button = el("button.entry", { type: "button", onclick: () => this.#open(id, messageId) }, ...content);
+    button.dataset.archive = id;
+    this.#markEntry(button);
+    return button;
+  }
+
+  #markEntry(button) {
+    if (button.dataset.archive === this.#openId) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
+}
+
+function listOf(entries) {
+  return el("ul", { role: "list" }, ...entries.map((entry) => el("li", {}, entry)));
+}
+
+function momentWords(iso) {
+  const date = new Date(iso);
+  return `${dayWords(date)}, ${timeWords(date)}`;
+}

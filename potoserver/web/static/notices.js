@@ -1,0 +1,57 @@
+import { announce } from "./announce.js";
+import { el } from "./dom.js";
+
+/** What happened, in words, above the dialog, with what can be done about it. */
+export class Notices {
+  #container;
+  #shown = new Map();
+
+  #left;
+
+  /**
+   * @param {HTMLElement} container
+   * @param {() => void} left Told when a person is done with a notice: the focus that was in it needs a place.
+   */
+  constructor(container, left) {
+    this.#container = container;
+    this.#left = left;
+  }
+
+  /**
+   * @param {string} key A notice with the same key takes the place of the one before.
+   * @param {string} text
+   * @param {[string, () => any][]} actions Label and what it does; the notice goes when one is chosen.
+   */
+  show(key, text, actions = []) {
+    this.hide(key);
+    const button = (label, action, classes) =>
+      el(
+        `button.quiet${classes}`,
+        {
+          type: "button",
+          onclick: () => {
+            this.hide(key);
+            this.#left();
+            action();
+          },
+        },
+        label,
+      );
+    const element = el(
+      "div.notice",
+      { role: "group", "aria-label": "Notice" },
+      el("p", {}, text),
+      ...actions.map(([label, action]) => button(label, action, ".go")),
+      button("Dismiss", () => {}, ""),
+    );
+    this.#shown.set(key, element);
+    this.#container.append(element);
+    announce(text);
+  }
+
+  /** @param {string} key */
+  hide(key) {
+    this.#shown.get(key)?.remove();
+    this.#shown.delete(key);
+  }
+}
