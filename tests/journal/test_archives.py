@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.chat_server.journal import Conversation
+from modules.chat_server.journal import Conversation, archives
 from modules.chat_server.journal.layout import last_ms_of
 from modules.chat_server.journal.references import ReferenceIndex
 from tests.faults.disk import FaultyDisk
@@ -98,6 +98,21 @@ async def test_an_archive_that_cant_be_read_is_reported_with_the_reason(tmp_path
         "file": str(path),
         "why": "`content` is missing or no text",
     }
+
+
+async def test_each_archive_that_cant_be_read_is_reported_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of very many, the one reported longest ago is reported again."""
+    monkeypatch.setattr(archives, "_REPORTED_LIMIT", 2)
+    one, two, three = await archived(tmp_path, 3, ManualClock())
+    for path in (dialogs_of(tmp_path) / "archived").iterdir():
+        path.write_bytes(b"?")
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        for archive_id in (one, two, one, two, three, two, three, one):
+            assert await journal.get_archive(USER, archive_id) is None
+    assert [Path(entry["file"]).stem for entry in log.entries] == [one, two, three, one]
 
 
 async def test_a_reply_is_found_with_the_conversation_that_it_stands_in(tmp_path: Path) -> None:

@@ -241,3 +241,15 @@ def test_just_the_bytes_that_were_asked_for_are_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "pread", lambda file, size, at: read_some(file, min(size, 3), at))
     assert disk.read(path, 10, 5) == bytes(range(5, 15))
     assert disk.read(path, 1000, 95) == bytes(range(95, 100))
+
+
+def test_nothing_is_put_into_what_somebody_was_quick_to_place_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the removal of a file and its making."""
+    other, place = tmp_path / "other", tmp_path / "place"
+    other.write_text("theirs")
+    monkeypatch.setattr(Path, "unlink", lambda path: os.link(other, path))
+    with pytest.raises(FileExistsError):
+        Disk(fsync=False).put(place, b"ours")
+    assert other.read_text() == "theirs"

@@ -265,12 +265,16 @@ def test_several_lines_stay_readable() -> None:
     assert b"content: |-\n    Hi \xf0\x9f\x98\x80\n\n    you\n" in emit_message(message(0, "Hi 😀\n\nyou"))
     assert emit_message(message(0, "word " * 1000)).count(b"\n") == 4
     assert 'content: "😀 tab\\t"'.encode() in emit_message(message(0, "😀 tab\t"))
+    assert 'content: "😀"\n  interrupted: true'.encode() in emit_message(message(0, "😀", interrupted=True))
 
 
 def test_more_emoji_than_stand_ins_are_escaped() -> None:
     """Where a text has too many different astral characters, they are escaped and load equal."""
-    text = "".join(map(chr, range(0x10000, 0x10000 + 7000)))
-    check({"C": lambda data: yaml.load(data, Loader=yaml.CSafeLoader)}, "a1", message(0, text))
+    for count, readable in ((6400, True), (6401, False)):
+        text = "".join(map(chr, range(0x10000, 0x10000 + count)))
+        check({"C": lambda data: yaml.load(data, Loader=yaml.CSafeLoader)}, "a1", message(0, text))
+        emitted = emit_message(message(0, text)).decode()
+        assert (text in emitted, r"\U00010000" in emitted) == (readable, not readable)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from modules.chat_server.journal import Conversation, archives
+from modules.chat_server.journal import Conversation, Dialog, archives
 from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
+from modules.chat_server.journal.keyed import find_question
 from modules.chat_server.journal.references import ReferenceIndex, key_line, lines_in
 from tests.faults.disk import FaultyDisk
 
@@ -67,6 +68,11 @@ async def test_an_archive_that_was_taken_away_is_passed_over(tmp_path: Path) -> 
         (archive,) = (dialogs_of(tmp_path) / "archived").iterdir()
         archive.unlink()
         assert await journal.find_keyed(USER, "key-0", FIRST.started_ms) is None
+
+
+def test_a_dialog_without_a_message_holds_no_question() -> None:
+    """A person may have emptied it."""
+    assert find_question([Dialog(FIRST, "a1", ())], "k", 0) is None
 
 
 @pytest.mark.parametrize("key", ["k", '"', "\\", "a:b#c", "~" * 128])

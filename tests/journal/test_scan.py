@@ -40,7 +40,7 @@ def test_a_damaged_message_keeps_what_is_whole_before_it(damage: tuple[bytes, by
     found = scan(data.replace(*damage))
     assert found.dialog is not None
     assert found.dialog.messages == (message(0),)
-    assert found.size == len(first)
+    assert (found.size, found.lacks_newline) == (len(first), False)
     assert found.why
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_message_keeps_what_is_whole_before_it(damage: tuple[bytes, by
 def test_what_holds_no_whole_message_is_told_with_the_reason(data: bytes, torn: bool, why: str) -> None:
     """And whether it is the beginning of one of ours."""
     found = scan(data)
-    assert (found.dialog, found.torn) == (None, torn)
+    assert (found.dialog, found.size, found.torn) == (None, 0, torn)
     assert why in found.why
 
 
@@ -97,6 +97,18 @@ LAID_OUT = (
 ).encode()
 
 
+def test_a_text_that_keeps_its_last_newline_may_stand_at_the_end() -> None:
+    """What is appended behind it adds none to it."""
+    data = (
+        f"# mine\nconversation: {FIRST.id}\nuser: a1\nstarted: '{iso_utc(FIRST.started_ms)}'\nmessages:\n"
+        f"- role: user\n  id: m-0\n  timestamp: '{iso_utc(FIRST.started_ms)}'\n  content: |+\n    Hello\n"
+    ).encode()
+    found = scan(data)
+    assert found.dialog is not None
+    assert [each.content for each in found.dialog.messages] == ["Hello\n"]
+    assert found.size == len(data)
+
+
 @pytest.mark.parametrize("messages", [1, 2], ids=["first append", "second append"])
 @pytest.mark.parametrize("torn", ["message", "footer"])
 def test_a_torn_append_costs_a_file_that_a_person_laid_out_nothing(messages: int, torn: str) -> None:
@@ -109,6 +121,19 @@ def test_a_torn_append_costs_a_file_that_a_person_laid_out_nothing(messages: int
         found = scan(whole + appended[:cut])
         assert found.dialog is not None, appended[:cut]
         assert (found.size, len(found.dialog.messages)) == (len(whole), messages), appended[:cut]
+        assert found.why
+
+
+@pytest.mark.parametrize("newline", [b"", b"\n"])
+def test_a_dialog_that_has_no_room_for_a_message_more_is_kept_whole(
+    monkeypatch: pytest.MonkeyPatch, newline: bytes
+) -> None:
+    """With or without a newline at its end."""
+    data = (emit_head(FIRST, "a1") + emit_message(message(0))).removesuffix(b"\n") + newline
+    monkeypatch.setattr(dialog_yaml, "MAX_FILE_BYTES", len(data) + 1)
+    found = scan(data)
+    assert found.dialog is not None
+    assert (found.size, found.lacks_newline) == (len(data), not newline)
 
 
 def test_our_own_form_holds_a_bounded_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
