@@ -1,16 +1,27 @@
 """potoserver: a chat server that keeps people's dialogs."""
 
 from potoserver.clock import Clock, SystemClock, TimerHandle, iso_utc
-from potoserver.engine.base import Cause, Departure, Presence, PresenceState
+from potoserver.engine.base import Cause, Departure, Leaving, Presence, PresenceState
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Event, EventId
 from potoserver.module.base import Check, Connection, ModuleContext, ServerModule
 from potoserver.module.download import Download
+from potoserver.module.oversight import (
+    AlarmState,
+    FailingHook,
+    HookTroubles,
+    OpenConnection,
+    Oversight,
+    ParkedHook,
+)
+from potoserver.module.rates import Rates
 from potoserver.module.rpc import Call, Done, WireModel, rpc
+from potoserver.module.snapshots import Snapshots
 from potoserver.text import visible
 from potoserver.users import User, folder_name
 
 __all__ = [
+    "AlarmState",
     "Call",
     "Cause",
     "Check",
@@ -21,12 +32,20 @@ __all__ = [
     "Download",
     "Event",
     "EventId",
+    "FailingHook",
     "FieldError",
+    "HookTroubles",
+    "Leaving",
     "ModuleContext",
+    "OpenConnection",
+    "Oversight",
+    "ParkedHook",
     "Presence",
     "PresenceState",
     "ProblemError",
+    "Rates",
     "ServerModule",
+    "Snapshots",
     "SystemClock",
     "TimerHandle",
     "UnavailableError",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from potoserver.alarms import Alarms
 from potoserver.clock import Clock
+from potoserver.endless import EndlessCalls
 from potoserver.engine.base import Engine
 from potoserver.heartbeat import Heartbeat
 from potoserver.logs import Logs
@@ -49,6 +50,7 @@ class Core:
     subscriptions: Subscriptions
     heartbeat: Heartbeat
     hooks: Hooks
+    endless: EndlessCalls
     modules: dict[str, ServerModule] = field(default_factory=dict)
     connection_limit: int = 0
     socket_limit: int = 0

@@ -109,6 +109,11 @@ class Heartbeat:
         if lease is not None:
             lease.lapses_at_s = self._clock.monotonic_s() + lease.seconds
 
+    def lease_of(self, connection_id: str) -> int | None:
+        """The lease of a connection, in seconds; None without one."""
+        lease = self._leases.get(connection_id)
+        return lease.seconds if lease is not None else None
+
     async def _run(self) -> None:
         next_s = self._clock.monotonic_s()
         while True:

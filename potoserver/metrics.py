@@ -68,6 +68,7 @@ class Metrics:
         self.calls_refused = Counter(
             "potoserver_calls_refused", "Calls refused, too many being in flight.", ["of"], **on
         )
+        self.endless_calls = Gauge("potoserver_endless_calls", "Endless calls open.", **on)
         self.rate_limited = Counter("potoserver_rate_limited", "Requests refused with 429.", **on)
         self.alarm = Gauge("potoserver_alarm", "1 while an alarm is on.", ["alarm"], **on)
         self.log_lines_dropped = Counter(

@@ -19,8 +19,10 @@ from potoserver.alarms import Alarms
 from potoserver.clock import Clock, SystemClock
 from potoserver.clock_watch import ClockWatch
 from potoserver.core import AFTER_DRAIN_S, Core
+from potoserver.endless import EndlessCalls
 from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry
 from potoserver.engine.memory import MemoryEngine
+from potoserver.errors import ProblemError
 from potoserver.events import Frame, to_json
 from potoserver.heartbeat import Heartbeat
 from potoserver.listen import bind, listening
@@ -85,6 +87,7 @@ class PotoServer:
             subscriptions=Subscriptions(metrics, event_logger),
             heartbeat=Heartbeat(clock, settings.heartbeat_s, settings.send_timeout_s, event_logger),
             hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, engine.acknowledge),
+            endless=EndlessCalls(settings.limits.connections_per_user, metrics),
         )
         self._hold_below_open_files()
         self._clock_watch = ClockWatch(clock, self.core.alarms)
@@ -197,6 +200,7 @@ class PotoServer:
         # In this order: a module that has stopped is told of no connection that ends with the server.
         core.hooks.stop()
         core.subscriptions.close_all(Cause.SHUTDOWN)
+        core.endless.end_all(ProblemError(503, "The server stops; try again in a moment.", retry_after_s=1))
         cancelled = await core.tasks.drain(max(0.0, ends_at_s - core.clock.monotonic_s() - AFTER_DRAIN_S))
         undone = core.hooks.undone()
         if cancelled or undone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 
 from structlog.typing import FilteringBoundLogger
 
@@ -60,17 +60,22 @@ class Subscription:
         connection: What modules see of it.
         stream: Its wire.
         outbox_bytes: What may be held before the subscription is ended as `slow`.
+        since_ms: When it came: wall time, milliseconds since 1970 UTC.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_outbox_bytes", "_position", "connection", "stream")
+    __slots__ = ("_held", "_held_bytes", "_outbox_bytes", "connection", "position", "since_ms", "stream")
 
-    def __init__(self, connection: Connection, stream: EventStream, outbox_bytes: int) -> None:
+    def __init__(
+        self, connection: Connection, stream: EventStream, outbox_bytes: int, since_ms: int = 0
+    ) -> None:
         self.connection = connection
         self.stream = stream
+        self.since_ms = since_ms
         self._outbox_bytes = outbox_bytes
         self._held: deque[tuple[EventId | None, Frame]] | None = deque()
         self._held_bytes = 0
-        self._position = 0
+        self.position: EventId | None = None
+        """The newest log event that the client was sent, or has."""
 
     def deliver(self, event_id: EventId | None, frame: Frame) -> None:
         """Sends an event, or holds it. A log event that the client has already is left out."""
@@ -86,15 +91,15 @@ class Subscription:
     def _is_new(self, event_id: EventId | None) -> bool:
         """Whether the client has not got that event yet; it gets it now."""
         if event_id is not None:
-            if event_id.seq <= self._position:
+            if self.position is not None and event_id.seq <= self.position.seq:
                 return False
-            self._position = event_id.seq
+            self.position = event_id
         return True
 
     def open(self, opening: Frame, replay: Replay) -> None:
         """Sends the opening, what the client missed and what was held meanwhile."""
         held, self._held = self._held or deque(), None
-        self._position = replay.resume_id.seq
+        self.position = replay.resume_id
         frames = [opening]
         for event_id, frame in chain(((entry.id, entry.frame) for entry in replay.entries), held):
             if self._is_new(event_id):
@@ -130,6 +135,21 @@ class Subscriptions:
     def count_of(self, user_id: str) -> int:
         """How many subscriptions the user has on this node."""
         return len(self._by_user.get(user_id, ()))
+
+    def find(self, search: str, limit: int) -> list[Subscription]:
+        """At most so many subscriptions, those of the users who came last first.
+
+        Args:
+            search: Part of the user's or the connection's id; empty for any.
+            limit: How many.
+        """
+        found = (
+            subscription
+            for user_id, of_user in reversed(self._by_user.items())
+            for subscription in of_user.values()
+            if search in user_id or search in subscription.connection.id
+        )
+        return list(islice(found, limit))
 
     def add(self, subscription: Subscription) -> None:
         """Registers a subscription, before anybody is told of it: no event from now on is missed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -52,11 +53,30 @@ class Presence:
         state: Absent, online or leaving.
         generation: Grows with each arrival of the user; 0 while absent.
         connections: How many are open, on all nodes.
+        departs_ms: When the grace ends, while the user is leaving: wall time, milliseconds since 1970 UTC.
     """
 
     state: PresenceState
     generation: int
     connections: int
+    departs_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A user in the grace.
+
+    Attributes:
+        user_id: Who may be going.
+        cause: Why the last connection ended.
+        since_ms: When it did: wall time, milliseconds since 1970 UTC.
+        departs_ms: When the grace ends, likewise.
+    """
+
+    user_id: str
+    cause: Cause
+    since_ms: int
+    departs_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +199,14 @@ class Engine(ABC):
     @abstractmethod
     async def count_online(self) -> int:
         """How many users are online."""
+
+    @abstractmethod
+    async def count_leaving(self) -> int:
+        """How many users are in the grace."""
+
+    @abstractmethod
+    async def leaving(self, limit: int) -> Sequence[Leaving]:
+        """At most so many of the users in the grace, those first whose grace ends first."""
 
     @abstractmethod
     async def acknowledge(self, departure: Departure) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import secrets
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from typing_extensions import override
 
@@ -17,6 +19,7 @@ from potoserver.engine.base import (
     Departure,
     Engine,
     EngineListener,
+    Leaving,
     LogEntry,
     Presence,
     PresenceState,
@@ -82,6 +85,8 @@ class MemoryEngine(Engine):
         self._listener: EngineListener | None = None
         self._here: dict[str, _Here] = {}
         self._online: set[str] = set()
+        self._leaving: dict[str, _Here] = {}
+        """In the order in which they left, which is that of their departures."""
         self._logs: dict[str, _Log] = {}
         self._generation = 0
         self._state: dict[str, dict[str, tuple[str, float]]] = {}
@@ -117,6 +122,7 @@ class MemoryEngine(Engine):
         if here.grace is not None:
             here.grace.cancel()
             here.grace = None
+            del self._leaving[user_id]
         here.connections.add(connection_id)
         self._online.add(user_id)
         self._metrics.users_online.set(len(self._online))
@@ -133,6 +139,7 @@ class MemoryEngine(Engine):
                 here.cause = cause
                 here.last_seen_ms = self._clock.now_ms()
                 here.grace = self._clock.call_later(self._grace_s, lambda: self._depart(user_id, here))
+                self._leaving[user_id] = here
                 self._online.discard(user_id)
                 self._metrics.users_online.set(len(self._online))
         return len(here.connections)
@@ -140,7 +147,7 @@ class MemoryEngine(Engine):
     def _depart(self, user_id: str, here: _Here) -> None:
         if self._listener is None:
             return
-        del self._here[user_id]
+        del self._here[user_id], self._leaving[user_id]
         departure = Departure(
             id=f"d-{self._life}-{here.generation}",
             user_id=user_id,
@@ -160,8 +167,12 @@ class MemoryEngine(Engine):
         here = self._here.get(user_id)
         if here is None:
             return Presence(PresenceState.ABSENT, 0, 0)
-        state = PresenceState.ONLINE if here.connections else PresenceState.LEAVING
-        return Presence(state, here.generation, len(here.connections))
+        if here.connections:
+            return Presence(PresenceState.ONLINE, here.generation, len(here.connections))
+        return Presence(PresenceState.LEAVING, here.generation, 0, departs_ms=self._departs_ms(here))
+
+    def _departs_ms(self, here: _Here) -> int:
+        return here.last_seen_ms + round(self._grace_s * 1000)
 
     @override
     async def online_users(self) -> list[str]:
@@ -170,6 +181,17 @@ class MemoryEngine(Engine):
     @override
     async def count_online(self) -> int:
         return len(self._online)
+
+    @override
+    async def count_leaving(self) -> int:
+        return len(self._leaving)
+
+    @override
+    async def leaving(self, limit: int) -> Sequence[Leaving]:
+        return [
+            Leaving(user_id, here.cause, here.last_seen_ms, self._departs_ms(here))
+            for user_id, here in islice(self._leaving.items(), limit)
+        ]
 
     @override
     async def acknowledge(self, departure: Departure) -> None:

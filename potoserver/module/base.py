@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.clock import Clock
 from potoserver.engine.base import Cause, Departure, Presence
 from potoserver.events import Event, EventId
+from potoserver.module.oversight import Oversight
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,6 +63,7 @@ class ModuleContext(ABC):
         registry: Where the module adds its Prometheus metrics (names begin with `potoserver_`).
         grace_ms: The grace of presence, in milliseconds.
         retry_ms: The reconnection time that clients are told, in milliseconds.
+        oversight: The server as its operator sees it.
         user_bytes: What a module may keep on the disk for one user, in bytes; 0 for no limit.
         stop_timeout_s: What `on_stop` gets, in seconds: of a shutdown's time all but the server's own part.
     """
@@ -70,6 +72,7 @@ class ModuleContext(ABC):
     clock: Clock
     data_dir: Path
     registry: CollectorRegistry
+    oversight: Oversight
     grace_ms: int
     retry_ms: int
     user_bytes: int

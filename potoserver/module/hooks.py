@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -18,6 +19,7 @@ from potoserver.errors import UnavailableError
 from potoserver.events import to_json
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection, ServerModule
+from potoserver.module.oversight import FailingHook, HookTroubles, ParkedHook
 from potoserver.module.turnstile import Turnstile
 from potoserver.settings.model import HookSettings
 from potoserver.tasks import OwnedTasks, contained
@@ -32,6 +34,10 @@ _IN_LINE_S = 5.0
 """How long a connection may wait for that at most."""
 MOST_WAITING = 256
 """Departures of a user that a module has not taken; a client that comes and goes makes one in each grace."""
+_PARKED_SHOWN = 100
+"""How many of the departures that were given up are remembered, beside their count."""
+_ERROR_CHARS = 300
+"""How much of an error is."""
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 60.0
 
@@ -47,9 +53,15 @@ class _Lane:
     pending: deque[Departure | None] = field(default_factory=deque)
     """None stands for an arrival."""
     failing: deque[Departure] = field(default_factory=deque)
+    error: str = ""
+    """What the last try of the first of these failed with."""
+    tries: int = 0
+    failing_since_ms: int = 0
     backoff_s: float = _BACKOFF_FIRST_S
     retry_at_s: float = 0.0
+    retry_at_ms: int = 0
     give_up_at_s: float = 0.0
+    give_up_at_ms: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -87,11 +99,34 @@ class Hooks:
         self._stopping = False
         self.parked = 0
         """Departures that were given up since the start."""
+        self._parked_last: deque[ParkedHook] = deque(maxlen=_PARKED_SHOWN)
 
     @property
     def failing(self) -> int:
         """Departures that a module has not taken yet and that are being repeated."""
         return sum(len(lane.failing) for lane in self._lanes.values())
+
+    def troubles(self, limit: int) -> HookTroubles:
+        """The departures that modules have not taken; of each kind at most so many."""
+        failing = [
+            FailingHook(
+                module=module,
+                user_id=user_id,
+                departure_id=lane.failing[0].id,
+                cause=lane.failing[0].cause,
+                since_ms=lane.failing_since_ms,
+                tries=lane.tries,
+                next_try_ms=lane.retry_at_ms,
+                gives_up_ms=lane.give_up_at_ms,
+                waiting=len(lane.failing) - 1,
+                error=lane.error,
+            )
+            for (module, user_id), lane in islice(
+                ((key, lane) for key, lane in self._lanes.items() if lane.failing), limit
+            )
+        ]
+        parked = tuple(islice(reversed(self._parked_last), limit))
+        return HookTroubles(self.failing, self.parked, failing, parked)
 
     def add(self, module: ServerModule) -> None:
         """Takes a module in; hooks run in no particular order among modules."""
@@ -148,27 +183,35 @@ class Hooks:
                 await self._park(module, item, "too many wait")
             elif lane.failing:
                 lane.failing.append(item)
-            elif not await self._try_departure(module, item):
-                self._start_failing(lane, item)
+            elif error := await self._try_departure(module, item):
+                self._start_failing(lane, item, error)
         else:
             await self._wait_for_retry(lane)
             if self._clock.monotonic_s() >= lane.retry_at_s or self._stopping:
                 await self._retry(module, lane)
 
-    async def _try_departure(self, module: ServerModule, departure: Departure) -> bool:
-        if not await self._try(
+    async def _try_departure(self, module: ServerModule, departure: Departure) -> str:
+        """What it failed with; empty when the module has taken it."""
+        error = await self._try(
             module, "on_sse_disconnect", lambda: module.on_sse_disconnect(departure.user_id, departure)
-        ):
-            return False
-        await self._acknowledge_done(departure)
-        return True
+        )
+        if not error:
+            await self._acknowledge_done(departure)
+        return error
 
-    def _start_failing(self, lane: _Lane, departure: Departure) -> None:
+    def _start_failing(self, lane: _Lane, departure: Departure, error: str = "") -> None:
         now_s = self._clock.monotonic_s()
         lane.failing.appendleft(departure)
-        lane.backoff_s = _BACKOFF_FIRST_S
-        lane.retry_at_s = now_s + lane.backoff_s
+        lane.error, lane.tries = error, 1 if error else 0
+        lane.failing_since_ms = self._clock.now_ms()
         lane.give_up_at_s = now_s + self._settings.retry_for_s
+        lane.give_up_at_ms = lane.failing_since_ms + round(self._settings.retry_for_s * 1000)
+        self._pause(lane, _BACKOFF_FIRST_S)
+
+    def _pause(self, lane: _Lane, backoff_s: float) -> None:
+        lane.backoff_s = backoff_s
+        lane.retry_at_s = self._clock.monotonic_s() + backoff_s
+        lane.retry_at_ms = self._clock.now_ms() + round(backoff_s * 1000)
 
     async def _wait_for_retry(self, lane: _Lane) -> None:
         lane.wake.clear()
@@ -180,19 +223,32 @@ class Hooks:
 
     async def _retry(self, module: ServerModule, lane: _Lane) -> None:
         departure = lane.failing[0]
-        if not await self._try_departure(module, departure):
+        if error := await self._try_departure(module, departure):
+            lane.error = error
+            lane.tries += 1
             if self._clock.monotonic_s() < lane.give_up_at_s:
-                lane.backoff_s = min(lane.backoff_s * 2, _BACKOFF_LAST_S)
-                lane.retry_at_s = self._clock.monotonic_s() + lane.backoff_s
+                self._pause(lane, min(lane.backoff_s * 2, _BACKOFF_LAST_S))
                 return
-            await self._park(module, departure, f"not taken within {self._settings.retry_for_s:g} s")
+            why = f"not taken within {self._settings.retry_for_s:g} s"
+            await self._park(module, departure, why, error)
         lane.failing.popleft()
         if lane.failing:  # the next one gets its own full time, beginning with a try at once
             self._start_failing(lane, lane.failing.popleft())
             lane.retry_at_s = self._clock.monotonic_s()
 
-    async def _park(self, module: ServerModule, departure: Departure, why: str) -> None:
+    async def _park(self, module: ServerModule, departure: Departure, why: str, error: str = "") -> None:
         self.parked += 1
+        self._parked_last.append(
+            ParkedHook(
+                module=module.name(),
+                user_id=departure.user_id,
+                departure_id=departure.id,
+                cause=departure.cause,
+                at_ms=self._clock.now_ms(),
+                why=why,
+                error=error,
+            )
+        )
         self._metrics.hooks_parked.labels(module.name()).inc()
         self._logger("presence").error(
             "departure parked",
@@ -269,7 +325,7 @@ class Hooks:
                 to_json(given)  # what is no JSON is the module's failure, not the stream's
                 answer.append(given)
 
-            if await self._try(module, hook, call, FIELDS_TIMEOUT_S):
+            if not await self._try(module, hook, call, FIELDS_TIMEOUT_S):
                 fields.update(answer[0])
 
         asked = [asyncio.create_task(one(module)) for module in self._overriding(hook)]
@@ -291,8 +347,12 @@ class Hooks:
         hook: str,
         call: Callable[[], Awaitable[None]],
         timeout_s: float | None = None,
-    ) -> bool:
-        """Calls a hook once within its time. Its failure is logged and counted, never raised."""
+    ) -> str:
+        """Calls a hook once within its time. Its failure is logged and counted, never raised.
+
+        Returns:
+            What it failed with, in a few words; empty when it did not.
+        """
         limit_s = timeout_s or module.hook_timeout_s or self._settings.timeout_s
         started = time.perf_counter()
         problem: BaseException | None = None
@@ -309,16 +369,14 @@ class Hooks:
         self._metrics.hook_seconds.labels(module.name(), hook).observe(time.perf_counter() - started)
         if problem is None:
             self._logger(f"module:{module.name()}").debug("hook done", hook=hook)
-            return True
+            return ""
         self._metrics.hook_failures.labels(module.name(), hook).inc()
         late = isinstance(problem, TimeoutError)
+        said = f"not done within {limit_s:g} s" if late else repr(problem)
         self._logger(f"module:{module.name()}").error(
-            "hook failed",
-            hook=hook,
-            error=f"not done within {limit_s:g} s" if late else repr(problem),
-            exc_info=None if late else problem,
+            "hook failed", hook=hook, error=said, exc_info=None if late else problem
         )
-        return False
+        return said[:_ERROR_CHARS]
 
     # Lifecycle
 

@@ -68,13 +68,16 @@ class Done(Generic[_T]):
 @dataclass(frozen=True, slots=True)
 class _Mark:
     roles: frozenset[str]
+    endless: bool
 
 
 @overload
 def rpc(method: _F) -> _F: ...
 @overload
-def rpc(*, roles: Collection[str] | None = None) -> Callable[[_F], _F]: ...
-def rpc(method: _F | None = None, *, roles: Collection[str] | None = None) -> _F | Callable[[_F], _F]:
+def rpc(*, roles: Collection[str] | None = None, endless: bool = False) -> Callable[[_F], _F]: ...
+def rpc(
+    method: _F | None = None, *, roles: Collection[str] | None = None, endless: bool = False
+) -> _F | Callable[[_F], _F]:
     """Offers a module's method at `POST /<Module>/<methodName>`.
 
     Arguments come as a JSON object, camelCase names for Python's snake_case ones, checked strictly against
@@ -85,13 +88,16 @@ def rpc(method: _F | None = None, *, roles: Collection[str] | None = None) -> _F
     Args:
         method: The method, where used as `@rpc`.
         roles: The caller needs one of these; without it any signed-in user may call.
+        endless: Its stream shows something for as long as somebody looks. So, unlike any other call, it is
+            ended with its reader, with the token that asked for it, and with the server; and one that asks
+            for no stream gets a list of the first item alone.
 
     Raises:
         TypeError: `roles` is a text, or empty: who would be let in by that is anybody's guess.
     """
     if roles is not None and (isinstance(roles, str) or not roles):
         raise TypeError(f'roles must be a set of at least one name, such as {{"admin"}}, not {roles!r}')
-    mark = _Mark(frozenset(roles or ()))
+    mark = _Mark(frozenset(roles or ()), endless)
 
     def apply(function: _F) -> _F:
         setattr(function, _MARK, mark)
@@ -115,6 +121,7 @@ class RpcMethod:
         call_parameters: Parameters that get the `Call`.
         streams: Whether it is an async generator.
         downloads: Whether it answers with a file.
+        endless: Whether it runs for its reader alone.
         result: Knows the schema of what it returns, gathered: a stream's `Done`, or the list of its items; a
             download's is of no use.
         item: Knows the schema of a stream's items; None without a stream.
@@ -131,6 +138,7 @@ class RpcMethod:
     call_parameters: tuple[str, ...]
     streams: bool
     downloads: bool
+    endless: bool
     result: TypeAdapter[Any]
     item: TypeAdapter[Any] | None
     summary: str
@@ -178,6 +186,8 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
     streams = inspect.isasyncgenfunction(function)
     if not streams and not inspect.iscoroutinefunction(function):
         raise TypeError(f"{where}: an rpc method must be async")
+    if mark.endless and not streams:
+        raise TypeError(f"{where}: only an async generator can be endless")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -221,6 +231,7 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         call_parameters=tuple(given[Call]),
         streams=streams,
         downloads=returned is Download,
+        endless=mark.endless,
         result=result,
         item=item,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],

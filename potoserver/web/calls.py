@@ -13,17 +13,19 @@ from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse, sse_response
 from typing_extensions import override
 
+from potoserver.clock import TimerHandle
 from potoserver.core import Core
 from potoserver.errors import FieldError, ProblemError
 from potoserver.events import to_json
 from potoserver.module.download import Download
 from potoserver.module.rpc import Call, Done
 from potoserver.module.wire import encode_result
-from potoserver.web.auth import Authenticator
+from potoserver.web.auth import Authenticator, unauthorized
 from potoserver.web.body import read_body, validate_body
 from potoserver.web.calls_at_once import CallsAtOnce
+from potoserver.web.credentials import Identity
 from potoserver.web.downloads import DownloadSender
-from potoserver.web.keys import REQUEST_ID, ROUTE
+from potoserver.web.keys import ENDS_WITH_CALLER, REQUEST_ID, ROUTE
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
 from potoserver.web.problems import problem_document, problem_of, unforeseen
@@ -84,6 +86,9 @@ class CallHandler:
             raise
         running = method.invoke(arguments, call)
         name = f"call {module_name}.{method.name}"
+        if method.endless and _wants_events(request):
+            release()
+            return await self._follow(request, running, name, call, identity)
         if method.streams and _wants_events(request):
             buffer = ReplyBuffer(self._core.settings.limits.outbox_bytes)
             task = self._core.tasks.spawn(self._pump(running, buffer, name, call), name)
@@ -91,8 +96,21 @@ class CallHandler:
                 return await self._stream(request, buffer, call)
             finally:
                 task.add_done_callback(lambda _: release())
-        work: Coroutine[Any, Any, str | Download]
-        work = self._gather(running) if method.streams else self._result(running)
+        gather = self._first if method.endless else self._gather
+        work = gather(running) if method.streams else self._result(running)
+        return await self._answer(request, work, name, call, release)
+
+    # One result
+
+    async def _answer(
+        self,
+        request: web.Request,
+        work: Coroutine[Any, Any, str | Download],
+        name: str,
+        call: Call,
+        release: Callable[[], None],
+    ) -> web.StreamResponse:
+        """Answers with what the work comes to; `release` counts the call out when that is sent."""
         task = self._core.tasks.spawn(self._told(work, name, call), name)
         try:
             outcome: str | Download | ProblemError = await asyncio.shield(task)
@@ -108,8 +126,6 @@ class CallHandler:
             release()
             raise outcome
         return _Answer(outcome, release)
-
-    # One result
 
     async def _told(
         self, work: Coroutine[Any, Any, str | Download], name: str, call: Call
@@ -144,7 +160,46 @@ class CallHandler:
             raise ProblemError(500, "The result is too long for one answer; send Accept: text/event-stream.")
         return f"[{','.join(items)}]"
 
+    @staticmethod
+    async def _first(running: AsyncGenerator[Any, None]) -> str:
+        """The list of a stream's first item, for who does not stay to look."""
+        async with aclosing(running):
+            async for item in running:
+                return f"[{encode_result(item)}]"
+        return "[]"
+
     # A stream
+
+    async def _follow(
+        self,
+        request: web.Request,
+        running: AsyncGenerator[Any, None],
+        name: str,
+        call: Call,
+        identity: Identity,
+    ) -> web.StreamResponse:
+        """Streams for as long as the reader stays, the token is good and the server runs."""
+        core = self._core
+        buffer = ReplyBuffer(core.settings.limits.outbox_bytes)
+        task: asyncio.Task[None] | None = None
+        expiry: TimerHandle | None = None
+
+        def end(problem: ProblemError) -> None:
+            buffer.finish(Failure(problem))
+            if task is not None:
+                task.cancel()
+
+        with core.endless.place(call.user.id, end):
+            task = core.tasks.spawn(self._pump(running, buffer, name, call), name)
+            request[ENDS_WITH_CALLER] = True
+            if identity.expires_ms is not None:
+                expiry = core.clock.call_at_wall(identity.expires_ms, lambda: end(unauthorized(given=True)))
+            try:
+                return await self._stream(request, buffer, call)
+            finally:
+                task.cancel()
+                if expiry is not None:
+                    expiry.cancel()
 
     async def _stream(self, request: web.Request, buffer: ReplyBuffer, call: Call) -> web.StreamResponse:
         settings = self._core.settings

@@ -65,8 +65,8 @@ class ReplyBuffer:
         self._changed.set()
 
     def finish(self, ending: End | Failure) -> None:
-        """Takes the end of the reply."""
-        self._ending = ending
+        """Takes the end of the reply; a further one changes nothing."""
+        self._ending = self._ending or ending
         self._changed.set()
 
     def close(self) -> None:

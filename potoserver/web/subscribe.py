@@ -105,7 +105,8 @@ class SubscribeHandler:
             await self._refuse_for_now(stream, opening, reason)
             return
         connection = Connection(f"c-{secrets.token_urlsafe(9)}", user_id, generation=0)
-        subscription = Subscription(connection, stream, core.settings.limits.outbox_bytes)
+        outbox_bytes = core.settings.limits.outbox_bytes
+        subscription = Subscription(connection, stream, outbox_bytes, core.clock.now_ms())
         # Registered before anybody is told: an event published from here on is held for the client.
         core.subscriptions.add(subscription)
         try:

@@ -12,6 +12,7 @@ from potoserver.engine.base import (
     Departure,
     Engine,
     EngineListener,
+    Leaving,
     LogEntry,
     PresenceState,
 )
@@ -301,3 +302,30 @@ async def test_small_state_is_bounded_for_each_user(engine: Engine) -> None:
     assert await engine.get_state("a1", "n0") == "v"
     assert isinstance(engine, MemoryEngine)
     assert len(engine._lapses) == 1
+
+
+async def test_the_users_in_the_grace_are_told_the_next_to_depart_first(
+    engine: Engine, clock: ManualClock
+) -> None:
+    """With the moment; who comes back, and who has departed, is not among them."""
+    for number in range(3):
+        await engine.attach(f"a{number}", f"c{number}")
+    began_ms = clock.now_ms()
+    assert await engine.leaving(10) == []
+    for number in (2, 0, 1):
+        await engine.detach(f"a{number}", f"c{number}", Cause.RESET)
+        await clock.advance(1)
+    assert await engine.count_leaving() == 3
+    assert await engine.leaving(2) == [
+        Leaving("a2", Cause.RESET, began_ms, began_ms + GRACE_MS),
+        Leaving("a0", Cause.RESET, began_ms + 1000, began_ms + 1000 + GRACE_MS),
+    ]
+    presence = await engine.presence_of("a1")
+    assert (presence.state, presence.departs_ms) == (PresenceState.LEAVING, began_ms + 2000 + GRACE_MS)
+    await engine.attach("a0", "c4")
+    assert (await engine.presence_of("a0")).departs_ms is None
+    assert [each.user_id for each in await engine.leaving(10)] == ["a2", "a1"]
+    await clock.advance(2.5)
+    assert [each.user_id for each in await engine.leaving(10)] == ["a1"]
+    await clock.advance(5)
+    assert await engine.count_leaving() == 0
