@@ -28,10 +28,13 @@ class SuspendableClient:
         url: The server's, no slash at the end.
         lease_s: The lease that it asks for.
         token: Whose stream.
+        program: The client, a module that is run with these three.
     """
 
-    def __init__(self, url: str, lease_s: int, token: str = "test-token") -> None:
-        self._command = [sys.executable, "-m", "tests.faults.suspension", url, str(lease_s), token]
+    def __init__(
+        self, url: str, lease_s: int, token: str = "test-token", program: str = "tests.faults.suspension"
+    ) -> None:
+        self._command = [sys.executable, "-m", program, url, str(lease_s), token]
         self._process: asyncio.subprocess.Process | None = None
         self.seen: list[dict[str, Any]] = []
 
