@@ -257,5 +257,5 @@ def test_the_modules_are_found_in_the_folder() -> None:
     from potoserver.module.loader import find_modules
 
     found = find_modules(Path(__file__).parents[2] / "modules", None)
-    assert [each.name() for each in found] == ["ChatServerModule", "WhoIsOnline"]
+    assert [each.name() for each in found] == ["ChatServerModule", "Operations", "WhoIsOnline"]
     assert FileSystemDialogueJournal.__module__ == "modules.chat_server.journal.filesystem"
