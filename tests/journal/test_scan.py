@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+import yaml
 
 from modules.chat_server.journal import Reason, dialog_yaml
 from modules.chat_server.journal.dialog_yaml import (
@@ -16,7 +17,7 @@ from modules.chat_server.journal.dialog_yaml import (
     parse_dialog,
 )
 from modules.chat_server.journal.layout import second_name
-from modules.chat_server.journal.scan import scan
+from modules.chat_server.journal.scan import read_end, scan
 from potoserver import iso_utc
 
 from .support import FIRST, message
@@ -145,6 +146,12 @@ def test_our_own_form_holds_a_bounded_number_of_values(monkeypatch: pytest.Monke
         load_yaml(head + emit_message(message(0, text, model="m", finish_reason="stop", reasoning="r")))
 
 
+def test_foreign_yaml_is_read_in_c_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Python a file of some megabytes would take minutes."""
+    monkeypatch.setattr(yaml.reader.Reader, "__init__", None)
+    assert load_yaml(b"# mine\na: b\n") == {"a": "b"}
+
+
 def test_foreign_yaml_holds_a_bounded_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each key, value, list and mapping is one; and a number has no more digits than any that is meant."""
     monkeypatch.setattr(dialog_yaml, "MAX_VALUES", 5)
@@ -166,6 +173,17 @@ def test_a_part_of_a_footer_is_none(lines: list[int]) -> None:
     assert parse_dialog(dialog + b"".join(footer)).reason is Reason.TIMEOUT
     with pytest.raises(NotADialogError):
         parse_dialog(dialog + b"".join(footer[line] for line in lines))
+
+
+@pytest.mark.parametrize(("count", "is_one"), [("0", True), ("-1", False), ("true", False), ("1.0", False)])
+def test_a_count_of_messages_is_a_whole_number_from_nought_on(count: str, is_one: bool) -> None:
+    """A person may have taken all of them out."""
+    end = emit_footer(FIRST.started_ms, Reason.TIMEOUT, 1).replace(b"count: 1", f"count: {count}".encode())
+    if is_one:
+        assert read_end(b"\n" + end) == (FIRST.started_ms, Reason.TIMEOUT, int(count))
+    else:
+        with pytest.raises(NotADialogError, match="`message_count` is no count"):
+            read_end(b"\n" + end)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modules.chat_server.journal import Conversation, JournalUnavailableError, UserFullError
+from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
 from modules.chat_server.journal.disk import Disk
 from modules.chat_server.journal.layout import Layout
 from modules.chat_server.journal.usage import BLOCK_BYTES, Usage
@@ -95,6 +96,16 @@ async def test_a_folder_is_measured_once_and_then_kept_in_step(tmp_path: Path) -
         assert journal._tools.usage._by_user["a1"].others_bytes == LIMIT
 
 
+async def test_an_archive_counts_with_its_footer(tmp_path: Path) -> None:
+    """It may take a block more than the dialog did."""
+    without_text = len(emit_head(FIRST, "a1") + emit_message(message(0, "")))
+    async with opened(tmp_path, user_bytes=LIMIT) as journal:
+        await journal.add_message(USER, message(0, "x" * (BLOCK_BYTES - without_text)), FIRST)
+        assert (dialogs_of(tmp_path) / "current.yaml").stat().st_size == BLOCK_BYTES
+        await journal.archive_conversation(USER)
+        assert journal._tools.usage._by_user["a1"].others_bytes == 2 * BLOCK_BYTES
+
+
 async def test_who_deletes_files_needs_no_restart(tmp_path: Path) -> None:
     """A folder that seems full is measured again before anybody is refused."""
     old = old_files(tmp_path, LIMIT)
@@ -118,6 +129,18 @@ async def test_measuring_takes_a_bounded_share_of_the_time(tmp_path: Path) -> No
                 await journal.add_message(USER, message(0), FIRST)
             await clock.advance(1)
         assert disk.measured == 3
+    usage = Usage(LIMIT, disk, Layout(tmp_path), clock)
+    assert [usage.measure_again("a1") for _ in range(2)] == [True, False]
+    await clock.advance(20)
+    assert usage.measure_again("a1")
+
+
+async def test_the_open_dialog_counts_once(tmp_path: Path) -> None:
+    """By its own size, also where it was there before the folder was measured."""
+    async with opened(tmp_path) as journal:
+        await journal.add_message(USER, message(0, "x" * 4 * BLOCK_BYTES), FIRST)
+    async with opened(tmp_path, user_bytes=LIMIT) as journal:
+        await journal.add_message(USER, message(2, "x" * 4 * BLOCK_BYTES), FIRST)
 
 
 async def test_what_is_set_aside_counts(tmp_path: Path) -> None:
@@ -139,8 +162,9 @@ async def test_a_folder_that_can_not_be_measured_refuses_and_service_resumes(
     """503, nothing is kept, and the next message is."""
     disk = FaultyDisk(Fault("sizes", error=error))
     async with opened(tmp_path, user_bytes=LIMIT, disk=disk) as journal:
-        with pytest.raises(JournalUnavailableError):
+        with pytest.raises(JournalUnavailableError) as refused:
             await journal.add_message(USER, message(0), FIRST)
+        assert refused.value.detail == "Your dialogs can't be measured now, so the message was not kept."
         assert await journal.get_conversation(USER) == []
         await journal.add_message(USER, message(0), FIRST)
         await journal.add_message(USER, message(1), SECOND)
