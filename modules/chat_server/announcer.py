@@ -5,6 +5,7 @@ from __future__ import annotations
 from potoserver import Event, ModuleContext, ProblemError, UnavailableError, iso_utc
 
 from .journal.base import Message
+from .wire import ArchiveChange
 
 
 class Announcer:
@@ -72,6 +73,19 @@ class Announcer:
             return
         if presence.connections:
             await self._publish(user_id, Event("archived", notice))
+
+    async def archives(
+        self,
+        user_id: str,
+        change: ArchiveChange,
+        archive_id: str | None = None,
+        title: str | None = None,
+        *,
+        pinned: bool | None = None,
+    ) -> None:
+        """Tells of a change of the user's archives, by themselves."""
+        data = {"change": change, "id": archive_id, "title": title, "pinned": pinned}
+        await self._publish(user_id, Event("archives", data))
 
     async def _publish(self, user_id: str, event: Event) -> None:
         try:

@@ -17,8 +17,6 @@ from potoserver import (
     Connection,
     Departure,
     Done,
-    FieldError,
-    ProblemError,
     ServerModule,
     UnavailableError,
     User,
@@ -26,6 +24,8 @@ from potoserver import (
     rpc,
 )
 
+from .archive_desk import ArchiveDesk
+from .archive_methods import ArchiveMethods
 from .archiver import Ending
 from .disk_alarms import DiskAlarms
 from .generation import ChatRequest
@@ -41,8 +41,6 @@ from .settings import ChatSettings
 from .startup_checks import startup_checks
 from .turns import Turns
 from .wire import (
-    ArchivedDialog,
-    ArchiveList,
     ChatReply,
     ConversationView,
     EndedSession,
@@ -63,7 +61,7 @@ class UnfinishedError(Exception):
     """At the stop some dialogs could not be archived; the next start finds them."""
 
 
-class ChatServerModule(ServerModule):
+class ChatServerModule(ArchiveMethods, ServerModule):
     """The chat: a dialog for each user, answered by a responder, archived when the user has left.
 
     Args:
@@ -103,6 +101,7 @@ class ChatServerModule(ServerModule):
         self._lanes = Lanes()
         self._reads = Reads(context.clock)
         self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes)
+        self._desk = ArchiveDesk(context, settings, self.dialogue_journal, self._life, self._reads)
         self._turns = Turns(
             context,
             settings,
@@ -327,31 +326,6 @@ class ChatServerModule(ServerModule):
     async def get_session_info(self, user: User) -> SessionInfo | None:
         """The user's own session, or null. No activity: it would hide what it tells."""
         return await self.get_user_session_info(user.id)
-
-    @rpc
-    async def list_archives(
-        self, user: User, limit: Annotated[int, Field(ge=1, le=100)] = 20, cursor: str | None = None
-    ) -> ArchiveList:
-        """The user's archived dialogs, newest first, page by page."""
-        self._life.see(user.id)
-        try:
-            async with self._reads.turn(user.id):
-                return ArchiveList.of(await self.dialogue_journal.list_archives(user, limit, cursor))
-        except ValueError:
-            expected = "must be the cursor of an earlier page"
-            raise ProblemError(
-                422, "The cursor is not valid.", errors=[FieldError("cursor", expected)]
-            ) from None
-
-    @rpc
-    async def get_archive(self, user: User, id: str) -> ArchivedDialog:  # noqa: A002 - its name on the wire
-        """One of the user's archived dialogs, whole."""
-        self._life.see(user.id)
-        async with self._reads.turn(user.id):
-            dialog = await self.dialogue_journal.get_archive(user, id)
-            if dialog is None:
-                raise ProblemError(404, "You have no such archive.")
-            return ArchivedDialog.of(id, dialog)
 
     # Methods for admins
 

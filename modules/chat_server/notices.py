@@ -36,6 +36,12 @@ class Notices:
         """Nothing has ended since the user was last seen."""
         self._remember(user_id, None)
 
+    def withdraw(self, user_id: str, archive_id: str) -> None:
+        """An archive is none any more: nobody is told of it."""
+        notice = self._by_user.get(user_id)
+        if notice is not None and notice["id"] == archive_id:
+            self._remember(user_id, None)
+
     async def take(self, user_id: str) -> dict[str, str] | None:
         """What a new connection is told: each notice once, also across restarts."""
         notice = None

@@ -39,6 +39,12 @@ class JournalSettings(Section):
     )
 
 
+class ArchivesSettings(Section):
+    """What users may do with their archives."""
+
+    delete: bool = Field(True, description="Whether users may delete their own archives.")
+
+
 class EchoSettings(Section):
     """The responder that answers what it is told."""
 
@@ -94,6 +100,7 @@ class ChatSettings(Section):
         100, description="Chat calls of one user that may wait or run; past that they are answered 429."
     )
     journal: JournalSettings = JournalSettings()
+    archives: ArchivesSettings = ArchivesSettings()
     echo: EchoSettings = EchoSettings()
     openai: OpenAISettings = OpenAISettings()
 

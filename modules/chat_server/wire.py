@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
 from potoserver import WireModel, iso_utc
 
 from .journal.base import ArchivePage, ArchiveSummary, Dialog, Message
+from .journal.titles import title_of
 
 
 class ReplyDelta(WireModel):
@@ -101,6 +102,8 @@ class ArchiveEntry(WireModel):
     ended_at: str
     reason: str
     message_count: int
+    title: str = Field(description="The one given to it, else the first words of the dialog.")
+    pinned: bool
 
     @classmethod
     def of(cls, summary: ArchiveSummary) -> Self:
@@ -112,6 +115,8 @@ class ArchiveEntry(WireModel):
             ended_at=iso_utc(summary.ended_ms),
             reason=summary.reason.value,
             message_count=summary.message_count,
+            title=summary.shown_title,
+            pinned=summary.pinned,
         )
 
 
@@ -135,6 +140,8 @@ class ArchivedDialog(WireModel):
     started_at: str
     ended_at: str | None
     reason: str | None
+    title: str = Field(description="The one given to it, else the first words of the dialog.")
+    pinned: bool
     messages: tuple[MessageView, ...]
 
     @classmethod
@@ -146,8 +153,20 @@ class ArchivedDialog(WireModel):
             started_at=iso_utc(dialog.conversation.started_ms),
             ended_at=None if dialog.ended_ms is None else iso_utc(dialog.ended_ms),
             reason=None if dialog.reason is None else dialog.reason.value,
+            title=title_of(dialog),
+            pinned=dialog.pinned,
             messages=views_of(dialog.messages),
         )
+
+
+class DeletedArchive(WireModel):
+    """The archive that was deleted."""
+
+    deleted: str = Field(description="Its id.")
+
+
+ArchiveChange = Literal["renamed", "pinned", "deleted", "imported"]
+"""What the event `archives` tells of."""
 
 
 def views_of(messages: Iterable[Message]) -> tuple[MessageView, ...]:

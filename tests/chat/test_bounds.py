@@ -33,7 +33,7 @@ async def test_a_user_who_has_taken_all_room_is_told_so_and_keeps_what_there_is(
         problem = await chat.begin("y" * 40_000, key="k").problem()
         assert problem.status == 507
         assert "limits.user_bytes, 100000 bytes" in problem.detail
-        assert "not kept" in problem.detail and "operator" in problem.detail
+        assert "not kept" in problem.detail and "delete archives" in problem.detail
         assert alarms(chat) == ["user-full"]
         (line,) = chat.context.logged("alarm on")
         assert (line["alarm"], line["user"]) == ("user-full", "a1")

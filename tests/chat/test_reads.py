@@ -114,10 +114,10 @@ class SlowToRead(MemoryDialogueJournal):
         return await super().get_archive(user, archive_id)
 
     @override
-    async def list_archives(self, user: User, limit: int, cursor: str | None):  # type: ignore[no-untyped-def]  # as the base
+    async def list_archives(self, user: User, limit: int, cursor: str | None, **options):  # type: ignore[no-untyped-def]  # as the base
         await self.led.sleep(1)
         spend(1)
-        return await super().list_archives(user, limit, cursor)
+        return await super().list_archives(user, limit, cursor, **options)
 
 
 @pytest.mark.parametrize("method", ["get_conversation", "get_archive", "list_archives"])

@@ -22,12 +22,17 @@ SEARCHED = {
     "modules.chat_server.journal.dialog_yaml._ASTRAL",
     "modules.chat_server.journal.dialog_yaml._FIELD",
     "modules.chat_server.journal.dialog_yaml._NOT_LITERAL",
+    "modules.chat_server.journal.first_words._QUESTION",
+    "modules.chat_server.journal.marks._MARKS",
+    "modules.chat_server.journal.marks._MESSAGES",
     "modules.chat_server.journal.references._LINE",
     "modules.chat_server.journal.scan._CUT_COUNT",
     "modules.chat_server.journal.scan._LAST_LINE",
 }
 """The expressions that are looked for within a text."""
 MATCHED = {
+    "modules.chat_server.journal.first_words._LITERAL",
+    "modules.chat_server.journal.first_words._QUOTED",
     "modules.chat_server.journal.scan._HEAD",
     "modules.chat_server.responders.echo._WORD",
     "modules.chat_server.responders.echo._WORDS",

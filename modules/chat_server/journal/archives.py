@@ -40,7 +40,9 @@ class Archives:
         self._reported: OrderedDict[Path, None] = OrderedDict()
         self._references = ReferenceIndex()
 
-    def page(self, user_id: str, limit: int, cursor: str | None) -> ArchivePage:
+    def page(
+        self, user_id: str, limit: int, cursor: str | None, *, pinned: bool | None = None
+    ) -> ArchivePage:
         """A page, newest first; the cursor is the last id of the page before.
 
         Raises:
@@ -52,8 +54,10 @@ class Archives:
             ids = [found for found in ids if before is None or _order(found) < before]
         page: list[ArchiveSummary] = []
         for position, archive_id in enumerate(ids):
-            summary = self._summary(user_id, archive_id)
-            if summary is not None:
+            if pinned and not self._may_be_pinned(user_id, archive_id):
+                continue
+            summary = self.summary(user_id, archive_id)
+            if summary is not None and pinned in {None, summary.pinned}:
                 page.append(summary)
             if len(page) == limit:
                 return ArchivePage(tuple(page), archive_id if position + 1 < len(ids) else None)
@@ -65,11 +69,21 @@ class Archives:
         Raises:
             OSError: The disk refused.
         """
+        found = self.file(user_id, archive_id)
+        return found[1] if found else None
+
+    def file(self, user_id: str, archive_id: str) -> tuple[bytes, Dialog] | None:
+        """One archive's bytes and what they hold; None where there is none that can be read.
+
+        Raises:
+            OSError: The disk refused.
+        """
         if archive_order(archive_id) is None:
             return None
-        path = self._path(user_id, archive_id)
+        path = self.path(user_id, archive_id)
         data = self._read(path)
-        return self._parse(user_id, path, data) if data is not None else None
+        dialog = self._parse(user_id, path, data) if data is not None else None
+        return (data, dialog) if data is not None and dialog is not None else None
 
     def since(self, user_id: str, since_ms: int, line: bytes) -> Iterator[Dialog]:
         """The archives that ended since then and hold a line of `references`, newest first.
@@ -124,7 +138,8 @@ class Archives:
         ids = [name.removesuffix(_SUFFIX) for name in names if name >= oldest and name.endswith(_SUFFIX)]
         return sorted((found for found in ids if archive_order(found)), key=_order, reverse=True)
 
-    def _path(self, user_id: str, archive_id: str) -> Path:
+    def path(self, user_id: str, archive_id: str) -> Path:
+        """Where an archive of that id lies."""
         return self._layout.user(user_id).archived / f"{archive_id}{_SUFFIX}"
 
     def _read(self, path: Path, size: int = MAX_FILE_BYTES + 1, offset: int = 0) -> bytes | None:
@@ -152,8 +167,24 @@ class Archives:
             return None
         return dialog
 
-    def _summary(self, user_id: str, archive_id: str) -> ArchiveSummary | None:
-        path = self._path(user_id, archive_id)
+    def forget(self, user_id: str, archive_id: str) -> None:
+        """An archive is none any more; another one may get its id."""
+        self._references.remove(user_id, archive_id)
+
+    def _may_be_pinned(self, user_id: str, archive_id: str) -> bool:
+        """Whether reading its summary may show that. Of ten thousand archives only few are pinned."""
+        head = self._read(self.path(user_id, archive_id), HEAD_BYTES)
+        return head is not None and b"pinned" in head
+
+    def summary(self, user_id: str, archive_id: str) -> ArchiveSummary | None:
+        """One archive's summary; None where there is none that can be read.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        if archive_order(archive_id) is None:
+            return None
+        path = self.path(user_id, archive_id)
         found = self._disk.find(path)
         if found is None:
             return None

@@ -73,13 +73,25 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """A dialog as it stands on disk: open, or archived when `ended_ms` is there."""
+    """A dialog as it stands on disk: open, or archived when `ended_ms` is there.
+
+    Attributes:
+        conversation: Which one.
+        user_id: Whose.
+        messages: Oldest first.
+        ended_ms: When it ended: wall time, milliseconds since 1970 UTC.
+        reason: Why.
+        title: The title that was given to it, or None.
+        pinned: Kept on top by its user, and from the retention.
+    """
 
     conversation: Conversation
     user_id: str
     messages: tuple[Message, ...]
     ended_ms: int | None = None
     reason: Reason | None = None
+    title: str | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +119,9 @@ class ArchiveSummary:
         ended_ms: When it ended.
         reason: Why.
         message_count: How many messages it holds.
+        first_words: Of the dialog, see `titles.first_words`.
+        title: The title that was given to it, or None.
+        pinned: Kept on top by its user, and from the retention.
     """
 
     id: str
@@ -114,6 +129,14 @@ class ArchiveSummary:
     ended_ms: int
     reason: Reason
     message_count: int
+    first_words: str
+    title: str | None = None
+    pinned: bool = False
+
+    @property
+    def shown_title(self) -> str:
+        """The title given, else the first words."""
+        return self.title or self.first_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +180,11 @@ class JournalFullError(JournalError):
 class DialogFullError(JournalError):
     """The dialog has reached its largest size; another one can begin (507)."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            507, "This dialog has reached its largest size; the message was not kept. End it to go on."
-        )
+    def __init__(
+        self,
+        detail: str = "This dialog has reached its largest size; the message was not kept. End it to go on.",
+    ) -> None:
+        super().__init__(507, detail)
 
 
 class UserFullError(JournalError):
@@ -170,7 +194,7 @@ class UserFullError(JournalError):
         super().__init__(
             507,
             f"Your dialogs take all the room that one user has (limits.user_bytes, {limit_bytes} bytes); the "
-            "message was not kept. Archives have to go first: ask the operator to delete some.",
+            "message was not kept. Export and delete archives to make room, or ask the operator for more.",
         )
 
 
@@ -188,6 +212,17 @@ class ConversationEndedError(JournalError):
 
     def __init__(self) -> None:
         super().__init__(409, "This conversation has ended; the message was not kept. Send it again.")
+
+
+class ArchiveLaidOutError(JournalError):
+    """A person has laid the archive's file out in a way that only a person can change (409)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            409,
+            "This archive's file was edited by hand and laid out in another way, so the server can't change "
+            "it. Nothing was changed.",
+        )
 
 
 class DialogueJournal(ABC):
@@ -275,8 +310,16 @@ class DialogueJournal(ABC):
         """
 
     @abstractmethod
-    async def list_archives(self, user: User, limit: int, cursor: str | None) -> ArchivePage:
+    async def list_archives(
+        self, user: User, limit: int, cursor: str | None, *, pinned: bool | None = None
+    ) -> ArchivePage:
         """A page of the user's archives.
+
+        Args:
+            user: Whose.
+            limit: How many at most.
+            cursor: Where an earlier page ended; None to begin.
+            pinned: Only those that are, or only those that are not; None for all.
 
         Raises:
             ValueError: The cursor is none that this gave.
@@ -285,6 +328,44 @@ class DialogueJournal(ABC):
     @abstractmethod
     async def get_archive(self, user: User, archive_id: str) -> Dialog | None:
         """One archive of the user, whole; None where there is no such one."""
+
+    @abstractmethod
+    async def rename_archive(self, user: User, archive_id: str, title: str | None) -> ArchiveSummary | None:
+        """Gives an archive a title, or with None takes the given one away; durable once this returns.
+
+        Args:
+            user: Whose.
+            archive_id: Which one.
+            title: As `titles.as_title` gives it.
+
+        Returns:
+            The archive as it is now; None where there is no such one.
+
+        Raises:
+            JournalError: It stays as it was.
+        """
+
+    @abstractmethod
+    async def pin_archive(self, user: User, archive_id: str, *, pinned: bool) -> ArchiveSummary | None:
+        """Pins an archive, or takes the pin away; durable once this returns.
+
+        Returns:
+            The archive as it is now; None where there is no such one.
+
+        Raises:
+            JournalError: It stays as it was.
+        """
+
+    @abstractmethod
+    async def delete_archive(self, user: User, archive_id: str) -> bool:
+        """Deletes an archive for good; durable once this returns.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            JournalError: It is not known to be gone; call again.
+        """
 
     @abstractmethod
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:

@@ -1,13 +1,14 @@
 """The file format: a dialog as YAML that grows by appending, written and read.
 
-A file is a head (`conversation`, `user`, `started`, `messages:`), the messages, and, once the dialog has
-ended, a footer (`ended`, `reason`, `message_count`). Each part is YAML of its own, so appending one to a
-valid file gives a valid file.
+A file is a head (`conversation`, `user`, `started`, where they are set `title` and `pinned`,
+`messages:`), the messages, and, once the dialog has ended, a footer (`ended`, `reason`, `message_count`).
+Each part is YAML of its own, so appending one to a valid file gives a valid file.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import yaml
 from potoserver import iso_utc
 
 from .base import Conversation, Dialog, Message, Reason
+from .titles import as_title
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 """No dialog grows beyond this, and no larger file is read whole."""
@@ -85,14 +87,26 @@ _Dumper.add_representer(
 )
 
 
-def emit_head(conversation: Conversation, user_id: str) -> bytes:
+def emit_head(
+    conversation: Conversation, user_id: str, title: str | None = None, *, pinned: bool = False
+) -> bytes:
     """The lines before the first message."""
-    head = {
+    head: dict[str, object] = {
         "conversation": _Quoted(conversation.id),
         "user": _Quoted(user_id),
         "started": _Quoted(iso_utc(conversation.started_ms)),
     }
-    return _dump(head) + b"messages:\n"
+    return _dump(head) + emit_marks(title, pinned=pinned) + b"messages:\n"
+
+
+def emit_marks(title: str | None, *, pinned: bool) -> bytes:
+    """The lines of a head that its user may change: the title that was given, and whether it is pinned."""
+    marks: dict[str, object] = {}
+    if title is not None:
+        marks["title"] = _Quoted(title)
+    if pinned:
+        marks["pinned"] = True
+    return _dump(marks) if marks else b""
 
 
 def emit_message(message: Message) -> bytes:
@@ -233,20 +247,26 @@ def parse_dialog(data: bytes) -> Dialog:
         NotADialogError: It is no dialog, or one of its messages is not whole.
     """
     loaded = _mapping(load_yaml(data), "the file")
-    conversation, user_id = read_head(loaded)
+    head = read_head(loaded)
     items = loaded.get("messages")
     if items is not None and not isinstance(items, list):
         raise NotADialogError("`messages` is no list")
     messages = tuple(read_message(item) for item in items or ())
     if "ended" not in loaded and "reason" not in loaded and "message_count" not in loaded:
-        return Dialog(conversation, user_id, messages)
+        return replace(head, messages=messages)
     ended_ms, reason, _ = read_footer(loaded)
-    return Dialog(conversation, user_id, messages, ended_ms, reason)
+    return replace(head, messages=messages, ended_ms=ended_ms, reason=reason)
 
 
-def read_head(loaded: dict[Any, Any]) -> tuple[Conversation, str]:
-    """The conversation and the user's id of a loaded file."""
-    return Conversation(_string(loaded, "conversation"), _moment(loaded, "started")), _string(loaded, "user")
+def read_head(loaded: dict[Any, Any]) -> Dialog:
+    """What the head of a loaded file says: the dialog without its messages and its end."""
+    return Dialog(
+        Conversation(_string(loaded, "conversation"), _moment(loaded, "started")),
+        _string(loaded, "user"),
+        (),
+        title=as_title(_optional(loaded, "title") or ""),
+        pinned=_flag(loaded, "pinned"),
+    )
 
 
 def read_footer(loaded: dict[Any, Any]) -> tuple[int, Reason, int]:
@@ -264,9 +284,6 @@ def read_footer(loaded: dict[Any, Any]) -> tuple[int, Reason, int]:
 def read_message(loaded: object) -> Message:
     """One loaded item of `messages`."""
     item = _mapping(loaded, "a message")
-    interrupted = item.get("interrupted", False)
-    if not isinstance(interrupted, bool):
-        raise NotADialogError("`interrupted` is neither true nor false")
     return Message(
         role=_string(item, "role"),
         content=_string(item, "content"),
@@ -275,7 +292,7 @@ def read_message(loaded: object) -> Message:
         model=_optional(item, "model"),
         reasoning=_optional(item, "reasoning"),
         finish_reason=_optional(item, "finish_reason"),
-        interrupted=interrupted,
+        interrupted=_flag(item, "interrupted"),
         reply_to=_optional(item, "reply_to"),
         idempotency_key=_optional(item, "idempotency_key"),
         request_digest=_optional(item, "request_digest"),
@@ -297,6 +314,13 @@ def _string(mapping: dict[Any, Any], key: str) -> str:
 
 def _optional(mapping: dict[Any, Any], key: str) -> str | None:
     return _string(mapping, key) if mapping.get(key) is not None else None
+
+
+def _flag(mapping: dict[Any, Any], key: str) -> bool:
+    value = mapping.get(key, False)
+    if not isinstance(value, bool):
+        raise NotADialogError(f"`{key}` is neither true nor false")
+    return value
 
 
 def _moment(mapping: dict[Any, Any], key: str) -> int:

@@ -125,8 +125,12 @@ class Disk:
         return result
 
     def rename(self, source: Path, target: Path) -> None:
-        """Gives a file another name. The target must be free: the system would replace it."""
+        """Gives a file another name, at once. What has that name already is replaced."""
         self._call("rename", os.rename, source, target)
+
+    def set_mode(self, handle: Handle, mode: int) -> None:
+        """Gives an open file the permissions of another one."""
+        self._call("set_mode", os.fchmod, handle.descriptor, mode)
 
     def remove(self, path: Path) -> None:
         """Removes a file; harmless when there is none."""

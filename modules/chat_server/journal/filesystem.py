@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from potoserver import Clock, User, folder_name
 
+from .archive_changes import ArchiveChanges
 from .archives import Archives
 from .base import (
     ArchivePage,
@@ -120,6 +121,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             recovery_log=self._recovery_log,
         )
         self._archives = Archives(self._disk, self._layout, archive_log)
+        self._changes = ArchiveChanges(self._tools, self._archives)
         self._in_use: dict[str, _InUse] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lock: Handle | None = None
@@ -253,14 +255,16 @@ class FileSystemDialogueJournal(DialogueJournal):
         )
 
     @override
-    async def list_archives(self, user: User, limit: int, cursor: str | None) -> ArchivePage:
+    async def list_archives(
+        self, user: User, limit: int, cursor: str | None, *, pinned: bool | None = None
+    ) -> ArchivePage:
         if limit < 1 or (cursor is not None and archive_order(cursor) is None):
             raise ValueError("the limit must be at least 1 and the cursor one that a page came with")
 
         def read(dialogs: UserDialogs) -> ArchivePage:
             dialogs.recover()
             with _reading():
-                return self._archives.page(user.id, limit, cursor)
+                return self._archives.page(user.id, limit, cursor, pinned=pinned)
 
         return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
 
@@ -272,6 +276,33 @@ class FileSystemDialogueJournal(DialogueJournal):
                 return self._archives.get(user.id, archive_id)
 
         return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+
+    @override
+    async def rename_archive(self, user: User, archive_id: str, title: str | None) -> ArchiveSummary | None:
+        return await self._changing(user, lambda: self._changes.rename(user.id, archive_id, title))
+
+    @override
+    async def pin_archive(self, user: User, archive_id: str, *, pinned: bool) -> ArchiveSummary | None:
+        return await self._changing(user, lambda: self._changes.pin(user.id, archive_id, pinned=pinned))
+
+    @override
+    async def delete_archive(self, user: User, archive_id: str) -> bool:
+        return await self._changing(user, lambda: self._changes.delete(user.id, archive_id))
+
+    async def _changing(self, user: User, change: Callable[[], _R]) -> _R:
+        """Changes a user's archives, once what a crash has left is in order."""
+
+        def work(dialogs: UserDialogs) -> _R:
+            dialogs.recover()
+            with journal_errors(
+                "The disk is full, so the archive was not changed.",
+                "The archive can't be changed at the moment; it is as it was.",
+            ):
+                changed = change()
+            dialogs.wrote = True
+            return changed
+
+        return await self._owned(user, lambda dialogs: self._threaded(work, dialogs))
 
     @override
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:

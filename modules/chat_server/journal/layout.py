@@ -24,6 +24,7 @@ class UserPaths:
         current: The active dialog; zero bytes when there is none.
         marker: There while a dialog is open; recovery looks at markers only.
         told: The id of the archive that the user was last told of.
+        anew: An archive's file while it is written anew, before it takes the old one's place.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class UserPaths:
     current: Path
     marker: Path
     told: Path
+    anew: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Layout:
             current=dialogs / "current.yaml",
             marker=self.open / name,
             told=self.users / name / ".told",
+            anew=dialogs / "archived" / ".anew",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
@@ -29,6 +30,7 @@ from .keyed import find_question, with_reply
 from .layout import archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
 from .order import MOST_AHEAD_MS
+from .scan import summarize_dialog
 
 
 @dataclass(slots=True)
@@ -158,21 +160,46 @@ class MemoryDialogueJournal(DialogueJournal):
         return archive_id
 
     @override
-    async def list_archives(self, user: User, limit: int, cursor: str | None) -> ArchivePage:
+    async def list_archives(
+        self, user: User, limit: int, cursor: str | None, *, pinned: bool | None = None
+    ) -> ArchivePage:
         before = archive_order(cursor) if cursor is not None else None
         if limit < 1 or (cursor is not None and before is None):
             raise ValueError("the limit must be at least 1 and the cursor one that a page came with")
         older = [
             (archive_id, dialog)
             for archive_id, dialog in self._newest_archives(user)
-            if before is None or _order(archive_id) < before
+            if (before is None or _order(archive_id) < before) and pinned in {None, dialog.pinned}
         ]
-        page = tuple(_summary(archive_id, dialog) for archive_id, dialog in older[:limit])
+        page = tuple(summarize_dialog(archive_id, dialog) for archive_id, dialog in older[:limit])
         return ArchivePage(page, page[-1].id if len(older) > limit else None)
 
     @override
     async def get_archive(self, user: User, archive_id: str) -> Dialog | None:
         return self._of(user).archives.get(archive_id)
+
+    @override
+    async def rename_archive(self, user: User, archive_id: str, title: str | None) -> ArchiveSummary | None:
+        return self._change(user, archive_id, title=title)
+
+    @override
+    async def pin_archive(self, user: User, archive_id: str, *, pinned: bool) -> ArchiveSummary | None:
+        return self._change(user, archive_id, pinned=pinned)
+
+    def _change(self, user: User, archive_id: str, **changes: Any) -> ArchiveSummary | None:
+        archives = self._of(user).archives
+        if archive_id not in archives:
+            return None
+        archives[archive_id] = replace(archives[archive_id], **changes)
+        return summarize_dialog(archive_id, archives[archive_id])
+
+    @override
+    async def delete_archive(self, user: User, archive_id: str) -> bool:
+        dialogs = self._of(user)
+        dialog = dialogs.archives.pop(archive_id, None)
+        if dialog is not None:
+            dialogs.bytes -= sum(len(message.content.encode()) for message in dialog.messages)
+        return dialog is not None
 
     @override
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:
@@ -186,7 +213,7 @@ class MemoryDialogueJournal(DialogueJournal):
         told = self._of(user).told
         for archive_id, dialog in self._newest_archives(user)[:1]:
             if told is None or _order(archive_id) > _order(told):
-                return _summary(archive_id, dialog)
+                return summarize_dialog(archive_id, dialog)
         return None
 
     @override
@@ -217,10 +244,3 @@ def _order(archive_id: str) -> tuple[str, int]:
     order = archive_order(archive_id)
     assert order is not None, "only archive ids are compared"
     return order
-
-
-def _summary(archive_id: str, dialog: Dialog) -> ArchiveSummary:
-    assert dialog.ended_ms is not None and dialog.reason is not None, "it was archived"
-    return ArchiveSummary(
-        archive_id, dialog.conversation, dialog.ended_ms, dialog.reason, len(dialog.messages)
-    )

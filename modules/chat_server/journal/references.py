@@ -32,8 +32,8 @@ def lines_in(data: bytes) -> frozenset[bytes]:
 class ReferenceIndex:
     """Which archive holds which of these lines, so that no archive is read twice for them.
 
-    An archive never changes. What is kept is bounded, for all users together: the archives that were asked
-    for least lately are forgotten, and read again when they are needed.
+    An archive's messages never change. What is kept is bounded, for all users together: the archives that
+    were asked for least lately are forgotten, and read again when they are needed.
 
     Args:
         limit: How many archives and lines are kept; one archive with more lines than this is not.
@@ -63,6 +63,11 @@ class ReferenceIndex:
             self._size += self._weight(lines)
             while self._size > self._limit:
                 self._size -= self._weight(self._lines.popitem(last=False)[1])
+
+    def remove(self, user_id: str, archive_id: str) -> None:
+        """Forgets an archive that is none any more."""
+        with self._lock:
+            self._size -= self._weight(self._lines.pop((user_id, archive_id), None))
 
     @staticmethod
     def _weight(lines: frozenset[bytes] | None) -> int:

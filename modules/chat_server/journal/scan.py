@@ -16,12 +16,17 @@ from .dialog_yaml import (
     read_head,
     read_message,
 )
+from .first_words import first_words_in
+from .titles import first_words
 
 HEAD_BYTES: Final = 4096
 TAIL_BYTES: Final = 1024
 
 # A quoted scalar stands on one line and a literal block is indented by four, so no text can look like these.
-_HEAD: Final = re.compile(rb"conversation: [^\n]*\nuser: [^\n]*\nstarted: [^\n]*\nmessages:\n")
+_HEAD: Final = re.compile(
+    rb"conversation: [^\n]*\nuser: [^\n]*\nstarted: [^\n]*\n"
+    rb"(?:title: [^\n]*\n)?(?:pinned: [^\n]*\n)?messages:\n"
+)
 _LAST_LINE: Final = re.compile(rb"^  timestamp: \"[^\"\n]*\"(?:\n|\Z)", re.MULTILINE)
 _CUT_COUNT: Final = re.compile(rb"\nmessage_count: (\d+)\Z")
 _HEAD_BEGINS: Final = b"conversation: "
@@ -123,7 +128,7 @@ def summarize(archive_id: str, head: bytes, tail: bytes) -> ArchiveSummary:
     """Reads an archive's summary from its first `HEAD_BYTES` and last `TAIL_BYTES`.
 
     Raises:
-        NotADialogError: They are not as this format has them.
+        NotADialogError: They are not as this format has them, or don't tell the first words.
     """
     begin = _HEAD.match(head)
     if not begin:
@@ -131,9 +136,18 @@ def summarize(archive_id: str, head: bytes, tail: bytes) -> ArchiveSummary:
     first = load_yaml(head[: begin.end()])
     if not isinstance(first, dict):
         raise NotADialogError("its head is no mapping")
-    conversation, _ = read_head(first)
+    marks = read_head(first)
     ended_ms, reason, count = read_end(tail)
-    return ArchiveSummary(archive_id, conversation, ended_ms, reason, count)
+    return ArchiveSummary(
+        archive_id,
+        marks.conversation,
+        ended_ms,
+        reason,
+        count,
+        first_words_in(head[begin.end() :]),
+        marks.title,
+        marks.pinned,
+    )
 
 
 def read_end(tail: bytes) -> tuple[int, Reason, int]:
@@ -160,5 +174,12 @@ def summarize_dialog(archive_id: str, dialog: Dialog) -> ArchiveSummary:
     if dialog.ended_ms is None or dialog.reason is None:
         raise NotADialogError("it has no footer")
     return ArchiveSummary(
-        archive_id, dialog.conversation, dialog.ended_ms, dialog.reason, len(dialog.messages)
+        archive_id,
+        dialog.conversation,
+        dialog.ended_ms,
+        dialog.reason,
+        len(dialog.messages),
+        first_words(dialog.messages),
+        dialog.title,
+        dialog.pinned,
     )

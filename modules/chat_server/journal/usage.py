@@ -121,6 +121,13 @@ class Usage:
             if known is not None:
                 known.others_bytes += in_blocks(size)
 
+    def removed(self, user_id: str, size: int) -> None:
+        """An archive of that size is none any more."""
+        with self._lock:
+            known = self._by_user.get(user_id)
+            if known is not None:
+                known.others_bytes = max(0, known.others_bytes - in_blocks(size))
+
     def forget(self, user_id: str) -> None:
         """Something else has happened to the user's files: they are measured when it is next asked."""
         with self._lock:

@@ -1,0 +1,59 @@
+"""The methods about a user's archives, as they are on the wire."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from potoserver import User, rpc
+
+from .archive_desk import ArchiveDesk
+from .journal.titles import MAX_TITLE_CHARS
+from .wire import ArchivedDialog, ArchiveEntry, ArchiveList, DeletedArchive
+
+Title = Annotated[
+    str,
+    Field(
+        max_length=MAX_TITLE_CHARS,
+        json_schema_extra={"not": {"pattern": "[\u0000-\u001f\u007f-\u009f\u2028\u2029]"}},
+        description="One line. Blank, the archive is called by its first words.",
+    ),
+]
+
+
+class ArchiveMethods:
+    """What `ArchiveDesk` does for users, offered to them; a part of the chat's module."""
+
+    _desk: ArchiveDesk
+
+    @rpc
+    async def list_archives(
+        self,
+        user: User,
+        limit: Annotated[int, Field(ge=1, le=100)] = 20,
+        cursor: str | None = None,
+        pinned: bool | None = None,
+    ) -> ArchiveList:
+        """The user's archived dialogs, newest first, page by page; all, or those that are pinned or not."""
+        return await self._desk.list(user, limit, cursor, pinned=pinned)
+
+    @rpc
+    async def get_archive(self, user: User, id: str) -> ArchivedDialog:  # noqa: A002 - its name on the wire
+        """One of the user's archived dialogs, whole."""
+        return await self._desk.get(user, id)
+
+    @rpc
+    async def rename_archive(self, user: User, id: str, title: Title | None) -> ArchiveEntry:  # noqa: A002 - likewise
+        """Gives an archive a title of 1 to 200 characters; null or a blank one takes the given one away."""
+        return await self._desk.rename(user, id, title)
+
+    @rpc
+    async def pin_archive(self, user: User, id: str, pinned: bool) -> ArchiveEntry:  # noqa: A002 - likewise
+        """Pins an archive, or takes the pin away."""
+        return await self._desk.pin(user, id, pinned=pinned)
+
+    @rpc
+    async def delete_archive(self, user: User, id: str) -> DeletedArchive:  # noqa: A002 - likewise
+        """Deletes an archive for good."""
+        return await self._desk.delete(user, id)

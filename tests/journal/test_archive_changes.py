@@ -1,0 +1,269 @@
+"""Titles, pins and deletion of archives, by every journal; on disk nothing else is touched."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from modules.chat_server.journal import (
+    ArchiveSummary,
+    Conversation,
+    DialogueJournal,
+    JournalError,
+    MemoryDialogueJournal,
+    UserFullError,
+)
+from modules.chat_server.journal.base import ArchiveLaidOutError
+from potoserver import User
+from tests.journal.support import (
+    FIRST,
+    SECOND,
+    USER,
+    LogRecord,
+    dialogs_of,
+    make_journal,
+    message,
+    opened,
+    yaml_files,
+)
+from tests.support.clock import ManualClock
+
+OTHER = User("b2")
+
+
+@pytest.fixture(params=["filesystem", "memory"])
+async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DialogueJournal]:
+    made: DialogueJournal = (
+        make_journal(tmp_path)
+        if request.param == "filesystem"
+        else MemoryDialogueJournal(clock=ManualClock(), logger=LogRecord(), registry=CollectorRegistry())
+    )
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def archived(journal: DialogueJournal, conversation: Conversation = FIRST, number: int = 0) -> str:
+    """An archive of two messages."""
+    await journal.add_message(
+        USER, message(number, f"text {number}", idempotency_key=f"k-{number}"), conversation
+    )
+    await journal.add_message(USER, message(number + 1), conversation)
+    archive_id = await journal.archive_conversation(USER)
+    assert archive_id is not None
+    return archive_id
+
+
+async def listed(journal: DialogueJournal, **options: bool) -> list[ArchiveSummary]:
+    return list((await journal.list_archives(USER, 100, None, **options)).archives)
+
+
+async def test_a_title_is_given_and_taken_away(journal: DialogueJournal) -> None:
+    """Everything else of the archive stays, and without a title it is called by its first words."""
+    archive_id = await archived(journal)
+    before = await journal.get_archive(USER, archive_id)
+    named = await journal.rename_archive(USER, archive_id, 'Trees: "old" ones 🌳')
+    assert named is not None
+    assert (named.title, named.shown_title) == ('Trees: "old" ones 🌳',) * 2
+    assert await listed(journal) == [named]
+    again = await journal.rename_archive(USER, archive_id, "Woods")
+    assert again is not None
+    assert again.shown_title == "Woods"
+    plain = await journal.rename_archive(USER, archive_id, None)
+    assert plain is not None
+    assert (plain.title, plain.shown_title) == (None, "text 0")
+    assert await journal.get_archive(USER, archive_id) == before
+
+
+async def test_a_pin_is_set_and_taken_away_and_can_be_listed(journal: DialogueJournal) -> None:
+    """Alone or without the pinned ones, page by page."""
+    ids = [
+        await archived(journal, Conversation(f"sse-{number}-aaaaaaaaa", FIRST.started_ms), number)
+        for number in (0, 2, 4, 6)
+    ]
+    for archive_id in ids[1:3]:
+        pinned = await journal.pin_archive(USER, archive_id, pinned=True)
+        assert pinned is not None
+        assert pinned.pinned
+    assert [each.id for each in await listed(journal, pinned=True)] == [ids[2], ids[1]]
+    assert [each.id for each in await listed(journal, pinned=False)] == [ids[3], ids[0]]
+    assert [each.pinned for each in await listed(journal)] == [False, True, True, False]
+    first = await journal.list_archives(USER, 1, None, pinned=True)
+    assert first.cursor is not None
+    second = await journal.list_archives(USER, 1, first.cursor, pinned=True)
+    assert [each.id for each in (*first.archives, *second.archives)] == [ids[2], ids[1]]
+    await journal.pin_archive(USER, ids[1], pinned=False)
+    assert [each.id for each in await listed(journal, pinned=True)] == [ids[2]]
+
+
+async def test_title_and_pin_do_not_touch_each_other(journal: DialogueJournal) -> None:
+    """In whatever order they are set."""
+    archive_id = await archived(journal)
+    await journal.pin_archive(USER, archive_id, pinned=True)
+    await journal.rename_archive(USER, archive_id, "Trees")
+    await journal.pin_archive(USER, archive_id, pinned=False)
+    await journal.pin_archive(USER, archive_id, pinned=True)
+    (summary,) = await listed(journal)
+    assert (summary.title, summary.pinned) == ("Trees", True)
+
+
+async def test_a_deleted_archive_is_gone(journal: DialogueJournal) -> None:
+    """The others stay; a page goes on behind it; a repeat finds nothing."""
+    ids = [await archived(journal), await archived(journal, SECOND, 2)]
+    page = await journal.list_archives(USER, 1, None)
+    assert page.cursor == ids[1]
+    assert await journal.delete_archive(USER, ids[1]) is True
+    assert await journal.get_archive(USER, ids[1]) is None
+    assert await journal.delete_archive(USER, ids[1]) is False
+    rest = await journal.list_archives(USER, 10, page.cursor)
+    assert [each.id for each in rest.archives] == [ids[0]] == [each.id for each in await listed(journal)]
+
+
+async def test_a_key_of_a_deleted_archive_is_new_again(journal: DialogueJournal) -> None:
+    """Also when another archive has got its id: no answer comes out of a dialog that is gone."""
+    archive_id = await archived(journal)
+    assert await journal.find_keyed(USER, "k-0", 0) is not None
+    await journal.delete_archive(USER, archive_id)
+    assert await journal.find_keyed(USER, "k-0", 0) is None
+    assert await archived(journal, SECOND, 2) == archive_id
+    assert await journal.find_keyed(USER, "k-0", 0) is None
+    assert await journal.find_keyed(USER, "k-2", 0) is not None
+
+
+@pytest.mark.parametrize(
+    "archive_id", ["2024-01-15-10-12-03-2", "../current", "", ".anew", "2024-01-15-10-12-03/"]
+)
+async def test_what_is_no_archive_is_not_changed(journal: DialogueJournal, archive_id: str) -> None:
+    """Nor is another user's."""
+    kept = await archived(journal)
+    before = await journal.get_archive(USER, kept)
+    for user, wanted in ((USER, archive_id), (OTHER, kept)):
+        assert await journal.rename_archive(user, wanted, "x") is None
+        assert await journal.pin_archive(user, wanted, pinned=True) is None
+        assert await journal.delete_archive(user, wanted) is False
+    assert await journal.get_archive(USER, kept) == before
+
+
+async def test_deleting_makes_room(tmp_path: Path) -> None:
+    """Who is refused for `limits.user_bytes` deletes an archive and goes on, with nothing measured again."""
+    async with opened(tmp_path, user_bytes=3 * 4096) as journal:
+        ids = [await archived(journal), await archived(journal, SECOND, 2)]
+        third = Conversation("sse-3-ccccccccc", FIRST.started_ms)
+        await journal.add_message(USER, message(4), third)
+        with pytest.raises(UserFullError, match="delete archives"):
+            await journal.add_message(USER, message(6, "x" * 5000), third)
+        await journal.delete_archive(USER, ids[0])
+        await journal.add_message(USER, message(6, "x" * 5000), third)
+
+
+async def test_every_other_byte_and_the_mode_stay(tmp_path: Path) -> None:
+    """Only lines of the head come and go."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path.chmod(0o640)
+        before = path.read_bytes()
+        await journal.rename_archive(USER, archive_id, "Trees")
+        await journal.pin_archive(USER, archive_id, pinned=True)
+        assert path.read_bytes() == before.replace(
+            b"messages:\n", b'title: "Trees"\npinned: true\nmessages:\n', 1
+        )
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        await journal.rename_archive(USER, archive_id, None)
+        await journal.pin_archive(USER, archive_id, pinned=False)
+        assert path.read_bytes() == before
+        assert sorted(each.name for each in path.parent.iterdir()) == [path.name]
+
+
+EDITED = """\
+# my notes on this one
+conversation: sse-1705313523120-aaaaaaaaa
+started: 2024-01-15T10:12:03.120Z  # a time that YAML would take for one is quoted below
+user: a1
+pinned: true
+messages:
+  - {role: user, content: "Hello!", id: m-0, timestamp: "2024-01-15T10:12:04.001Z"}
+ended: "2024-01-15T10:30:00.000Z"
+reason: request
+message_count: 1
+""".replace("started: 2024-01-15T10:12:03.120Z", 'started: "2024-01-15T10:12:03.120Z"')
+
+
+async def test_what_a_person_has_written_into_a_file_stays(tmp_path: Path) -> None:
+    """Comments, another order and another style survive a change of the title."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path.write_text(EDITED)
+        named = await journal.rename_archive(USER, archive_id, "Trees")
+        assert named is not None
+        assert (named.title, named.pinned) == ("Trees", True)
+        assert path.read_text() == EDITED.replace(
+            "pinned: true\nmessages:", 'title: "Trees"\npinned: true\nmessages:'
+        )
+
+
+async def test_a_layout_that_cannot_be_changed_is_told_and_left(tmp_path: Path) -> None:
+    """A file in which there is no line for it is 409, byte for byte as it was."""
+    inline = (
+        '{conversation: "c", user: "a1", started: "2024-01-15T10:12:03.120Z", messages: [{role: user, '
+        'content: "x", id: "m", timestamp: "2024-01-15T10:12:03.120Z"}], '
+        'ended: "2024-01-15T10:12:03.120Z", reason: request, message_count: 1}\n'
+    )
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path.write_text(inline)
+        with pytest.raises(ArchiveLaidOutError) as caught:
+            await journal.rename_archive(USER, archive_id, "Trees")
+        assert caught.value.status == 409
+        assert path.read_text() == inline
+
+
+async def test_a_full_archive_can_be_pinned_and_named(tmp_path: Path) -> None:
+    """The room that each dialog leaves for its end is enough for its marks."""
+    async with opened(tmp_path) as journal:
+        size = 16 * 1024 * 1024 - 1400
+        await journal.add_message(USER, message(0, "x" * size), FIRST)
+        with pytest.raises(JournalError, match="largest size"):
+            await journal.add_message(USER, message(1, "x" * 500), FIRST)
+        archive_id = await journal.archive_conversation(USER)
+        assert archive_id is not None
+        await journal.rename_archive(USER, archive_id, "🌳" * 200)
+        await journal.pin_archive(USER, archive_id, pinned=True)
+        (summary,) = await listed(journal)
+    assert (summary.title, summary.pinned) == ("🌳" * 200, True)
+
+
+async def test_what_a_crash_left_of_a_change_is_no_archive_and_goes(tmp_path: Path) -> None:
+    """Half a file beside the archives is never read, and the next change of the user clears it."""
+    async with opened(tmp_path) as journal:
+        ids = [await archived(journal), await archived(journal, SECOND, 2)]
+        left = dialogs_of(tmp_path) / "archived" / ".anew"
+        left.write_bytes(b'conversation: "half')
+        assert len(await listed(journal)) == 2
+        await journal.pin_archive(USER, ids[0], pinned=True)
+        assert not left.exists()
+        left.write_bytes(b"secret")
+        await journal.delete_archive(USER, ids[1])
+        assert not left.exists()
+    assert len(yaml_files(tmp_path)) == 1
+
+
+async def test_a_link_in_an_archives_place_is_not_changed(tmp_path: Path) -> None:
+    """Nor what it leads to."""
+    secret = tmp_path / "secret.yaml"
+    async with opened(tmp_path / "data") as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path / "data") / "archived" / f"{archive_id}.yaml"
+        path.rename(secret)
+        path.symlink_to(secret)
+        before = secret.read_bytes()
+        assert await journal.rename_archive(USER, archive_id, "x") is None
+        assert await journal.delete_archive(USER, archive_id) is False
+        assert path.is_symlink()
+        assert secret.read_bytes() == before
