@@ -107,6 +107,22 @@ def test_nothing_in_a_file_commands_the_terminal(
         assert json.loads(out)["messages"][0]["content"] == ESCAPES
 
 
+def test_titles_and_pins_are_listed_and_shown(data: Path, said: Said) -> None:
+    """The one that was given, else the first words."""
+    path = make_folders(data, "a1").archived / "2023-11-14-22-15-10.yaml"
+    write(path, path.read_bytes().replace(b"messages:", b'title: "My journey"\npinned: true\nmessages:', 1))
+    _, out, _ = said("list", "--user", "a1")
+    assert [line.split(maxsplit=4)[4] for line in out.splitlines()[1:]] == [
+        "Question 2",
+        "★ My journey",
+        "Question 0",
+    ]
+    _, out, _ = said("list", "--user", "a1", "--json")
+    assert [json.loads(line)["pinned"] for line in out.splitlines()] == [False, True, False]
+    _, out, _ = said("show", "2023-11-14-22-15-10")
+    assert "title        My journey (pinned)" in out
+
+
 def test_an_id_that_several_users_have_needs_a_user(data: Path, said: Said) -> None:
     """They are named."""
     status, out, err = said("show", "2023-11-14-22-14-10")

@@ -56,6 +56,15 @@ def test_every_cause_and_reason_is_explained() -> None:
         assert f"| `{word}` |" in page, word
 
 
+def test_every_kind_of_finding_is_explained() -> None:
+    """Who reads one in the output of `dialogs verify` finds what it means and what mends it."""
+    from modules.chat_server.commands.findings import Kind
+
+    page = text("docs/commands.md")
+    for kind in Kind:
+        assert f"| `{kind}` |" in page, kind
+
+
 def test_every_metric_of_the_page_exists_and_every_core_metric_is_on_it() -> None:
     """Names in a dashboard come from there."""
     from potoserver.metrics import Metrics

@@ -9,6 +9,7 @@ import typer
 
 from .folder import DialogFolder
 from .listing import list_dialogs, show_dialog
+from .verify import verify
 
 _Data = Annotated[
     Path | None,
@@ -48,6 +49,18 @@ Examples:
 {_STATUSES}"""
 
 
+_VERIFY: Final = """\b
+Examples:
+  potoserver dialogs verify
+  potoserver dialogs verify --data-dir /backup/data --json | jq -r .kind | sort | uniq -c
+  potoserver dialogs verify --repair       with the server stopped
+
+\b
+Exit status: 0 nothing is wrong, 1 something is (what was mended does not
+count), 2 wrong usage, no such folder, or --repair beside a running server.
+"""
+
+
 def dialogs_app() -> typer.Typer:
     """The command and those below it."""
     app = typer.Typer(
@@ -74,6 +87,22 @@ def dialogs_app() -> typer.Typer:
     ) -> None:
         """Shows one dialog. Where several users have one of that id, `--user` says whose."""
         _leave(show_dialog(_folder(context.obj, data_dir), user, id, as_json=json))
+
+    @app.command("verify", epilog=_VERIFY)
+    def verify_command(
+        context: typer.Context,
+        user: _User = None,
+        json: _Json = False,
+        repair: Annotated[
+            bool,
+            typer.Option(
+                "--repair", help="Mend what a start would, and what can't lose a word; no server may run."
+            ),
+        ] = False,
+        data_dir: _Data = None,
+    ) -> None:
+        """Reads every file and says what is torn, foreign or inconsistent."""
+        _leave(verify(_folder(context.obj, data_dir), user, as_json=json, repair=repair))
 
     return app
 

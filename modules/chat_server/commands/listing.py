@@ -10,6 +10,7 @@ from rich.text import Text
 from potoserver import iso_utc, visible
 
 from ..journal.base import Dialog
+from ..journal.titles import title_of
 from ..wire import ArchivedDialog, ArchiveEntry
 from .folder import OPEN_ID, DialogFolder, Found
 from .output import Column, Rows, plain_console, print_json
@@ -19,7 +20,7 @@ _COLUMNS: Final = (
     Column("id", 22),
     Column("reason", 10),
     Column("messages", 8, right=True),
-    Column("started"),
+    Column("title"),
 )
 _MOST_NAMED: Final = 5
 
@@ -56,7 +57,7 @@ def _print(rows: Rows, entry: dict[str, Any], as_json: bool) -> None:
         entry["id"],
         entry["reason"] or "open",
         str(entry["messageCount"]),
-        entry["startedAt"],
+        f"★ {entry['title']}" if entry["pinned"] else entry["title"],
     )
 
 
@@ -109,6 +110,7 @@ def _show(found: Found) -> None:
         ("conversation", dialog.conversation.id),
         ("started", iso_utc(dialog.conversation.started_ms)),
         ("ended", ended),
+        ("title", title_of(dialog) + (" (pinned)" if dialog.pinned else "")),
         ("messages", str(len(dialog.messages))),
     ):
         console.print(Text.assemble((f"{name:13}", "dim"), visible(value)), soft_wrap=True)

@@ -33,11 +33,13 @@ class Column:
         name: Its heading.
         width: In cells; 0 for what the others leave.
         right: Whether it is set to the right.
+        wraps: Whether what does not fit goes on in the next line; else, without a width, it is cut.
     """
 
     name: str
     width: int = 0
     right: bool = False
+    wraps: bool = False
 
 
 class Rows:
@@ -72,8 +74,8 @@ class Rows:
             table.add_column(
                 column.name,
                 width=column.width or self._rest,
-                overflow="fold" if column.width else "ellipsis",
-                no_wrap=not column.width,
+                overflow="fold" if column.width or column.wraps else "ellipsis",
+                no_wrap=not (column.width or column.wraps),
                 justify="right" if column.right else "left",
             )
         for cells in self._kept:
@@ -110,12 +112,14 @@ class Work:
         )
         self._task = self._bar.add_task(what, total=total)
 
-    def __enter__(self) -> Work:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+    @contextmanager
+    def shown(self) -> Iterator[Work]:
+        """Shows it for the length of a block."""
+        try:  # around the start, too: the cursor comes back wherever Ctrl+C is pressed
+            self._bar.start()
+            yield self
+        finally:
+            self._bar.stop()
 
     def step(self, steps: int = 1) -> None:
         """So much more is done."""
