@@ -207,11 +207,41 @@ async def test_a_refusal_is_not_repeated(tmp_path: Path, endpoint: Endpoint, sta
 async def test_a_busy_model_that_asks_for_too_long_a_wait_is_said_to_be_busy(
     tmp_path: Path, endpoint: Endpoint
 ) -> None:
-    """Nobody is kept waiting for an hour."""
-    endpoint.will_refuse(429, **{"Retry-After": "3600"})
-    async with chat_with(tmp_path, endpoint) as chat:
+    """Nobody is kept waiting for an hour, or past the time that the reply has: when to come is told."""
+    async with chat_with(tmp_path, endpoint, reply_timeout_s=30) as chat:
+        for asked in ("3600", "30.5"):
+            endpoint.will_refuse(429, **{"Retry-After": asked})
+            problem = await chat.begin("x").problem()
+            assert problem.status == 502 and "busy" in problem.detail
+            assert problem.retry_after_s == (3600 if asked == "3600" else 31)
+        assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("asked", ["inf", "nan", "-1", "1e300", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"])
+async def test_a_time_to_wait_that_makes_no_sense_is_not_told(
+    tmp_path: Path, endpoint: Endpoint, asked: str
+) -> None:
+    """Nor waited for."""
+    endpoint.will_refuse(429, **{"Retry-After": asked})
+    async with chat_with(tmp_path, endpoint, openai={"retries": 0}) as chat:
         problem = await chat.begin("x").problem()
-        assert problem.status == 502 and "busy" in problem.detail
+        assert (problem.status, problem.retry_after_s) == (502, None)
+
+
+async def test_an_error_in_the_stream_is_502(tmp_path: Path, endpoint: Endpoint) -> None:
+    """As some endpoints tell of a failure after the first word."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"error": {"message": "internal", "code": "overloaded"}}\n\n')
+        return response
+
+    endpoint.answers.append(handler)
+    async with chat_with(tmp_path, endpoint) as chat:
+        assert (await chat.begin("x").problem()).status == 502
+        (line,) = chat.context.logged("model request failed")
+        assert line["kind"] == "overloaded"
 
 
 @pytest.mark.parametrize("deltas", [[{"content": "begun"}], []])
@@ -253,7 +283,8 @@ async def test_no_foreign_key_is_sent(
     tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a key in the settings, OPENAI_API_KEY of the environment stays where it is."""
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY"):
+        monkeypatch.setenv(name, "sk-environment")
     endpoint.will_stream({"content": "ok"})
     async with chat_with(tmp_path, endpoint, openai={"api_key": None}) as chat:
         await chat.ask("x")

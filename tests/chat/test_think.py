@@ -55,3 +55,14 @@ def test_blanks_without_end_are_a_reply() -> None:
     pieces = [splitter.feed(" " * 1000) for _ in range(100)]
     assert pieces[0] == ("", "")
     assert sum(len(text) for text, _ in pieces) == 100_000
+
+
+def test_reasoning_that_came_apart_ends_with_the_blanks_behind_it() -> None:
+    """As behind a block; blanks further on are the reply's own, and so are tags."""
+    splitter = ThinkSplitter()
+    assert splitter.feed("", "a ") == ("", "a ")
+    assert splitter.feed("\n", "b") == ("", "b")
+    assert splitter.feed("\n ", "") == ("", "")
+    assert splitter.feed("<think> yes\n") == ("<think> yes\n", "")
+    assert splitter.feed("\n", "late") == ("\n", "late")
+    assert splitter.flush() == ("", "")

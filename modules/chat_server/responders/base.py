@@ -35,10 +35,11 @@ class ResponderError(ProblemError):
     Args:
         detail: For the caller: no internals, no keys.
         late: Whether it was a matter of time.
+        retry_after_s: When to ask again, where the model has said so.
     """
 
-    def __init__(self, detail: str, *, late: bool = False) -> None:
-        super().__init__(504 if late else 502, detail)
+    def __init__(self, detail: str, *, late: bool = False, retry_after_s: int | None = None) -> None:
+        super().__init__(504 if late else 502, detail, retry_after_s=retry_after_s)
 
 
 class ResponderSetupError(Exception):

@@ -19,5 +19,5 @@ def create_responder(settings: ChatSettings, clock: Clock, logger: FilteringBoun
         ResponderSetupError: It can't be used on this machine.
     """
     if settings.responder == "openai":
-        return OpenAIResponder(settings.openai, clock, logger)
+        return OpenAIResponder(settings.openai, settings.reply_timeout_s, clock, logger)
     return EchoResponder(clock, settings.echo.delay_ms)

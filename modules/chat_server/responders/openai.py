@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from potoserver import Clock
 from ..journal.base import Message
 from ..settings import OpenAISettings
 from .base import Chunk, Responder, ResponderError, ResponderSetupError
+from .prompt import newest_messages, prompt_of
 from .think import ThinkSplitter, WholeCharacters
 
 if TYPE_CHECKING:
@@ -24,15 +26,21 @@ _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 8.0
 _RETRY_AFTER_MOST_S = 60.0
 """Who is told to come back later than this is told that the model is busy."""
+_RETRY_AFTER_BELIEVED_S = 86_400.0
+_CONNECT_LIMIT_S = 10.0
+"""A host that swallows packets would else take all the time that the reply has."""
+_KIND_MOST_CHARS = 64
 
 
 class OpenAIResponder(Responder):
     """Streams replies of a chat-completions endpoint.
 
     Only a request that failed before the first word is repeated: what a caller has seen is never taken back.
+    One that is too long for the model is repeated without the older half of its messages, until it fits.
 
     Args:
         settings: Where the endpoint is, and what to ask it for.
+        reply_timeout_s: All that the caller gives a reply; a pause that would outlast it is not begun.
         clock: Measures the pauses between tries.
         logger: Where failures are explained; never with text or keys.
 
@@ -40,7 +48,9 @@ class OpenAIResponder(Responder):
         ResponderSetupError: The `openai` package is not installed.
     """
 
-    def __init__(self, settings: OpenAISettings, clock: Clock, logger: FilteringBoundLogger) -> None:
+    def __init__(
+        self, settings: OpenAISettings, reply_timeout_s: float, clock: Clock, logger: FilteringBoundLogger
+    ) -> None:
         try:
             import openai  # noqa: PLC0415 - an extra: only who asks for this responder needs it
         except ImportError:
@@ -50,6 +60,7 @@ class OpenAIResponder(Responder):
             ) from None
         self._openai = openai
         self._settings = settings
+        self._reply_timeout_s = reply_timeout_s
         self._clock = clock
         self._logger = logger
         key = settings.api_key
@@ -58,7 +69,8 @@ class OpenAIResponder(Responder):
             base_url=settings.base_url,
             api_key=key.get_secret_value() if key is not None else "none",
             max_retries=0,
-            timeout=None,  # the caller's clock limits the whole reply
+            # What comes after the connect is limited by the caller's clock.
+            timeout=openai.Timeout(None, connect=_CONNECT_LIMIT_S),
         )
 
     @override
@@ -74,46 +86,31 @@ class OpenAIResponder(Responder):
         json_output: bool,
         reasoning_enabled: bool,
     ) -> AsyncGenerator[Chunk, None]:
-        request: dict[str, Any] = {
-            "model": self._settings.model,
-            "messages": self._messages(history, system_prompt),
-        }
-        if json_output:
-            request["response_format"] = {"type": "json_object"}
-        async with aclosing(self._chunks_with_retries(request)) as chunks:
-            async for chunk in chunks:
-                if reasoning_enabled or not chunk.reasoning:
-                    yield chunk
-                elif chunk.text:
-                    yield Chunk(text=chunk.text)
-
-    def _messages(self, history: Sequence[Message], system_prompt: str | None) -> list[dict[str, str]]:
-        """The newest messages within the bound, the question always among them, oldest first."""
-        room = self._settings.history_chars
-        shown: list[dict[str, str]] = []
-        for message in reversed(history):
-            room -= len(message.content)
-            if room < 0 and shown:
-                break
-            shown.append({"role": message.role, "content": message.content})
-        if system_prompt is not None:
-            shown.append({"role": "system", "content": system_prompt})
-        return shown[::-1]
-
-    async def _chunks_with_retries(self, request: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
+        options: dict[str, Any] = {"response_format": {"type": "json_object"}} if json_output else {}
+        until_s = self._clock.monotonic_s() + self._reply_timeout_s
         tries_left = self._settings.retries
         backoff_s = _BACKOFF_FIRST_S
+        shown = newest_messages(history, self._settings.history_chars)
         begun = False
         while True:
+            prompt = prompt_of(shown, system_prompt, json_output=json_output)
+            request = {"model": self._settings.model, "messages": prompt, **options}
             try:
                 async with aclosing(self._chunks(request)) as chunks:
                     async for chunk in chunks:
                         begun = True
-                        yield chunk
-            except ResponderError:
-                raise
+                        if reasoning_enabled or not chunk.reasoning:
+                            yield chunk
+                        elif chunk.text:
+                            yield Chunk(text=chunk.text)
             except Exception as error:  # noqa: BLE001 - whatever the client raises, the model has failed
+                if not begun and len(shown) > 1 and self._is_too_long(error):
+                    shown = shown[-(len(shown) // 2) :]
+                    self._logger.info("older half of the dialog not shown to the model", shown=len(shown))
+                    continue
                 pause_s = None if begun or not tries_left else self._pause_before_retry(error, backoff_s)
+                if pause_s is not None and self._clock.monotonic_s() + pause_s >= until_s:
+                    pause_s = None
                 self._explain(error, pause_s)
                 if pause_s is None:
                     raise self._failure(error) from None
@@ -139,8 +136,8 @@ class OpenAIResponder(Responder):
                 if choice.delta is None:  # some endpoints end with a choice that has none
                     continue
                 extra = choice.delta.model_extra or {}
-                text, thought = thinking.feed(choice.delta.content or choice.delta.refusal or "")
-                thought = (extra.get("reasoning_content") or extra.get("reasoning") or "") + thought
+                apart = extra.get("reasoning_content") or extra.get("reasoning") or ""
+                text, thought = thinking.feed(choice.delta.content or choice.delta.refusal or "", apart)
                 text, thought = text_whole.feed(text), reasoning_whole.feed(thought)
                 if text or thought:
                     yield Chunk(text=text, reasoning=thought)
@@ -166,12 +163,24 @@ class OpenAIResponder(Responder):
             return backoff_s
         return backoff_s if isinstance(error, (self._openai.APIConnectionError, _CutError)) else None
 
+    def _is_too_long(self, error: Exception) -> bool:
+        """Whether the request has more than the model's context holds, as several endpoints say it."""
+        if not isinstance(error, self._openai.APIStatusError) or error.status_code not in (400, 413, 422):
+            return False
+        return "context" in f"{error.code} {error.type} {error.message}".casefold()
+
     def _failure(self, error: Exception) -> ResponderError:
         if isinstance(error, self._openai.APITimeoutError):
             return ResponderError("The model did not answer in time; try again.", late=True)
         if isinstance(error, self._openai.APIStatusError):
             if error.status_code == 429:
-                return ResponderError("The model is busy; try again later.")
+                asked_s = _retry_after_s(error)
+                if asked_s is None:
+                    return ResponderError("The model is busy; try again later.")
+                wait_s = math.ceil(asked_s)
+                return ResponderError(f"The model is busy; try again in {wait_s} s.", retry_after_s=wait_s)
+            if self._is_too_long(error):
+                return ResponderError("Your message is too long for the model; send a shorter one.")
             return ResponderError(f"The model refused the request (status {error.status_code}).")
         if isinstance(error, _CutError):
             return ResponderError("The model's reply broke off; try again.")
@@ -182,6 +191,7 @@ class OpenAIResponder(Responder):
             "model request failed",
             error=type(error).__name__,
             status=getattr(error, "status_code", None),
+            kind=_kind(error),
             retry_in_s=pause_s,
         )
 
@@ -190,10 +200,18 @@ class _CutError(Exception):
     """The stream ended without a finish reason."""
 
 
+def _kind(error: Exception) -> str | None:
+    """What the endpoint calls the error (`model_not_found`); only a plain word, which holds no text."""
+    for kind in (getattr(error, "code", None), getattr(error, "type", None)):
+        if isinstance(kind, str) and kind.isidentifier() and len(kind) <= _KIND_MOST_CHARS:
+            return kind
+    return None
+
+
 def _retry_after_s(error: APIStatusError) -> float | None:
     text: str = error.response.headers.get("retry-after", "")
     try:
         seconds = float(text)
     except ValueError:
         return None  # a date: our own pause is as good a guess as two clocks
-    return seconds if seconds >= 0 else None
+    return seconds if 0 <= seconds <= _RETRY_AFTER_BELIEVED_S else None

@@ -10,15 +10,27 @@ _MAX_BLANKS = 4096
 class ThinkSplitter:
     """Tells a leading `<think>…</think>` block from the reply behind it.
 
-    Only a block at the very beginning counts: further on, a reply may well speak of such tags.
+    Only a block at the very beginning counts: further on, a reply may well speak of such tags. Where an
+    endpoint has taken the block apart already, the blank lines behind it are still there.
     """
 
     def __init__(self) -> None:
         self._held = ""
         self._state = "start"
 
-    def feed(self, text: str) -> tuple[str, str]:
-        """Takes the next piece; returns the reply and the reasoning that are certain by now."""
+    def feed(self, text: str, apart: str = "") -> tuple[str, str]:
+        """Takes the next piece; returns the reply and the reasoning that are certain by now.
+
+        Args:
+            text: Of the reply, with or without a block.
+            apart: Of the reasoning, that came by itself.
+        """
+        if apart and self._state == "start":
+            self._state = "after"
+        reply, reasoning = self._split(text)
+        return reply, apart + reasoning
+
+    def _split(self, text: str) -> tuple[str, str]:
         if self._state == "reply":
             return text, ""
         self._held += text
