@@ -6,6 +6,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,7 @@ import typer
 from potoserver.cli import pages
 from potoserver.cli.check import check
 from potoserver.cli.modules import add_module_commands, show_modules
+from potoserver.cli.new_module import new_module
 from potoserver.cli.serve import serve
 from potoserver.cli.token import show_token
 from potoserver.logs import DebugPatterns
@@ -107,9 +110,11 @@ def _fail(problem: str, status: int) -> int:
 
 def _drop_output() -> None:
     """Lets nothing more be written to the output: at its exit Python would, and fail or hang once more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    with suppress(UnsupportedOperation):  # an output without a descriptor is no process's own
+        descriptor = sys.stdout.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
@@ -157,13 +162,22 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     modules = typer.Typer(rich_markup_mode=None)
     modules.callback(
         invoke_without_command=True,
-        help="Lists the modules and what they offer over HTTP.",
+        help="Lists the modules and what they offer over HTTP; `modules new` begins one.",
         epilog=pages.MODULES,
     )(with_flags(show_modules))
     modules.command("list", help="Lists the modules and what they offer over HTTP.", epilog=pages.MODULES)(
         with_flags(show_modules)
     )
     app.add_typer(modules, name="modules")
+
+    @modules.command("new", epilog=pages.MODULES_NEW)
+    def new_command(
+        name: Annotated[str, typer.Argument(help="Its name: `greeter`, or `Greeter`.")],
+        config: _Config = None,
+    ) -> None:
+        """Writes a plugin to start from, its test and a page about it, and says what comes next."""
+        flags.update({"config": config} if config is not None else {})
+        new_module(load_here(), name)
 
     @app.command("token", epilog=pages.TOKEN)
     def token_command(

@@ -50,5 +50,13 @@ Examples:
 MODULES = f"""\b
 Examples:
   potoserver modules                   what is there, and what it offers
+  potoserver modules new greeter       begin a plugin of your own
+
+{STATUSES}"""
+
+MODULES_NEW = f"""\b
+Examples:
+  potoserver modules new greeter
+  potoserver modules new BirthdayWishes
 
 {STATUSES}"""
