@@ -46,6 +46,8 @@ class Adoption:
         self._left_open: dict[str, asyncio.Task[JournalError | None] | None] = {}
         self._over = False
         self._timer: TimerHandle | None = None
+        self.until_ms: int | None = None
+        """When adopted sessions end, once that is known: wall time, milliseconds since 1970 UTC."""
         self._stopping = asyncio.Event()
         # Three times the client's reconnection time: with a short grace, nobody else could be back in time.
         self._lasts_s = max(context.grace_ms, 3 * context.retry_ms) / 1000 if context.grace_ms else 0.0
@@ -70,6 +72,7 @@ class Adoption:
         if not self._context.started or self._stopping.is_set():
             return
         if self._lasts_s:
+            self.until_ms = self._context.clock.now_ms() + round(self._lasts_s * 1000)
             self._timer = self._context.clock.call_later(self._lasts_s, self._finish)
         else:
             self._finish()

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from potoserver import ModuleContext, User
+from potoserver import Cause, ModuleContext, User
 
 from .announcer import Announcer
 from .journal.base import DialogueJournal, Reason
 from .lanes import Lanes, Ticket
 from .notices import Notices
+from .recent import RecentArchives
 from .sessions import Session
 
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 60.0
+_ERROR_CHARS = 300
+"""How much of an error is remembered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +32,10 @@ class Ending:
         reason: Why it ended.
         ended_ms: When: wall time, milliseconds since 1970 UTC.
         waiting: It has not had its turn yet.
+        cause: Why the user's last connection ended, where that ended the session.
+        begun_s: When it was queued, on the clock's monotonic time.
+        tries: How often it could not be archived.
+        error: What the last of these tries failed with.
         archive_id: Once it is archived; stays None where it holds no message.
     """
 
@@ -36,6 +43,10 @@ class Ending:
     reason: Reason
     ended_ms: int
     waiting: bool = True
+    cause: Cause | None = None
+    begun_s: float = 0.0
+    tries: int = 0
+    error: str = ""
     archive_id: str | None = None
 
 
@@ -47,11 +58,13 @@ class _Backlog:
         running: First tries, waiting for their turn or under way, by their tasks.
         failed: What the journal could not archive, oldest first. Touched in the user's lane alone.
         retrying: The failed ones are being tried again.
+        retry_ms: When that will be: wall time, milliseconds since 1970 UTC.
     """
 
     running: dict[asyncio.Task[None], Ending] = field(default_factory=dict)
     failed: deque[Ending] = field(default_factory=deque)
     retrying: bool = False
+    retry_ms: int | None = None
 
 
 class Archiver:
@@ -65,15 +78,22 @@ class Archiver:
         journal: Where dialogs are archived.
         lanes: Each user's order.
         notices: Told what a user's next connection is to be told.
+        recent: Told of each dialog that was archived.
     """
 
     def __init__(
-        self, context: ModuleContext, journal: DialogueJournal, lanes: Lanes, notices: Notices
+        self,
+        context: ModuleContext,
+        journal: DialogueJournal,
+        lanes: Lanes,
+        notices: Notices,
+        recent: RecentArchives,
     ) -> None:
         self._context = context
         self._journal = journal
         self._lanes = lanes
         self._notices = notices
+        self._recent = recent
         self._announcer = Announcer(context)
         self._logger = context.logger("session:archive")
         self._by_user: dict[str, _Backlog] = {}
@@ -100,6 +120,16 @@ class Archiver:
         endings = [*backlog.failed, *backlog.running.values()] if backlog else []
         return endings[-1] if endings else None
 
+    def endings(self) -> Iterator[Ending]:
+        """Every one of them, a user's oldest first."""
+        for backlog in list(self._by_user.values()):
+            yield from (*backlog.failed, *backlog.running.values())
+
+    def retry_ms(self, user_id: str) -> int | None:
+        """When the user's failed ones are tried again, as far as that is known."""
+        backlog = self._by_user.get(user_id)
+        return backlog.retry_ms if backlog else None
+
     def waiting_session(self, user_id: str) -> Session | None:
         """The ended session whose ending waits next behind whoever has the turn in the user's lane."""
         backlog = self._by_user.get(user_id)
@@ -109,6 +139,7 @@ class Archiver:
     def begin(self, ending: Ending) -> None:
         """Queues an ending behind the calls that came before it, at once. `finish` awaits it."""
         user_id = ending.session.user_id
+        ending.begun_s = self._context.clock.monotonic_s()
         ticket = self._lanes.join(user_id)
         task = self._context.spawn(
             self._first_try(ending, ticket), f"archive {ending.session.conversation.id}"
@@ -170,7 +201,10 @@ class Archiver:
 
     async def _retry(self, user_id: str, backlog: _Backlog) -> None:
         pause_s = _BACKOFF_FIRST_S
-        while backlog.failed and not await self._stopped_within(pause_s):
+        while backlog.failed:
+            backlog.retry_ms = self._context.clock.now_ms() + round(pause_s * 1000)
+            if await self._stopped_within(pause_s):
+                break
             pause_s = min(pause_s * 2, _BACKOFF_LAST_S)
             async with self._lanes.join(user_id):
                 with suppress(Exception):  # logged there
@@ -193,14 +227,25 @@ class Archiver:
                 User(user_id), conversation_id, reason=ending.reason, ended_ms=ending.ended_ms
             )
         except Exception as error:
+            ending.tries += 1
+            ending.error = repr(error.__cause__ or error)[:_ERROR_CHARS]
             self._logger.error(  # noqa: TRY400 - the cause says it, and it comes again with each try
-                "dialog archive failed", **about, error=repr(error.__cause__ or error)
+                "dialog archive failed", **about, error=ending.error
             )
             raise
         ending.archive_id = archive_id
         if archive_id is None:
             return
         self._logger.info("dialog archived", **about, archive=archive_id)
+        self._recent.add(
+            user_id,
+            archive_id,
+            conversation_id,
+            reason=ending.reason.value,
+            cause=ending.cause,
+            ended_ms=ending.ended_ms,
+            took_s=self._context.clock.monotonic_s() - ending.begun_s,
+        )
         notice = {"id": archive_id, "reason": ending.reason.value, "conversation": conversation_id}
         self._notices.put(user_id, notice)
         await self._announcer.archived(user_id, notice)

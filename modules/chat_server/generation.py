@@ -58,6 +58,8 @@ class Generation:
     def __init__(self, clock: Clock, timeout_s: float, max_chars: int) -> None:
         self._clock = clock
         self._timeout_s = timeout_s
+        self.until_ms = clock.now_ms() + round(timeout_s * 1000)
+        """When it ends at the latest: wall time, milliseconds since 1970 UTC."""
         self._room = max_chars
         self._finish_reason: str | None = None
         self._model: str | None = None

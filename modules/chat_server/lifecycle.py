@@ -6,13 +6,14 @@ import asyncio
 
 from typing_extensions import override
 
-from potoserver import Departure, ModuleContext, Presence, PresenceState, UnavailableError
+from potoserver import Cause, Departure, ModuleContext, Presence, PresenceState, UnavailableError
 
 from .adoption import Adoption
 from .archiver import Archiver, Ending
 from .journal.base import DialogueJournal, Reason
 from .lanes import Lanes
 from .notices import Notices
+from .recent import RecentArchives
 from .sessions import Moment, Session, Sessions
 from .settings import ChatSettings
 from .turns import TurnSessions
@@ -46,7 +47,8 @@ class SessionLife(TurnSessions):
         self._stopping = False
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
-        self.archiver = Archiver(context, journal, lanes, self.notices)
+        self.recent = RecentArchives(context.clock)
+        self.archiver = Archiver(context, journal, lanes, self.notices, self.recent)
         self.adoption = Adoption(
             context,
             journal,
@@ -101,7 +103,7 @@ class SessionLife(TurnSessions):
         user_id = departure.user_id
         ended = self.sessions.depart(user_id, departure.generation, departure.last_seen_ms)
         if ended is not None:
-            self._archive(ended, Reason.DISCONNECT, departure.departed_ms)
+            self._archive(ended, Reason.DISCONNECT, departure.departed_ms, departure.cause)
         await self.archiver.finish(user_id)
 
     # Calls
@@ -213,7 +215,9 @@ class SessionLife(TurnSessions):
         for session in list(self.sessions.values()):
             self.end(session, Reason.RECOVERED if session.adopted else Reason.SHUTDOWN)
 
-    def _archive(self, session: Session, reason: Reason, ended_ms: int | None = None) -> None:
+    def _archive(
+        self, session: Session, reason: Reason, ended_ms: int | None = None, cause: Cause | None = None
+    ) -> None:
         self._log.info(
             "session ended",
             user=session.user_id,
@@ -221,7 +225,7 @@ class SessionLife(TurnSessions):
             reason=reason.value,
         )
         ended_ms = self._clock.now_ms() if ended_ms is None else ended_ms
-        self.archiver.begin(Ending(session, reason, ended_ms))
+        self.archiver.begin(Ending(session, reason, ended_ms, cause=cause))
 
     # Small things
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,6 @@ from potoserver import (
 
 from .archive_desk import ArchiveDesk
 from .archive_methods import ArchiveMethods
-from .archiver import Ending
 from .disk_alarms import DiskAlarms
 from .generation import ChatRequest
 from .journal.base import DialogueJournal, Reason
@@ -40,6 +40,8 @@ from .sessions import Session
 from .settings import ChatSettings
 from .startup_checks import startup_checks
 from .turns import Turns
+from .watched import SessionsSeen
+from .watching import Watching
 from .wire import (
     ChatReply,
     ConversationView,
@@ -116,6 +118,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
                 pending_archives=lambda: self._life.archiver.pending,
             ),
         )
+        self._watching = Watching(context, settings, self.dialogue_journal, self._life, self._turns)
         self._life.adoption.start(await self.dialogue_journal.start())
         self.start_session_monitoring()
 
@@ -221,27 +224,28 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         """Counts as activity of the user, like a chat call."""
         self._life.call(user_id)
 
-    async def end_user_session(self, user_id: str) -> str | None:
-        """Ends the user's session, behind the calls that came before this.
+    @rpc(roles={"admin"})
+    async def end_user_session(self, user_id: str, conversation_id: str | None = None) -> EndedSession:
+        """Ends a user's session, behind the calls that came before this, and archives its dialog.
 
-        Returns:
-            Its archive's id; None where there was no session, or no message in it.
+        What others have just ended counts too.
+
+        Args:
+            user_id: Whose.
+            conversation_id: Which one; another one goes on. Without it, the one that there is.
 
         Raises:
             JournalError: It could not be archived now; that is tried again until it is.
         """
-        ending = await self._end_and_archive(user_id)
-        return ending.archive_id if ending is not None else None
-
-    async def _end_and_archive(self, user_id: str) -> Ending | None:
-        """Ends the session and sees it into the archive; what others have just ended counts too."""
         await self._life.adoption.recovered(user_id)
         session = self._life.sessions.get(user_id)
-        if session is not None:
+        if session is not None and conversation_id in (None, session.conversation.id):
             self._life.end(session, Reason.REQUEST)
         ending = self._life.archiver.ending_of(user_id)
+        if ending is None or conversation_id not in (None, ending.session.conversation.id):
+            return EndedSession(conversation_id=None, archive_id=None)
         await self._life.archiver.finish(user_id)
-        return ending
+        return EndedSession(conversation_id=ending.session.conversation.id, archive_id=ending.archive_id)
 
     async def archive_user_dialog(self, user_id: str) -> str | None:
         """Sees the dialog of the user's ended session into the archive. An active one stays as it is.
@@ -317,10 +321,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
     @rpc
     async def end_session(self, user: User) -> EndedSession:
         """Ends the user's session now, and archives its dialog."""
-        ending = await self._end_and_archive(user.id)
-        if ending is None:
-            return EndedSession(conversation_id=None, archive_id=None)
-        return EndedSession(conversation_id=ending.session.conversation.id, archive_id=ending.archive_id)
+        return await self.end_user_session(user.id)
 
     @rpc
     async def get_session_info(self, user: User) -> SessionInfo | None:
@@ -344,10 +345,34 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         return await self._info(ending.session, is_active=False) if ending is not None else None
 
     @rpc(roles={"admin"})
-    async def list_sessions(self) -> list[SessionInfo]:
-        """All active sessions, by user id."""
-        sessions = sorted(self._life.sessions.values(), key=lambda session: session.user_id)
+    async def list_sessions(
+        self, limit: Annotated[int, Field(ge=1, le=1000)] | None = None, cursor: str | None = None
+    ) -> list[SessionInfo]:
+        """All active sessions, by user id.
+
+        Args:
+            limit: At most so many; without it, all of them.
+            cursor: The user id of the last one of the page before.
+        """
+        users = sorted(each for each in self._life.sessions if cursor is None or each > cursor)[:limit]
+        sessions = [self._life.sessions[each] for each in users]
         return [await self._info(session, is_active=True) for session in sessions]
+
+    @rpc(roles={"admin"}, endless=True)
+    async def watch_sessions(
+        self,
+        search: Annotated[str, Field(max_length=200)] = "",
+        limit: Annotated[int, Field(ge=1, le=1000)] = 200,
+    ) -> AsyncIterator[SessionsSeen]:
+        """The sessions as they are, what each waits for, and dialogs as they are archived.
+
+        Args:
+            search: Part of a user's id; only such users' sessions and archives are told of.
+            limit: List so many sessions at most: those that wait for their archive, then the newest.
+        """
+        async with aclosing(self._watching.follow(search, limit)) as items:
+            async for item in items:
+                yield item
 
     async def _info(self, session: Session, *, is_active: bool) -> SessionInfo:
         return SessionInfo(

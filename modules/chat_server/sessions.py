@@ -105,6 +105,10 @@ class Sessions(Mapping[str, Session]):
     def __len__(self) -> int:
         return len(self._by_user)
 
+    def newest_first(self) -> Iterator[Session]:
+        """The sessions, in the order of their beginnings from the last one back."""
+        return reversed(list(self._by_user.values()))
+
     def start(
         self, user_id: str, at: Moment, generation: int | None = None, conversation_id: str | None = None
     ) -> Session:

@@ -135,6 +135,11 @@ class Turns:
         generation = self._generations.get(user_id)
         return generation is not None and generation.cut(Cut.STOPPED)
 
+    def reply_until_ms(self, user_id: str) -> int | None:
+        """When the user's reply in flight ends at the latest, in wall ms; None without one."""
+        generation = self._generations.get(user_id)
+        return generation.until_ms if generation is not None else None
+
     def stop(self) -> None:
         """Refuses the calls that wait and those to come; the replies in flight go on."""
         self._stopping = True

@@ -161,9 +161,9 @@ async def test_the_names_of_the_first_description_work_together(tmp_path: Path) 
         await chat.until(200)
         assert await chat.module.get_active_session_count() == 1
         assert await chat.module.archive_user_dialog("a1") is None, "an active session stays as it is"
-        archive_id = await chat.module.end_user_session("a1")
+        archive_id = (await chat.module.end_user_session("a1")).archive_id
         assert archive_id is not None
-        assert await chat.module.end_user_session("a1") is None
+        assert (await chat.module.end_user_session("a1")).archive_id is None
         assert dict(chat.module.user_sessions) == {}
 
 

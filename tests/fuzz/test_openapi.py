@@ -14,7 +14,7 @@ from tests.process.conftest import StartServer
 from tests.support.process import ServerProcess, server_environment
 
 HERE = Path(__file__).parent
-MODULES = ["chat_server", "who_is_online", "tests.fuzz.taker:Taker"]
+MODULES = ["chat_server", "operations", "who_is_online", "tests.fuzz.taker:Taker"]
 TOKENS = {"t": {"user": "a1", "roles": ["user", "admin"]}}
 
 
