@@ -14,6 +14,7 @@ from structlog.typing import EventDict, FilteringBoundLogger
 
 from modules.chat_server.journal import Conversation, FileSystemDialogueJournal, Message
 from modules.chat_server.journal.disk import Disk
+from modules.chat_server.journal.tools import DiskWatch
 from potoserver import User
 from tests.support.clock import ManualClock
 
@@ -61,6 +62,7 @@ def make_journal(
     clock: ManualClock | None = None,
     log: LogRecord | None = None,
     user_bytes: int = 0,
+    watch: DiskWatch | None = None,
 ) -> FileSystemDialogueJournal:
     return FileSystemDialogueJournal(
         data,
@@ -69,6 +71,7 @@ def make_journal(
         logger=log or LogRecord(),
         registry=CollectorRegistry(),
         user_bytes=user_bytes,
+        watch=watch,
         disk=disk,
     )
 

@@ -165,10 +165,18 @@ async def test_without_fsync_nothing_is_flushed(tmp_path: Path) -> None:
 
 
 async def test_what_is_measured(tmp_path: Path) -> None:
-    """Appends, flushes, archives by reason, recoveries and what is set aside are counted."""
-    registry = CollectorRegistry()
+    """Appends and flushes are timed; archives by reason, recoveries and what is set aside are counted."""
+    clock, registry = ManualClock(), CollectorRegistry()
+    clock.pass_time(100)
+
+    class Slow(Disk):
+        @override
+        def flush(self, handle: Handle) -> None:
+            super().flush(handle)
+            clock.pass_time(2)
+
     journal = FileSystemDialogueJournal(
-        tmp_path, clock=ManualClock(), fsync=True, logger=LogRecord(), registry=registry
+        tmp_path, clock=clock, fsync=True, logger=LogRecord(), registry=registry, disk=Slow(fsync=True)
     )
     await journal.start()
     await journal.add_message(USER, message(0), FIRST)
@@ -180,8 +188,8 @@ async def test_what_is_measured(tmp_path: Path) -> None:
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"potoserver_{name}", labels)
 
-    assert value("journal_append_seconds_count") == 1
-    assert value("journal_flush_seconds_count") == 2
+    assert (value("journal_append_seconds_count"), value("journal_append_seconds_sum")) == (1, 2)
+    assert (value("journal_flush_seconds_count"), value("journal_flush_seconds_sum")) == (2, 4)
     assert value("archives_total", reason="timeout") == 1
     assert value("set_aside_total") == 1
     assert value("recovered_dialogs_total") == 0

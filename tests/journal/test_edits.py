@@ -14,6 +14,7 @@ from typing_extensions import override
 from modules.chat_server.journal import (
     FileSystemDialogueJournal,
     JournalError,
+    JournalFullError,
     JournalUnavailableError,
     Reason,
 )
@@ -56,17 +57,36 @@ async def test_a_missing_last_newline_is_added_and_no_edit_is_seen_in_it(tmp_pat
 
 
 async def test_a_write_that_was_taken_back_once_costs_later_ones_nothing(tmp_path: Path) -> None:
-    """The file is cut once."""
+    """The file is cut once, there and then."""
     disk = FaultyDisk()
     async with opened(tmp_path, disk=disk) as journal:
         await journal.add_message(USER, message(0), FIRST)
+        current = dialogs_of(tmp_path) / "current.yaml"
+        before = current.read_bytes()
         disk.faults.set(Fault("write", error=errno.EIO, how="half"))
         with pytest.raises(JournalUnavailableError):
             await journal.add_message(USER, message(1), FIRST)
+        assert current.read_bytes() == before
         for number in (2, 3):
             await journal.add_message(USER, message(number), FIRST)
         assert len(disk.targets("truncate")) == 1
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-2", "m-3"]
+
+
+async def test_a_failed_write_gives_its_file_back_and_is_told_whatever_follows(tmp_path: Path) -> None:
+    """No descriptor stays open; and neither a failing close nor a failing cut hides a full disk."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        descriptors = len(os.listdir("/dev/fd"))
+        disk.faults.set(
+            Fault("write", error=errno.ENOSPC),
+            Fault("close", error=errno.EIO),
+            Fault("truncate", error=errno.EIO),
+        )
+        with pytest.raises(JournalFullError):
+            await journal.add_message(USER, message(1), FIRST)
+        assert len(os.listdir("/dev/fd")) == descriptors
 
 
 def archive(journal: FileSystemDialogueJournal) -> Awaitable[object]:
@@ -150,6 +170,31 @@ async def test_a_failing_disk_is_told_by_what_could_not_be_done(
     assert failed.value.detail == told
 
 
+async def test_how_the_disk_does_is_told(tmp_path: Path) -> None:
+    """A message or an archive that came to be on it, and each failure; reading tells of failures alone."""
+    told: list[object] = []
+
+    class Watch:
+        def wrote(self) -> None:
+            told.append("wrote")
+
+        def failed(self, error: OSError) -> None:
+            told.append(error.errno)
+
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk, watch=Watch()) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        await journal.get_conversation(USER)
+        disk.faults.set(Fault("read", error=errno.EIO), Fault("rename", error=errno.ENOSPC))
+        with pytest.raises(JournalUnavailableError):
+            await journal.get_conversation(USER)
+        with pytest.raises(JournalError):
+            await journal.archive_conversation(USER)
+        await journal.archive_conversation(USER)
+        await journal.list_archives(USER, 1, None)
+    assert told == ["wrote", errno.EIO, errno.ENOSPC, "wrote"]
+
+
 async def test_a_rename_that_took_effect_though_it_failed_is_no_second_archive(tmp_path: Path) -> None:
     """The next try finds the archive that it made."""
     log = LogRecord()
@@ -214,12 +259,17 @@ async def test_a_dialog_put_there_at_the_last_moment_is_found_by_the_next_call(t
 
 
 async def test_what_is_no_file_in_a_markers_place_makes_room_for_the_marker(tmp_path: Path) -> None:
-    """So that the next start finds the dialog."""
+    """So that the next start finds the dialog; where one begins, and where one goes on."""
     marker = tmp_path / "open" / "a1"
     marker.parent.mkdir()
     marker.symlink_to("nowhere")
     async with opened(tmp_path) as journal:
         await journal.add_message(USER, message(0), FIRST)
+        assert marker.is_file() and not marker.is_symlink()
+    marker.unlink()
+    marker.symlink_to("nowhere")
+    async with opened(tmp_path) as journal:
+        assert await journal.recover(USER) is not None
         assert marker.is_file() and not marker.is_symlink()
 
 
@@ -241,6 +291,13 @@ def test_just_the_bytes_that_were_asked_for_are_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "pread", lambda file, size, at: read_some(file, min(size, 3), at))
     assert disk.read(path, 10, 5) == bytes(range(5, 15))
     assert disk.read(path, 1000, 95) == bytes(range(95, 100))
+
+
+def test_what_is_no_folder_is_flushed_as_none(tmp_path: Path) -> None:
+    """Its names are not durable by that."""
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        Disk(fsync=True).sync_folder(tmp_path / "file")
 
 
 def test_nothing_is_put_into_what_somebody_was_quick_to_place_there(

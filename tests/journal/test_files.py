@@ -305,6 +305,20 @@ async def test_a_dialog_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.M
     assert list((tmp_path / "open").iterdir()) == []
 
 
+async def test_a_dialog_may_grow_to_the_last_byte_of_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept free is the footer's; a dialog that would begin beyond that begins not at all."""
+    size = len(emit_head(FIRST, "a1") + emit_message(message(0)))
+    limit = "modules.chat_server.journal.user_dialogs.MAX_FILE_BYTES"
+    async with opened(tmp_path) as journal:
+        monkeypatch.setattr(limit, size + 1023)
+        with pytest.raises(JournalError, match="largest size"):
+            await journal.add_message(USER, message(0), FIRST)
+        monkeypatch.setattr(limit, size + 1024)
+        await journal.add_message(USER, message(0), FIRST)
+
+
 async def test_an_archive_is_named_for_its_end(tmp_path: Path) -> None:
     """The name is the UTC second of the end, whatever the zone and the time it was written."""
     clock = ManualClock(start_ms=1_705_314_600_999)
@@ -403,7 +417,6 @@ async def test_a_folder_in_a_markers_place_is_reported_once_and_harms_nobody(
         await journal.add_message(USER, message(0), FIRST)
         assert await journal.archive_conversation(USER) is not None
         await journal.add_message(USER, message(1), SECOND)
-    assert [entry["event"] for entry in log.entries if entry["level"] == "warning"] == [
-        "folder in a marker's place"
-    ]
+    (warning,) = [entry for entry in log.entries if entry["level"] == "warning"]
+    assert (warning["event"], warning["file"]) == ("folder in a marker's place", str(folder))
     assert folder.is_dir()

@@ -99,9 +99,9 @@ async def test_where_the_newest_file_does_not_tell_its_name_does(tmp_path: Path,
 
 
 async def test_a_name_that_is_no_moment_orders_nothing(tmp_path: Path) -> None:
-    """It looks like one: the 99th second."""
+    """It looks like one: the 99th second, or the name of a folder."""
     archived = dialogs_of(tmp_path) / "archived"
-    archived.mkdir(parents=True)
+    (archived / "2024-01-15-11-00-00").mkdir(parents=True)
     (archived / "2024-01-15-10-12-99.yaml").write_bytes(b"")
     assert await talk_and_end(tmp_path, "second", behind(0)) == FIRST_NAME
 
