@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from typing_extensions import override
 
 from modules.chat_server.journal import Conversation, FileSystemDialogueJournal, Message, Reason
 from modules.chat_server.journal.disk import Disk, Handle
-from modules.chat_server.journal.grouping import APPEND_THREADS
+from modules.chat_server.journal.grouping import APPEND_THREADS, GroupedAppends
+from modules.chat_server.journal.user_dialogs import UserDialogs
 from potoserver import User
 from tests.journal.support import (
     FIRST,
@@ -65,6 +67,21 @@ async def test_an_append_is_not_acknowledged_before_its_flush(tmp_path: Path) ->
         await task
 
 
+async def test_what_keeps_the_loops_threads_busy_delays_no_message(tmp_path: Path) -> None:
+    """The journal has its own."""
+    loop, done = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    async with opened(tmp_path) as journal:
+        busy = loop.run_in_executor(None, done.wait)
+        try:
+            async with asyncio.timeout(10):
+                await journal.add_message(USER, message(0), FIRST)
+                assert await journal.get_conversation(USER) == [message(0)]
+        finally:
+            done.set()
+            await busy
+
+
 async def test_a_cancelled_caller_stops_nothing(tmp_path: Path) -> None:
     """An append whose caller has gone is finished, and close waits for it."""
     disk = SlowDisk()
@@ -104,6 +121,23 @@ async def test_waiting_appends_are_grouped(tmp_path: Path) -> None:
     longest = max(len(run) for run in "".join(each[0] for each in disk.order).split("f"))
     assert longest >= 4
     assert len(yaml_files(tmp_path)) == 40
+
+
+async def test_who_is_cancelled_leaves_the_others_of_the_batch_their_answers(tmp_path: Path) -> None:
+    """A batch is told of one by one."""
+    appends = GroupedAppends(ManualClock(), LogRecord()("journal:append"))
+    disk = SlowDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        calls = [
+            asyncio.create_task(appends.append(UserDialogs(f"u{number}", journal._tools), message(0), FIRST))
+            for number in range(3)
+        ]
+        await flush_reached(disk)
+        calls[0].cancel()
+        disk.held.set()
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*calls[1:]) == [message(0), message(0)]
+    appends.close()
 
 
 async def test_many_users_at_once(tmp_path: Path) -> None:

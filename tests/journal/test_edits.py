@@ -12,6 +12,7 @@ import pytest
 from typing_extensions import override
 
 from modules.chat_server.journal import (
+    ConversationEndedError,
     FileSystemDialogueJournal,
     JournalError,
     JournalFullError,
@@ -23,7 +24,7 @@ from modules.chat_server.journal.disk import Disk, Handle
 from modules.chat_server.journal.tools import RecentArchives
 from tests.faults.disk import Fault, FaultyDisk
 
-from .support import FIRST, SECOND, USER, LogRecord, dialogs_of, message, opened
+from .support import FIRST, SECOND, USER, LogRecord, dialogs_of, load, message, opened
 
 Call = Callable[[FileSystemDialogueJournal], Awaitable[object]]
 
@@ -80,13 +81,30 @@ async def test_a_failed_write_gives_its_file_back_and_is_told_whatever_follows(t
         await journal.add_message(USER, message(0), FIRST)
         descriptors = len(os.listdir("/dev/fd"))
         disk.faults.set(
-            Fault("write", error=errno.ENOSPC),
+            Fault("write", error=errno.ENOSPC, how="half"),
             Fault("close", error=errno.EIO),
             Fault("truncate", error=errno.EIO),
         )
         with pytest.raises(JournalFullError):
             await journal.add_message(USER, message(1), FIRST)
         assert len(os.listdir("/dev/fd")) == descriptors
+        await journal.add_message(USER, message(1), FIRST)
+    loaded = load(dialogs_of(tmp_path) / "current.yaml")
+    assert [each["id"] for each in loaded["messages"]] == ["m-0", "m-1"]
+
+
+async def test_nothing_is_written_behind_a_footer(tmp_path: Path) -> None:
+    """A message that comes while an archive is half done finds the dialog ended, and it is."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        disk.faults.set(Fault("rename", error=errno.EIO))
+        with pytest.raises(JournalUnavailableError):
+            await journal.archive_conversation(USER)
+        with pytest.raises(ConversationEndedError):
+            await journal.add_message(USER, message(1), FIRST)
+        (archive,) = (await journal.list_archives(USER, 2, None)).archives
+        assert archive.message_count == 1
 
 
 def archive(journal: FileSystemDialogueJournal) -> Awaitable[object]:
