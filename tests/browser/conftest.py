@@ -95,34 +95,6 @@ def console() -> AsyncIterator[Console]:
     console.check()
 
 
-class NewContext(Protocol):
-    """Makes a context of the browser, a person's browser of its own: its pages share cookies."""
-
-    async def __call__(self, **options: object) -> BrowserContext: ...
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def new_context(browser: Browser, console: Console) -> AsyncIterator[NewContext]:
-    """Makes contexts whose pages may complain of nothing."""
-    async with AsyncExitStack() as stack:
-
-        async def make(**options: object) -> BrowserContext:
-            context = await browser.new_context(**{"reduced_motion": "reduce", **options})  # type: ignore[arg-type]
-            stack.push_async_callback(context.close)
-            context.set_default_timeout(_TIMEOUT_MS)
-            await context.add_init_script(_REPORT_VIOLATIONS)
-            context.on("page", console.watch)
-            return context
-
-        yield make
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def context(new_context: NewContext) -> BrowserContext:
-    """A context."""
-    return await new_context()
-
-
 class StartServer(Protocol):
     """Starts a server in the test's folder; environment variables are given as keyword arguments."""
 
@@ -145,6 +117,36 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
 async def _end(server: ServerProcess) -> None:
     await server.__aexit__()
     print(f"--- the server's output, port {server.port}\n{server.output}")  # shown when the test failed
+
+
+class NewContext(Protocol):
+    """Makes a context of the browser, a person's browser of its own: its pages share cookies."""
+
+    async def __call__(self, **options: object) -> BrowserContext: ...
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_context(
+    browser: Browser, console: Console, start_server: StartServer
+) -> AsyncIterator[NewContext]:
+    """Makes contexts whose pages may complain of nothing. They are closed before the servers end."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**options: object) -> BrowserContext:
+            context = await browser.new_context(**{"reduced_motion": "reduce", **options})  # type: ignore[arg-type]
+            stack.push_async_callback(context.close)
+            context.set_default_timeout(_TIMEOUT_MS)
+            await context.add_init_script(_REPORT_VIOLATIONS)
+            context.on("page", console.watch)
+            return context
+
+        yield make
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(new_context: NewContext) -> BrowserContext:
+    """A context."""
+    return await new_context()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

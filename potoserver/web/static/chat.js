@@ -127,6 +127,7 @@ async function load() {
 
 function listen() {
   client.on("connected", ({ gap, conversation, archived }) => {
+    if (gap) dialog.missed();
     if (!isLoaded || gap || conversation !== dialog.conversationId) load();
     if (archived) wasArchived(archived);
     archives.refresh();

@@ -25,6 +25,7 @@ export class Dialog {
   #nextKey = 1;
   #arrived = null;
   #streamed = new Set();
+  #awaited = new Set();
 
   /** @param {() => void} changed Told after each change. */
   constructor(changed) {
@@ -39,9 +40,9 @@ export class Dialog {
     return this.entries.some((entry) => entry.state === "growing" || (entry.state === "sending" && !entry.fault));
   }
 
-  /** Whether what comes next can be understood without what came before. */
+  /** Whether what comes next can be understood without what came before: no question waits for its reply. */
   get isSettled() {
-    return !this.entries.some((entry) => entry.state === "growing");
+    return !this.#awaited.size && !this.entries.some((entry) => entry.state === "growing");
   }
 
   /** The first message's text; empty without one. */
@@ -62,6 +63,7 @@ export class Dialog {
 
   /** A piece of its reply, on the call's own stream. */
   grow(requestId, { text = "", reasoning = "", restart = false }) {
+    if (this.#ofRequest("assistant", requestId, "done")) return; // The event with all of it was faster.
     const entry = this.#growing({ requestId });
     const content = restart ? "" : entry.content + text;
     this.#change(entry, { content, reasoning: restart ? "" : entry.reasoning + reasoning, isPartial: false });
@@ -73,6 +75,7 @@ export class Dialog {
   /** The reply is whole. */
   answered(requestId, { conversationId, messageId, reply, reasoning, finishReason }) {
     this.#streamed.delete(requestId);
+    this.#awaited.delete(requestId);
     this.#adopt(conversationId);
     const entry = this.#byId(messageId) ?? this.#growing({ requestId });
     const interrupted = ["stopped", "shutdown"].includes(finishReason);
@@ -85,6 +88,7 @@ export class Dialog {
   /** The call has failed. */
   failed(requestId, fault) {
     this.#streamed.delete(requestId);
+    this.#awaited.delete(requestId);
     this.#dropReply(requestId);
     const question = this.#ofRequest("user", requestId);
     if (question) this.#change(question, { fault });
@@ -105,9 +109,11 @@ export class Dialog {
     this.#adopt(conversationId);
     this.#arrived?.add(messageId);
     if (role === "user") {
+      this.#awaited.add(requestId);
       const entry = this.#byId(messageId) ?? this.#ofRequest("user", requestId) ?? this.#insert({ role, content, requestId });
       this.#change(entry, { id: messageId, state: "done", content, timestamp, requestId });
     } else {
+      this.#awaited.delete(requestId);
       const known = this.#byId(messageId) ?? this.#ofRequest("assistant", requestId, "growing");
       const entry = known ?? this.#insert({ role, content, requestId, id: messageId });
       this.#finish(entry, { id: messageId, content, timestamp });
@@ -135,6 +141,7 @@ export class Dialog {
 
   /** `failed`: a reply will not come. */
   onFailed({ messageId, requestId }, fault) {
+    this.#awaited.delete(requestId);
     this.entries = this.entries.filter((entry) => entry.id !== messageId || entry.state === "done");
     this.#dropReply(requestId);
     const question = this.#ofRequest("user", requestId);
@@ -150,6 +157,12 @@ export class Dialog {
   }
 
   // Loading
+
+  /** Events may have been missed: what they would have told is not waited for. */
+  missed() {
+    this.#awaited.clear();
+    this.entries = this.entries.filter((entry) => entry.state !== "growing" || this.#streamed.has(entry.requestId));
+  }
 
   /** A load begins: what arrives until it is done is newer than what it brings, or the same. */
   loading() {

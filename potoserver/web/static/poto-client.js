@@ -261,8 +261,13 @@ export class PotoClient {
   async #address(lastEventId, leaseS) {
     const query = new URLSearchParams({ lease: leaseS });
     if (lastEventId !== null) query.set("lastEventId", lastEventId);
-    // A ticket for each connection: one that was used is forgotten when the server restarts.
-    if (this.#token !== null) query.set("ticket", (await this.#json("/subscribe/ticket", { method: "POST" })).ticket);
+    if (this.#token !== null) {
+      // One for each connection: a ticket that was used is forgotten when the server restarts.
+      query.set("ticket", (await this.#json("/subscribe/ticket", { method: "POST" })).ticket);
+    } else if ((await this.whoami()).user === null) {
+      // Asked first, since an EventSource can't tell this refusal from any other.
+      throw new PotoError({ status: 401, title: "Signed out" });
+    }
     return `${this.#url}/subscribe?${query}`;
   }
 

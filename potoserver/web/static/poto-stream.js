@@ -2,7 +2,6 @@ import { Backoff } from "./poto-backoff.js";
 
 /** Events that every stream listens for: the server speaks of the stream itself in them. */
 const OWN_TYPES = ["connected", "ping", "shutdown", "unavailable"];
-const WATCH_MS = 5_000;
 
 /**
  * One event stream that is kept open: leases, resuming, reconnecting.
@@ -125,7 +124,7 @@ export class EventStream {
     this.#backoff.succeeded();
     this.lastId = id;
     clearInterval(this.#watch);
-    this.#watch = setInterval(() => this.#checkSilence(), WATCH_MS);
+    this.#watch = setInterval(() => this.#checkSilence(), this.#leaseS * 100);
     this.#listener.event({ type: "connected", data, id });
     this.#tell({ name: "connected" });
   }

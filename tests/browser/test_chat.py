@@ -1,0 +1,279 @@
+"""The chat page: signing in, replies that stream, reloads, cuts, tabs, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import aiohttp
+from playwright.async_api import BrowserContext, Page, expect
+
+from tests.browser.chat_page import PACED, SLOW, ChatPage
+from tests.browser.conftest import Console, NewContext, StartServer, sign_in
+from tests.faults.proxy import Proxy
+from tests.support.process import ServerProcess, chat
+
+CUT = r"net::ERR_|Failed to load resource"
+WORDS = " ".join(f"word{number}" for number in range(60))
+
+
+async def test_somebody_signs_in_talks_and_signs_out(context: BrowserContext, server: ServerProcess) -> None:
+    """On a server without tokens the page names those for development; a reload keeps the login."""
+    page = await context.new_page()
+    await page.goto(server.url)
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await page.get_by_role("button", name="test-token user a1").click()
+    view = ChatPage(page)
+    await view.until_connected()
+    await expect(page.locator("#user")).to_have_text("a1")
+    await view.say("Hello there")
+    assert await view.texts() == ["Hello there", "Hello there"]
+    await page.reload()
+    await expect(view.messages).to_have_text(["Hello there", "Hello there"])
+    await view.button("Sign out").click()
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert await context.cookies() == []
+
+
+async def test_a_wrong_token_is_told_and_nothing_is_lost(
+    context: BrowserContext, server: ServerProcess, console: Console
+) -> None:
+    """The sentence stands at the field."""
+    console.expect("401")
+    page = await context.new_page()
+    await page.goto(server.url)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_have_text("Enter your token.")
+    await page.get_by_label("Token").fill("wrong")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("alert")).to_have_text("This token is not valid.")
+    await expect(page.get_by_label("Token")).to_have_value("wrong")
+
+
+async def test_with_tokens_of_its_own_a_server_names_none(
+    context: BrowserContext, start_server: StartServer
+) -> None:
+    """Not even that there could be some."""
+    server = await start_server(POTO_AUTH__TOKENS='{"secret": {"user": "ann", "name": "Ann Example"}}')
+    page = await context.new_page()
+    await page.goto(server.url)
+    await expect(page.get_by_text("For development")).to_be_hidden()
+    await page.get_by_label("Token").fill("secret")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator("#user")).to_have_text("Ann Example")
+
+
+async def test_a_reply_appears_as_it_streams_and_can_be_stopped(
+    context: BrowserContext, start_server: StartServer
+) -> None:
+    """What there is of it stays, and says so."""
+    server = await start_server(**SLOW)
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    await view.send(WORDS)
+    await expect(view.messages.nth(1)).to_contain_text("word3")
+    await view.button("Stop the reply").click()
+    await expect(view.page.locator(".message.assistant .meta")).to_contain_text("stopped before its end")
+    stopped = (await view.texts())[1].strip()
+    assert WORDS.startswith(stopped)
+    assert len(stopped) < len(WORDS)
+    await view.page.reload()
+    await expect(view.messages).to_have_text([WORDS, stopped])
+    await expect(view.page.locator(".message.assistant .meta")).to_contain_text("stopped before its end")
+
+
+async def test_a_reload_in_mid_reply_shows_it_growing_on(
+    context: BrowserContext, start_server: StartServer
+) -> None:
+    """From its first word: the page goes on in the stream from before the reply."""
+    server = await start_server(**SLOW)
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    await view.send(WORDS)
+    await expect(view.messages.nth(1)).to_contain_text("word5")
+    await view.page.reload()
+    await expect(view.messages.nth(1)).to_contain_text(re.compile("^word0 word1 .*word9"))
+    await expect(view.page.locator(".message.growing")).to_have_count(1)
+    await view.button("Stop the reply").click()
+    await view.until_settled()
+    question, reply = await view.texts()
+    assert question == WORDS
+    assert WORDS.startswith(reply.strip())
+
+
+async def test_a_second_tab_shows_a_growing_reply_whole(
+    context: BrowserContext, start_server: StartServer
+) -> None:
+    """Opened in the middle of it."""
+    server = await start_server(**SLOW)
+    await sign_in(context, server)
+    first = await ChatPage.open(context, server)
+    await first.send(WORDS)
+    await expect(first.messages.nth(1)).to_contain_text("word5")
+    second = await ChatPage.open(context, server)
+    await expect(second.messages.nth(1)).to_contain_text(re.compile("^word0 word1 .*word9"))
+    await expect(second.page.locator(".message.growing")).to_have_count(1)
+    await second.button("Stop the reply").click()
+    await first.until_settled()
+    await second.until_settled()
+    assert await first.texts() == await second.texts()
+
+
+async def test_a_cut_network_is_told_and_what_was_said_meanwhile_comes(
+    context: BrowserContext, server: ServerProcess, console: Console
+) -> None:
+    """The state counts down; when the network is back, so is the page, without a reload and nothing twice."""
+    console.expect(CUT)
+    async with Proxy(server.port) as proxy, aiohttp.ClientSession() as http:
+        await sign_in(context, server)
+        view = await ChatPage.open(context, proxy.url)
+        await view.say("before")
+        proxy.accepts = False
+        proxy.reset()
+        await expect(view.state).to_have_text(re.compile(r"Reconnecting( in \d+ s|…)Try now"))
+        await chat(http, server.url, "meanwhile")
+        proxy.accepts = True
+        await view.page.get_by_role("button", name="Try now").click()
+        await view.until_connected()
+        await expect(view.messages).to_have_text(["before", "before", "meanwhile", "meanwhile"])
+
+
+async def test_a_message_that_the_network_cut_is_sent_once(
+    context: BrowserContext, start_server: StartServer, console: Console
+) -> None:
+    """In the middle of its reply. The call is repeated by itself; there is one question and one reply."""
+    console.expect(CUT)
+    server = await start_server(**PACED)
+    await sign_in(context, server)
+    async with Proxy(server.port) as proxy:
+        view = await ChatPage.open(context, proxy.url)
+        await view.send(WORDS)
+        await expect(view.messages.nth(1)).to_contain_text("word9")
+        proxy.reset()
+        await expect(view.messages).to_have_text([WORDS, WORDS])
+        await view.until_settled()
+        await view.page.reload()
+        await expect(view.messages).to_have_text([WORDS, WORDS])
+
+
+async def test_what_can_not_be_sent_says_why_and_can_be_tried_again(
+    page: Page, server: ServerProcess, console: Console
+) -> None:
+    """At the message, in plain words. Trying again uses the same key; editing gives the text back."""
+    console.expect(r"status of (507|429)")
+    view = ChatPage(page)
+    await view.until_connected()
+    keys: list[str | None] = []
+    failing = True
+
+    async def refuse(route: object) -> None:
+        keys.append(route.request.headers.get("idempotency-key"))  # type: ignore[attr-defined]
+        if not failing:
+            await route.continue_()  # type: ignore[attr-defined]
+            return
+        problem = {"title": "Insufficient Storage", "status": 507, "detail": "This message was not kept."}
+        await route.fulfill(status=507, json=problem, content_type="application/problem+json")  # type: ignore[attr-defined]
+
+    await page.route("**/ChatServerModule/chatWithHistory", refuse)
+    await view.send("Is there room?")
+    fault = page.get_by_role("group", name="This message failed")
+    await expect(fault).to_contain_text("There is no room left. This message was not kept.")
+    await expect(view.announced).to_contain_text("There is no room left.")
+    await view.button("Edit the message").click()
+    await expect(view.box).to_have_value("Is there room?")
+    await expect(view.messages).to_have_count(0)
+    await view.box.press("Enter")
+    await expect(fault).to_be_visible()
+    failing = False
+    await view.button("Try again").click()
+    await expect(view.messages).to_have_text(["Is there room?", "Is there room?"])
+    await expect(fault).to_be_hidden()
+    assert keys[1] == keys[2] != keys[0]
+
+
+async def test_a_server_that_restarts_is_gone_and_back(
+    context: BrowserContext, server: ServerProcess, console: Console
+) -> None:
+    """The page says that it reconnects and what became of the dialog, and goes on."""
+    console.expect(CUT)
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    await view.say("before the restart")
+    await server.stop()
+    await expect(view.state).to_contain_text("Reconnecting")
+    await server.start()
+    await view.until_connected()
+    await expect(view.notice).to_contain_text("because the server stopped")
+    await expect(view.messages).to_have_count(0)
+    await view.say("after")
+    assert await view.texts() == ["after", "after"]
+
+
+async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, server: ServerProcess) -> None:
+    """Each shows what any of them says; when the one with the stream closes, another takes over."""
+    await sign_in(context, server)
+    tabs = [await ChatPage.open(context, server) for _ in range(8)]
+    assert len(server.logged("SSE subscribed")) == 1
+    await tabs[5].say("from the sixth")
+    for tab in tabs:
+        await expect(tab.messages).to_have_text(["from the sixth"] * 2)
+    await tabs[0].page.close()
+    await server.until_logged("SSE subscribed", 2)
+    await tabs[3].say("after the first has closed")
+    for tab in tabs[1:]:
+        await expect(tab.messages).to_have_text(["from the sixth"] * 2 + ["after the first has closed"] * 2)
+    await tabs[1].button("End dialog").click()
+    for tab in tabs[1:]:
+        await expect(tab.messages).to_have_count(0)
+        await expect(tab.notice).to_contain_text("because you ended it")
+    await tabs[2].button("Sign out").click()
+    for tab in tabs[1:]:
+        await expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert len(server.logged("SSE subscribed")) == 2
+
+
+async def test_who_reads_further_up_is_left_in_peace(
+    context: BrowserContext, start_server: StartServer
+) -> None:
+    """The page follows a growing reply only at its end; a button leads there."""
+    server = await start_server(**PACED)
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    scroll = view.page.locator("#scroll")
+    await view.say("\n".join(f"line {number}" for number in range(30)))
+    at_end = "element => element.scrollHeight - element.scrollTop - element.clientHeight < 2"
+    assert await scroll.evaluate(at_end)
+    await view.send("\n".join(f"row {number}" for number in range(60)))
+    await expect(view.messages.nth(3)).to_contain_text("row 5")
+    await scroll.evaluate("element => { element.scrollTop = 40; }")
+    await expect(view.button("Newest")).to_be_visible()
+    await view.until_settled()
+    assert await scroll.evaluate("element => element.scrollTop") == 40
+    await view.button("Newest").click()
+    assert await scroll.evaluate(at_end)
+    await expect(view.button("Newest")).to_be_hidden()
+
+
+async def test_a_draft_outlives_a_reload(page: Page) -> None:
+    """What was written and not sent."""
+    view = ChatPage(page)
+    await view.box.fill("half a thought")
+    await page.reload()
+    await expect(view.box).to_have_value("half a thought")
+    await view.box.press("Enter")
+    await expect(view.messages).to_have_text(["half a thought"] * 2)
+    await page.reload()
+    await expect(view.box).to_have_value("")
+
+
+async def test_the_page_works_where_tabs_can_not_share(
+    new_context: NewContext, server: ServerProcess
+) -> None:
+    """On a page that is not secure there are no locks: each tab has its own stream, and they are in step."""
+    context = await new_context()
+    await context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })")
+    await sign_in(context, server)
+    first, second = [await ChatPage.open(context, server) for _ in range(2)]
+    assert len(server.logged("SSE subscribed")) == 2
+    await asyncio.gather(first.say("hello"))
+    await expect(second.messages).to_have_text(["hello", "hello"])
