@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -79,6 +79,7 @@ class Archiver:
         lanes: Each user's order.
         notices: Told what a user's next connection is to be told.
         recent: Told of each dialog that was archived.
+        on_archived: Told of each archive: user id, archive id.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class Archiver:
         lanes: Lanes,
         notices: Notices,
         recent: RecentArchives,
+        on_archived: Callable[[str, str], None],
     ) -> None:
         self._context = context
         self._journal = journal
         self._lanes = lanes
         self._notices = notices
         self._recent = recent
+        self._on_archived = on_archived
         self._announcer = Announcer(context)
         self._logger = context.logger("session:archive")
         self._by_user: dict[str, _Backlog] = {}
@@ -249,6 +252,7 @@ class Archiver:
         notice = {"id": archive_id, "reason": ending.reason.value, "conversation": conversation_id}
         self._notices.put(user_id, notice)
         await self._announcer.archived(user_id, notice)
+        self._on_archived(user_id, archive_id)
 
     def _forget_when_done(self, user_id: str) -> None:
         backlog = self._by_user.get(user_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from typing_extensions import override
 
@@ -32,10 +33,16 @@ class SessionLife(TurnSessions):
         settings: The chat's.
         journal: Where dialogs are.
         lanes: Each user's order.
+        on_archived: Told of each archive: user id, archive id.
     """
 
     def __init__(
-        self, context: ModuleContext, settings: ChatSettings, journal: DialogueJournal, lanes: Lanes
+        self,
+        context: ModuleContext,
+        settings: ChatSettings,
+        journal: DialogueJournal,
+        lanes: Lanes,
+        on_archived: Callable[[str, str], None],
     ) -> None:
         self._context = context
         self._clock = context.clock
@@ -48,7 +55,7 @@ class SessionLife(TurnSessions):
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
         self.recent = RecentArchives(context.clock)
-        self.archiver = Archiver(context, journal, lanes, self.notices, self.recent)
+        self.archiver = Archiver(context, journal, lanes, self.notices, self.recent, on_archived)
         self.adoption = Adoption(
             context,
             journal,

@@ -39,6 +39,7 @@ from .responders import Responder, create_responder
 from .sessions import Session
 from .settings import ChatSettings
 from .startup_checks import startup_checks
+from .titler import Titler
 from .turns import Turns
 from .watched import SessionsSeen
 from .watching import Watching
@@ -102,7 +103,14 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         )
         self._lanes = Lanes()
         self._reads = Reads(context.clock)
-        self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes)
+        self._titler = Titler(
+            context,
+            self.dialogue_journal,
+            self._responder,
+            self._reads,
+            wanted=settings.archives.title_by_responder,
+        )
+        self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes, self._titler.ask_for)
         self._desk = ArchiveDesk(context, settings, self.dialogue_journal, self._life, self._reads)
         self._turns = Turns(
             context,
@@ -130,6 +138,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
                 "shutting down, archiving all active sessions", sessions=len(sessions)
             )
         self._monitoring.cancel()
+        self._titler.stop()
         self._turns.stop()
         self._life.stop()
         stop_s = self.context.stop_timeout_s

@@ -40,9 +40,14 @@ class JournalSettings(Section):
 
 
 class ArchivesSettings(Section):
-    """What users may do with their archives."""
+    """What users may do with their archives, and what these are called."""
 
     delete: bool = Field(True, description="Whether users may delete their own archives.")
+    title_by_responder: bool = Field(
+        False,
+        description="Whether the responder is asked for a title of each archived dialog, in one more "
+        "request; `echo` has none to give. Without one an archive is called by its first words.",
+    )
 
 
 class EchoSettings(Section):

@@ -23,7 +23,7 @@ async def chat(tmp_path: Path) -> AsyncIterator[Chat]:
 
 async def archived(chat: Chat, text: str = "Tell me of trees") -> str:
     await chat.ask(text)
-    archive_id = await chat.module.end_user_session(A1.id)
+    archive_id = (await chat.module.end_user_session(A1.id)).archive_id
     assert archive_id is not None
     return archive_id
 

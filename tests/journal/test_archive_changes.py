@@ -79,6 +79,16 @@ async def test_a_title_is_given_and_taken_away(journal: DialogueJournal) -> None
     assert await journal.get_archive(USER, archive_id) == before
 
 
+async def test_a_title_may_be_meant_for_an_archive_without_one_alone(journal: DialogueJournal) -> None:
+    """What its user has called it stays."""
+    archive_id = await archived(journal)
+    named = await journal.rename_archive(USER, archive_id, "Trees", only_untitled=True)
+    assert named is not None
+    assert named.title == "Trees"
+    assert await journal.rename_archive(USER, archive_id, "Woods", only_untitled=True) is None
+    assert await listed(journal) == [named]
+
+
 async def test_a_pin_is_set_and_taken_away_and_can_be_listed(journal: DialogueJournal) -> None:
     """Alone or without the pinned ones, page by page."""
     ids = [

@@ -39,8 +39,9 @@ def llama(request: pytest.FixtureRequest) -> Iterator[LlamaServer]:
 
 @pytest.fixture
 async def between(llama: LlamaServer) -> AsyncIterator[Proxy]:
-    """The network between the two servers."""
+    """The network between the two servers; some sixty words a second come through, as of a larger model."""
     async with Proxy(llama.port) as proxy:
+        proxy.to_client.chunk_bytes, proxy.to_client.interval_s = 1000, 0.05
         yield proxy
 
 
@@ -83,10 +84,10 @@ async def test_a_reply_is_streamed_and_kept_with_how_it_ended(llama: LlamaServer
 
 
 async def test_a_reply_grows_while_the_model_speaks_and_a_stop_ends_its_work(
-    llama: LlamaServer, begin: Begin
+    llama: LlamaServer, begin: Begin, between: Proxy
 ) -> None:
     """Pieces come long before the end; a stopped reply is kept so far, and the model says no more."""
-    talk = await begin(llama.port)
+    talk = await begin(between.port)
     async with talk.hear("go on forever") as reader:
         for _ in range(3):
             await reader.next("delta")
@@ -102,10 +103,10 @@ async def test_a_reply_grows_while_the_model_speaks_and_a_stop_ends_its_work(
 
 
 async def test_a_stop_of_the_server_keeps_the_reply_so_far_and_ends_the_models_work(
-    llama: LlamaServer, begin: Begin
+    llama: LlamaServer, begin: Begin, between: Proxy
 ) -> None:
     """Within `shutdown_timeout_s`; the caller gets what there is."""
-    talk = await begin(llama.port, POTO_SHUTDOWN_TIMEOUT_S="3")
+    talk = await begin(between.port, POTO_SHUTDOWN_TIMEOUT_S="4")
     async with talk.hear("forever") as reader:
         await reader.next("delta")
         talk.server.send_signal(signal.SIGTERM)
@@ -252,3 +253,39 @@ async def test_a_model_that_is_away_is_502_and_the_dialog_goes_on(llama: LlamaSe
     llama.start()
     assert (await talk.say("count"))["reply"] == "three"
     assert [each["content"] for each in talk.kept()][2:] == ["forever", "count", "three"]
+
+
+TITLED = {"POTO_CHAT__ARCHIVES__TITLE_BY_RESPONDER": "true"}
+
+
+async def test_an_archive_is_called_what_the_model_calls_it(
+    llama: LlamaServer, begin: Begin, http: aiohttp.ClientSession
+) -> None:
+    """`chat.archives.title_by_responder`: in the file, in lists, and pages are told."""
+    talk = await begin(llama.port, **TITLED)
+    async with stream(http, f"{talk.server.url}/subscribe") as tab:
+        await talk.say("greet")
+        archive_id = (await talk.call("endSession"))["archiveId"]
+        told = await tab.next("archives")
+    assert told.data == {"change": "renamed", "id": archive_id, "title": "About trees", "pinned": False}
+    (dialog,) = talk.server.dialogs()
+    assert dialog["title"] == "About trees"
+    assert [each["title"] for each in (await talk.call("listArchives"))["archives"]] == ["About trees"]
+
+
+async def test_a_model_that_has_no_title_holds_up_nothing(
+    llama: LlamaServer, begin: Begin, between: Proxy
+) -> None:
+    """One that is silent: neither archives, nor calls, nor the stop of the server, which is in order."""
+    talk = await begin(between.port, **TITLED)
+    await talk.say("greet")
+    between.to_client.swallow()
+    between.cut()
+    sent = between.to_server.passed
+    assert (await talk.call("endSession"))["archiveId"]
+    async with asyncio.timeout(20):
+        while between.to_server.passed == sent:
+            await asyncio.sleep(0.01)
+    assert [each["title"] for each in (await talk.call("listArchives"))["archives"]] == ["greet"]
+    assert await talk.server.stop(limit_s=15) == 0
+    assert not talk.server.logged("left undone at shutdown")

@@ -52,13 +52,14 @@ class LlamaServer:
             [sys.executable, _PROGRAM, json.dumps(self._options | {"port": self.port})],
             env=os.environ | {"PYTHONPATH": str(self._path)},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # what it logs goes to stderr, which is shown when a test fails
             text=True,
         )
         assert self._process.stdout is not None
         address = self._process.stdout.readline()
-        assert address, "llama.cpp's server did not start"
+        if not address:
+            self.kill()
+            raise AssertionError("llama.cpp's server did not start")
         self.port = int(address.rpartition(":")[2])
         return self
 

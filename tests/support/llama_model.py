@@ -25,6 +25,7 @@ REPLIES: dict[str, tuple[str, ...]] = {
     "forever": ("tick", " tock", "tick"),
     "nothing": (END,),
     "{": ('"colour"', ":", ' "green"', "}", END),
+    "alone.": ("“", "About", " trees", "”", END),  # with which the wish for a title ends
     "1-shown": ("one", END),
     "2-shown": ("two", END),
     "3-shown": ("three", END),

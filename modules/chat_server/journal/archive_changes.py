@@ -29,7 +29,9 @@ class ArchiveChanges:
         self._disk = tools.disk
         self._archives = archives
 
-    def rename(self, user_id: str, archive_id: str, title: str | None) -> ArchiveSummary | None:
+    def rename(
+        self, user_id: str, archive_id: str, title: str | None, *, only_untitled: bool = False
+    ) -> ArchiveSummary | None:
         """See `DialogueJournal.rename_archive`.
 
         Raises:
@@ -40,6 +42,8 @@ class ArchiveChanges:
         if found is None:
             return None
         data, dialog = found
+        if only_untitled and dialog.title is not None:
+            return None
         return self._mark(user_id, archive_id, data, dialog, title, pinned=dialog.pinned)
 
     def pin(self, user_id: str, archive_id: str, *, pinned: bool) -> ArchiveSummary | None:

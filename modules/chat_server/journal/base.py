@@ -330,13 +330,16 @@ class DialogueJournal(ABC):
         """One archive of the user, whole; None where there is no such one."""
 
     @abstractmethod
-    async def rename_archive(self, user: User, archive_id: str, title: str | None) -> ArchiveSummary | None:
+    async def rename_archive(
+        self, user: User, archive_id: str, title: str | None, *, only_untitled: bool = False
+    ) -> ArchiveSummary | None:
         """Gives an archive a title, or with None takes the given one away; durable once this returns.
 
         Args:
             user: Whose.
             archive_id: Which one.
             title: As `titles.as_title` gives it.
+            only_untitled: An archive that was given a title stays as it is.
 
         Returns:
             The archive as it is now; None where there is no such one.

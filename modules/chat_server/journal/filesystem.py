@@ -278,8 +278,12 @@ class FileSystemDialogueJournal(DialogueJournal):
         return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
 
     @override
-    async def rename_archive(self, user: User, archive_id: str, title: str | None) -> ArchiveSummary | None:
-        return await self._changing(user, lambda: self._changes.rename(user.id, archive_id, title))
+    async def rename_archive(
+        self, user: User, archive_id: str, title: str | None, *, only_untitled: bool = False
+    ) -> ArchiveSummary | None:
+        return await self._changing(
+            user, lambda: self._changes.rename(user.id, archive_id, title, only_untitled=only_untitled)
+        )
 
     @override
     async def pin_archive(self, user: User, archive_id: str, *, pinned: bool) -> ArchiveSummary | None:

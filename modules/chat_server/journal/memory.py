@@ -179,7 +179,12 @@ class MemoryDialogueJournal(DialogueJournal):
         return self._of(user).archives.get(archive_id)
 
     @override
-    async def rename_archive(self, user: User, archive_id: str, title: str | None) -> ArchiveSummary | None:
+    async def rename_archive(
+        self, user: User, archive_id: str, title: str | None, *, only_untitled: bool = False
+    ) -> ArchiveSummary | None:
+        dialog = self._of(user).archives.get(archive_id)
+        if only_untitled and dialog is not None and dialog.title is not None:
+            return None
         return self._change(user, archive_id, title=title)
 
     @override

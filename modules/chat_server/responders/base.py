@@ -51,9 +51,11 @@ class Responder(ABC):
 
     Attributes:
         uses_history: Whether it looks at more than the question; the dialog is read only then.
+        gives_titles: Whether it can say what a dialog is about; it is asked only then.
     """
 
     uses_history: ClassVar[bool] = True
+    gives_titles: ClassVar[bool] = False
 
     @abstractmethod
     def reply(
@@ -75,6 +77,19 @@ class Responder(ABC):
         Raises:
             ResponderError: There is no (whole) reply.
         """
+
+    async def title(self, messages: Sequence[Message]) -> str:
+        """What it would call a dialog, in its own words; for those that give titles.
+
+        Cancelling it ends the work.
+
+        Args:
+            messages: The dialog, oldest first.
+
+        Raises:
+            ResponderError: It has no answer.
+        """
+        raise NotImplementedError
 
     async def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Lets go of connections."""

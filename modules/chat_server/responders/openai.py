@@ -15,7 +15,7 @@ from potoserver import Clock
 from ..journal.base import Message
 from ..settings import OpenAISettings
 from .base import Chunk, Responder, ResponderError, ResponderSetupError
-from .prompt import newest_messages, prompt_of
+from .prompt import newest_messages, prompt_of, title_question
 from .think import ThinkSplitter, WholeCharacters
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _RETRY_AFTER_BELIEVED_S = 86_400.0
 _CONNECT_LIMIT_S = 10.0
 """A host that swallows packets would else take all the time that the reply has."""
 _KIND_MOST_CHARS = 64
+_TITLE_MOST_CHARS = 200
+_TITLE_THOUGHT_MOST_CHARS = 8000
 
 
 class OpenAIResponder(Responder):
@@ -72,6 +74,8 @@ class OpenAIResponder(Responder):
             # What comes after the connect is limited by the caller's clock.
             timeout=openai.Timeout(None, connect=_CONNECT_LIMIT_S),
         )
+
+    gives_titles = True
 
     @override
     async def close(self) -> None:
@@ -149,6 +153,24 @@ class OpenAIResponder(Responder):
         if text or thought:
             yield Chunk(text=text, reasoning=thought)
         yield Chunk(finish_reason=finish_reason, model=model)
+
+    @override
+    async def title(self, messages: Sequence[Message]) -> str:
+        # Endpoints have no common name for a limit of tokens, and some refuse the others'. Hanging up is one.
+        said, thought_chars = "", 0
+        async with aclosing(
+            self.reply(
+                [title_question(messages)], system_prompt=None, json_output=False, reasoning_enabled=True
+            )
+        ) as chunks:
+            async for chunk in chunks:
+                said = (said + chunk.text).lstrip()
+                thought_chars += len(chunk.reasoning)
+                if "\n" in said or len(said) > _TITLE_MOST_CHARS:
+                    break
+                if thought_chars > _TITLE_THOUGHT_MOST_CHARS:
+                    break
+        return said
 
     # Failures
 

@@ -9,6 +9,13 @@ from ..journal.base import Message
 Prompt = list[dict[str, str]]
 """Messages as the chat-completions API takes them."""
 
+_TITLE_FROM_CHARS = 4000
+_TITLE_FROM_CHARS_EACH = 1000
+"""Of a dialog, and of each message, that a title is made from: what it is about is said early."""
+_TITLE_WANTED = (
+    "Give the dialog above a title of at most six words, in the language of the dialog. "
+    "Answer with the title alone."
+)
 _ANSWER_IN_JSON = "Answer with one JSON object."
 
 
@@ -47,3 +54,15 @@ def prompt_of(messages: Sequence[Message], system_prompt: str | None, *, json_ou
     if instructions:
         prompt.insert(0, {"role": "system", "content": "\n\n".join(instructions)})
     return prompt
+
+
+def title_question(messages: Sequence[Message]) -> Message:
+    """The question that has a dialog's title as its answer."""
+    said: list[str] = []
+    room_chars = _TITLE_FROM_CHARS
+    for message in messages:
+        text = message.content[: min(room_chars, _TITLE_FROM_CHARS_EACH)]
+        if text:
+            said.append(f"{message.role}: {text}")
+        room_chars -= len(text)
+    return Message(role="user", content="\n\n".join([*said, _TITLE_WANTED]), id="", timestamp_ms=0)
