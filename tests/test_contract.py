@@ -310,7 +310,25 @@ WIRE = (
     row("JSON that was asked for is JSON", "chat/test_turns::test_json_output_is_json_or_a_clear_error"),
     row("a model's endpoint is asked, streamed", "chat/test_openai::test_a_reply_is_streamed"),
     row(
-        "archives can be searched, restored, named, pinned, deleted, exported and imported",
+        "archives can be searched, page by page, without an index",
+        "chat/test_archive_reader::test_a_search_tells_each_match_with_its_place",
+        "search/test_searcher::test_a_search_finds_what_a_look_at_every_message_finds",
+        "::test_archives_that_come_and_go_between_pages_move_nothing",
+    ),
+    row(
+        "archives can be exported in three forms, whatever their number",
+        "chat/test_archive_reader::test_an_export_is_a_download_in_each_form",
+        "export/test_exporter::test_memory_stays_bounded",
+        "web/test_downloads::test_an_error_in_the_middle_never_looks_like_a_whole_file",
+    ),
+    row(
+        "archives can be named, pinned and deleted",
+        "chat/test_archive_desk::test_an_archive_is_called_by_its_first_words_until_it_gets_a_title",
+        "::test_pinned_archives_are_listed_alone",
+        "journal/test_archive_changes::test_a_deleted_archive_is_gone",
+    ),
+    row(
+        "archives can be restored and imported",
         "contract/test_http::test_what_is_built_later_is_not_there_yet",
     ),
 )

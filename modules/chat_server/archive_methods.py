@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from potoserver import User, rpc
+from potoserver import Download, User, rpc
 
 from .archive_desk import ArchiveDesk
+from .archive_reader import ArchiveReader
+from .export import ExportFormat
 from .journal.titles import MAX_TITLE_CHARS
-from .wire import ArchivedDialog, ArchiveEntry, ArchiveList, DeletedArchive
+from .search import MAX_QUERY_CHARS
+from .wire import ArchivedDialog, ArchiveEntry, ArchiveList, DeletedArchive, FoundMessages
 
 Title = Annotated[
     str,
@@ -22,10 +25,18 @@ Title = Annotated[
 ]
 
 
+Words = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS)]
+Moment = Annotated[str, Field(max_length=40, description="A date or a time, of UTC where it does not say.")]
+Ending = Literal["disconnect", "timeout", "shutdown", "request", "recovered", "superseded"]
+MOST_IDS = 10_000
+"""That can be asked for by name at once."""
+
+
 class ArchiveMethods:
-    """What `ArchiveDesk` does for users, offered to them; a part of the chat's module."""
+    """What `ArchiveDesk` and `ArchiveReader` do for users, offered to them; a part of the chat's module."""
 
     _desk: ArchiveDesk
+    _reader: ArchiveReader
 
     @rpc
     async def list_archives(
@@ -57,3 +68,31 @@ class ArchiveMethods:
     async def delete_archive(self, user: User, id: str) -> DeletedArchive:  # noqa: A002 - likewise
         """Deletes an archive for good."""
         return await self._desk.delete(user, id)
+
+    @rpc
+    async def search_archives(
+        self,
+        user: User,
+        query: Words,
+        limit: Annotated[int, Field(ge=1, le=100)] = 20,
+        cursor: str | None = None,
+        after: Moment | None = None,
+        before: Moment | None = None,
+        role: Literal["user", "assistant"] | None = None,
+        reason: Ending | None = None,
+        title: Words | None = None,
+    ) -> FoundMessages:
+        """The messages of the user's archives that hold every word of a query, newest archive first."""
+        return await self._reader.search(
+            user, limit, cursor, query, after=after, before=before, role=role, reason=reason, title=title
+        )
+
+    @rpc
+    async def export_archives(
+        self,
+        user: User,
+        format: ExportFormat = "json",  # noqa: A002 - likewise
+        ids: Annotated[list[str], Field(min_length=1, max_length=MOST_IDS)] | None = None,
+    ) -> Download:
+        """A file of the user's archives, or of those with these ids, oldest first."""
+        return await self._reader.export(user, format, ids)

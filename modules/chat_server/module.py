@@ -27,6 +27,7 @@ from potoserver import (
 
 from .archive_desk import ArchiveDesk
 from .archive_methods import ArchiveMethods
+from .archive_reader import ArchiveReader
 from .disk_alarms import DiskAlarms
 from .generation import ChatRequest
 from .journal.base import DialogueJournal, Reason
@@ -112,6 +113,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         )
         self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes, self._titler.ask_for)
         self._desk = ArchiveDesk(context, settings, self.dialogue_journal, self._life, self._reads)
+        self._reader = ArchiveReader(context, self.dialogue_journal, self._life, self._reads)
         self._turns = Turns(
             context,
             settings,

@@ -11,6 +11,7 @@ from potoserver import WireModel, iso_utc
 
 from .journal.base import ArchivePage, ArchiveSummary, Dialog, Message
 from .journal.titles import title_of
+from .search import Found, FoundPage
 
 
 class ReplyDelta(WireModel):
@@ -167,6 +168,55 @@ class DeletedArchive(WireModel):
 
 ArchiveChange = Literal["renamed", "pinned", "deleted", "imported"]
 """What the event `archives` tells of."""
+
+
+class SnippetPiece(WireModel):
+    """A part of a snippet."""
+
+    text: str
+    match: bool = Field(description="Whether it is what was looked for.")
+
+
+class FoundMessage(WireModel):
+    """A message that a search found."""
+
+    archive_id: str
+    conversation_id: str
+    title: str
+    message_id: str
+    role: str
+    timestamp: str
+    snippet: tuple[SnippetPiece, ...] = Field(
+        description="Joined, about 160 characters of the message, with `…` where it is cut."
+    )
+
+    @classmethod
+    def of(cls, found: Found) -> Self:
+        """What was found as its user sees it."""
+        return cls(
+            archive_id=found.archive_id,
+            conversation_id=found.conversation_id,
+            title=found.title,
+            message_id=found.message.id,
+            role=found.message.role,
+            timestamp=iso_utc(found.message.timestamp_ms),
+            snippet=tuple(SnippetPiece(text=part.text, match=part.match) for part in found.snippet),
+        )
+
+
+class FoundMessages(WireModel):
+    """Some of what a search found, newest archive first."""
+
+    matches: tuple[FoundMessage, ...]
+    cursor: str | None = Field(
+        description="Where the search goes on; null when all is found. A page may be short, or empty, before "
+        "that."
+    )
+
+    @classmethod
+    def of(cls, page: FoundPage) -> Self:
+        """A page as its user sees it."""
+        return cls(matches=tuple(map(FoundMessage.of, page.found)), cursor=page.cursor)
 
 
 def views_of(messages: Iterable[Message]) -> tuple[MessageView, ...]:

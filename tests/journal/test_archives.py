@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from modules.chat_server.journal import Conversation, archives
+from modules.chat_server.journal import Conversation, JournalUnavailableError, archives
 from modules.chat_server.journal.layout import last_ms_of
 from modules.chat_server.journal.references import ReferenceIndex
-from tests.faults.disk import FaultyDisk
+from modules.chat_server.journal.stored import StoredArchive
+from tests.faults.disk import Fault, FaultyDisk
 from tests.support.clock import ManualClock
 
 from .support import FIRST, SECOND, USER, LogRecord, dialogs_of, message, opened
@@ -184,3 +188,42 @@ def test_the_index_counts_what_it_holds() -> None:
     for name in ("d", "e", "f", "g"):
         index.add("u", name, lines)
     assert [name for name in "abcdefg" if index.find("u", name)] == ["e", "f", "g"]
+
+
+async def test_a_disk_that_fails_ends_a_visit(tmp_path: Path) -> None:
+    """With an error, and not as if there were no more; the next one is served again."""
+    clock = ManualClock()
+    ids = await archived(tmp_path, 3, clock)
+    disk = FaultyDisk()
+    seen: list[str] = []
+
+    def visit(stored: StoredArchive) -> bool:
+        seen.append(stored.id)
+        return True
+
+    async with opened(tmp_path, disk=disk, clock=clock) as journal:
+        disk.faults.set(Fault(at=2, call="read", error=errno.EIO))
+        with pytest.raises(JournalUnavailableError):
+            await journal.visit_archives(USER, ids, visit)
+        assert seen == ids[:1]
+        await journal.visit_archives(USER, ids, visit)
+    assert seen == [ids[0], *ids]
+
+
+async def test_appends_do_not_wait_for_a_visit(tmp_path: Path) -> None:
+    """However long somebody looks at archives, the same user goes on talking."""
+    clock = ManualClock()
+    ids = await archived(tmp_path, 1, clock)
+    looking, enough = threading.Event(), threading.Event()
+
+    def visit(_: StoredArchive) -> bool:
+        looking.set()
+        return not enough.wait(20)
+
+    async with opened(tmp_path, clock=clock) as journal:
+        visiting = asyncio.create_task(journal.visit_archives(USER, ids, visit))
+        assert await asyncio.to_thread(looking.wait, 20)
+        await journal.add_message(USER, message(0), SECOND)
+        assert not visiting.done()
+        enough.set()
+        await visiting

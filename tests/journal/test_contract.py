@@ -21,6 +21,8 @@ from modules.chat_server.journal import (
     Reason,
     UserFullError,
 )
+from modules.chat_server.journal.dialog_yaml import parse_dialog
+from modules.chat_server.journal.stored import StoredArchive
 from potoserver import User
 from tests.journal.support import FIRST, SECOND, USER, LogRecord, message
 from tests.support.clock import ManualClock
@@ -269,6 +271,46 @@ async def test_an_unknown_archive_is_none(journal: DialogueJournal, archive_id: 
     assert others is not None
     assert await journal.get_archive(USER, others) is None
     assert await journal.get_archive(USER, archive_id) is None
+
+
+async def test_archives_are_shown_one_by_one_as_they_are_stored(
+    journal: DialogueJournal, clock: ManualClock
+) -> None:
+    """In the order that was asked for, until the visitor has seen enough; what is not there is left out."""
+    made = []
+    for number in range(3):
+        await journal.add_message(USER, message(0), Conversation(f"c-{number}", FIRST.started_ms))
+        made.append(await journal.archive_conversation(USER))
+        await clock.advance(60)
+    ids = await journal.archive_ids(USER)
+    assert ids == made[::-1]
+    assert await journal.archive_ids(OTHER) == []
+    seen: list[StoredArchive] = []
+
+    def visit(stored: StoredArchive) -> bool:
+        seen.append(stored)
+        return len(seen) < 2
+
+    await journal.visit_archives(USER, [ids[2], "2020-01-01-00-00-00", ids[0], ids[1]], visit)
+    assert [stored.id for stored in seen] == [ids[2], ids[0]]
+    for stored in seen:
+        assert stored.dialog() == await journal.get_archive(USER, stored.id) == parse_dialog(stored.data)
+    await journal.visit_archives(OTHER, ids, visit)
+    assert len(seen) == 2
+
+
+async def test_what_a_visitor_raises_is_told(journal: DialogueJournal) -> None:
+    """And the journal goes on."""
+    await journal.add_message(USER, message(0), FIRST)
+    await journal.archive_conversation(USER)
+
+    def visit(stored: StoredArchive) -> bool:
+        raise RuntimeError(stored.id)
+
+    ids = await journal.archive_ids(USER)
+    with pytest.raises(RuntimeError, match=ids[0]):
+        await journal.visit_archives(USER, ids, visit)
+    assert await journal.archive_ids(USER) == ids
 
 
 @pytest.mark.parametrize("user_id", IDS)

@@ -27,6 +27,7 @@ SEARCHED = {
     "modules.chat_server.journal.marks._MESSAGES",
     "modules.chat_server.journal.references._LINE",
     "modules.chat_server.journal.scan._CUT_COUNT",
+    "modules.chat_server.search.prefilter._ESCAPED",
     "modules.chat_server.journal.scan._LAST_LINE",
 }
 """The expressions that are looked for within a text."""

@@ -17,6 +17,7 @@ from .disk import Disk
 from .layout import Layout, archive_order, second_name
 from .references import ReferenceIndex, lines_in
 from .scan import HEAD_BYTES, TAIL_BYTES, summarize, summarize_dialog
+from .stored import StoredArchive
 
 _SUFFIX: Final = ".yaml"
 _REPORTED_LIMIT: Final = 1024
@@ -48,7 +49,7 @@ class Archives:
         Raises:
             OSError: The disk refused.
         """
-        ids = self._ids(user_id)
+        ids = self.ids(user_id)
         if cursor is not None:
             before = archive_order(cursor)
             ids = [found for found in ids if before is None or _order(found) < before]
@@ -85,6 +86,18 @@ class Archives:
         dialog = self._parse(user_id, path, data) if data is not None else None
         return (data, dialog) if data is not None and dialog is not None else None
 
+    def stored(self, user_id: str, archive_id: str) -> StoredArchive | None:
+        """One archive as it is stored; None where there is none. What can't be read has no bytes.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        path = self.path(user_id, archive_id)
+        data = self._read(path)
+        if data is None:
+            return None if self._disk.find(path) is None else StoredArchive(archive_id, b"", lambda: None)
+        return StoredArchive(archive_id, data, lambda: self._parse(user_id, path, data))
+
     def since(self, user_id: str, since_ms: int, line: bytes) -> Iterator[Dialog]:
         """The archives that ended since then and hold a line of `references`, newest first.
 
@@ -97,7 +110,7 @@ class Archives:
             OSError: The disk refused.
         """
         folder = self._layout.user(user_id).archived
-        for archive_id in self._ids(user_id, second_name(since_ms)):
+        for archive_id in self.ids(user_id, second_name(since_ms)):
             lines = self._references.find(user_id, archive_id)
             if lines is None:
                 data = self._read(folder / f"{archive_id}{_SUFFIX}")
@@ -132,8 +145,12 @@ class Archives:
         """
         self._disk.put(self._layout.user(user_id).told, f"{archive_id}\n".encode())
 
-    def _ids(self, user_id: str, oldest: str = "") -> list[str]:
-        """The archives' ids, newest first, from that second on."""
+    def ids(self, user_id: str, oldest: str = "") -> list[str]:
+        """The archives' ids, newest first, from that second on.
+
+        Raises:
+            OSError: The disk refused.
+        """
         names = self._disk.names(self._layout.user(user_id).archived)
         ids = [name.removesuffix(_SUFFIX) for name in names if name >= oldest and name.endswith(_SUFFIX)]
         return sorted((found for found in ids if archive_order(found)), key=_order, reverse=True)

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from potoserver import ProblemError, User
 
+from .stored import Visit
+
 
 class Reason(StrEnum):
     """Why a dialog ended."""
@@ -387,3 +389,18 @@ class DialogueJournal(ABC):
     @abstractmethod
     async def mark_told(self, user: User, archive_id: str) -> None:
         """Keeps that the user was told of an archive. A crash may undo this: then it is told again."""
+
+    @abstractmethod
+    async def archive_ids(self, user: User) -> list[str]:
+        """The ids of the user's archives, newest first, also of those that can't be read."""
+
+    @abstractmethod
+    async def visit_archives(self, user: User, ids: Sequence[str], visit: Visit) -> None:
+        """Shows archives to `visit` in that order, those that are still there, until it answers False.
+
+        No other call for the user waits for this, so each archive is as it was at some moment of it.
+
+        Raises:
+            JournalError: The disk refused.
+            Exception: What `visit` raised.
+        """

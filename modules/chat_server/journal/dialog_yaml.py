@@ -207,7 +207,7 @@ def load_yaml(data: bytes) -> object:
     if len(data) > MAX_FILE_BYTES:
         raise NotADialogError(f"larger than {MAX_FILE_BYTES} bytes")
     try:
-        if not _OWN_FORM.fullmatch(data):
+        if not is_own_form(data):
             _check_shape(data)
         elif data.count(b"\n") > MAX_VALUES // 2:
             _check_fields(data)
@@ -216,6 +216,11 @@ def load_yaml(data: bytes) -> object:
         # Besides YAMLError, PyYAML's constructors let through what a scalar such as `2024-99-99` makes
         # Python's own types raise.
         raise NotADialogError(" ".join(f"{type(error).__name__}: {error}".split())[:200]) from None
+
+
+def is_own_form(data: bytes) -> bool:
+    """Whether each text in these bytes is quoted on one line or a literal block, as `emit_…` writes them."""
+    return _OWN_FORM.fullmatch(data) is not None
 
 
 def _check_fields(data: bytes) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import errno
 import functools
-import stat
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -37,7 +35,8 @@ from .base import (
     Reason,
     UserFullError,
 )
-from .disk import Disk, Handle
+from .data_folder import DataFolder
+from .disk import Disk
 from .grouping import GroupedAppends
 from .keyed import find_question, with_reply
 from .layout import Layout, archive_order
@@ -45,6 +44,7 @@ from .metrics import JournalMetrics
 from .recovery import Recovery
 from .references import key_line, reply_line
 from .spent import counted
+from .stored import Visit
 from .tools import DiskWatch, RecentArchives, Tools, journal_errors
 from .usage import Usage
 from .user_dialogs import UserDialogs
@@ -105,6 +105,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._watch = watch
         self._disk = disk or Disk(fsync=fsync)
         self._layout = Layout(data_dir)
+        self._folder = DataFolder(self._disk, self._layout)
         self._metrics = JournalMetrics(registry)
         archive_log = logger("journal:archive")
         usage = Usage(user_bytes, self._disk, self._layout, clock)
@@ -124,14 +125,13 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._changes = ArchiveChanges(self._tools, self._archives)
         self._in_use: dict[str, _InUse] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._lock: Handle | None = None
         self._accepting = False
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="journal")
         self._appends = GroupedAppends(clock, self._append_log)
 
     @override
     async def start(self) -> Sequence[str]:
-        names = await self._threaded(self._take_over)
+        names = await self._threaded(self._folder.take_over)
         self._accepting = True
         users = []
         for name in sorted(names):
@@ -146,36 +146,6 @@ class FileSystemDialogueJournal(DialogueJournal):
                 self._recovery_log.warning("marker of no user", file=str(self._layout.open / name))
         return users
 
-    def _take_over(self) -> list[str]:
-        root = self._layout.root
-        try:
-            for folder in (*reversed(root.absolute().parents), root):
-                if self._disk.find(folder) is None and self._disk.make_folder(folder):
-                    self._disk.sync_folder(folder.parent)
-            self._lock = self._disk.lock(self._layout.lock)
-        except BlockingIOError:
-            raise JournalError(
-                503, f"The data folder {root} is owned by another potoserver process. Stop that one first."
-            ) from None
-        except OSError as error:
-            raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
-        try:
-            for folder in (self._layout.open, self._layout.users):
-                if not self._disk.make_folder(folder):
-                    self._refuse_no_folder(folder)
-            self._disk.sync_folder(root)
-            return self._disk.names(self._layout.open)
-        except OSError as error:
-            with suppress(OSError):
-                self._disk.close(self._lock)
-            raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
-
-    def _refuse_no_folder(self, path: Path) -> None:
-        """A link that is followed here would take every user's files out of the data folder."""
-        found = self._disk.find(path)
-        if found is None or not stat.S_ISDIR(found.st_mode):
-            raise OSError(errno.ENOTDIR, f"{path} is no folder, and links in it are not followed")
-
     @override
     async def close(self) -> None:
         self._accepting = False
@@ -186,9 +156,7 @@ class FileSystemDialogueJournal(DialogueJournal):
     def _give_back(self) -> None:
         self._appends.close()
         self._pool.shutdown()
-        if self._lock is not None:
-            with suppress(OSError):
-                self._disk.close(self._lock)
+        self._folder.give_back()
 
     @override
     async def recover(self, user: User) -> OpenDialog | None:
@@ -346,11 +314,45 @@ class FileSystemDialogueJournal(DialogueJournal):
 
         await self._owned(user, lambda dialogs: self._threaded(write, dialogs))
 
+    @override
+    async def archive_ids(self, user: User) -> list[str]:
+        def read(dialogs: UserDialogs) -> list[str]:
+            dialogs.recover()
+            with _reading():
+                return self._archives.ids(user.id)
+
+        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+
+    @override
+    async def visit_archives(self, user: User, ids: Sequence[str], visit: Visit) -> None:
+        def walk() -> None:
+            for archive_id in ids:
+                with _reading():
+                    stored = self._archives.stored(user.id, archive_id)
+                if stored is not None and not visit(stored):
+                    return
+
+        await self._finished(self._watched_reading(walk))
+
+    async def _watched_reading(self, read: Callable[[], None]) -> None:
+        """Reads what no call changes in its place, and tells when the disk failed."""
+        try:
+            await self._threaded(read)
+        except JournalError as error:
+            if self._watch is not None and isinstance(error.__cause__, OSError):
+                self._watch.failed(error.__cause__)
+            raise
+
     async def _owned(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
         """Runs work on one user's dialogs to its end, alone, though the caller may be cancelled."""
+        return await self._finished(self._alone(user, work))
+
+    async def _finished(self, work: Coroutine[Any, Any, _R]) -> _R:
+        """Runs work to its end, though the caller may be cancelled."""
         if not self._accepting:
+            work.close()
             raise JournalUnavailableError("The journal is closed; nothing was kept.")
-        task = asyncio.create_task(self._alone(user, work), name="journal call")
+        task = asyncio.create_task(work, name="journal call")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)

@@ -26,11 +26,13 @@ from .base import (
     Reason,
     UserFullError,
 )
+from .dialog_yaml import emit_footer, emit_head, emit_message
 from .keyed import find_question, with_reply
 from .layout import archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
 from .order import MOST_AHEAD_MS
 from .scan import summarize_dialog
+from .stored import StoredArchive, Visit
 
 
 @dataclass(slots=True)
@@ -225,6 +227,18 @@ class MemoryDialogueJournal(DialogueJournal):
     async def mark_told(self, user: User, archive_id: str) -> None:
         self._of(user).told = archive_id
 
+    @override
+    async def archive_ids(self, user: User) -> list[str]:
+        return [archive_id for archive_id, _ in self._newest_archives(user)]
+
+    @override
+    async def visit_archives(self, user: User, ids: Sequence[str], visit: Visit) -> None:
+        archives = self._of(user).archives
+        for archive_id in ids:
+            dialog = archives.get(archive_id)
+            if dialog is not None and not visit(_stored(archive_id, dialog)):
+                return
+
     def _of(self, user: User) -> _Dialogs:
         if not self._accepting:
             raise JournalUnavailableError("The journal is closed; nothing was kept.")
@@ -249,3 +263,12 @@ def _order(archive_id: str) -> tuple[str, int]:
     order = archive_order(archive_id)
     assert order is not None, "only archive ids are compared"
     return order
+
+
+def _stored(archive_id: str, dialog: Dialog) -> StoredArchive:
+    """An archive as it would be stored in a file."""
+    assert dialog.ended_ms is not None and dialog.reason is not None, "it was archived"
+    head = emit_head(dialog.conversation, dialog.user_id, dialog.title, pinned=dialog.pinned)
+    footer = emit_footer(dialog.ended_ms, dialog.reason, len(dialog.messages))
+    data = b"".join((head, *map(emit_message, dialog.messages), footer))
+    return StoredArchive(archive_id, data, lambda: dialog)

@@ -1,0 +1,80 @@
+"""The archives' files as they are, in a zip that is made while it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from typing_extensions import override
+
+from potoserver import iso_utc
+
+from ..journal.base import Dialog
+from .form import ExportForm
+
+_FILE_MODE = 0o600
+_FIRST_YEAR = 1980
+"""Of the times that a zip can tell."""
+
+
+class ZipForm(ExportForm):
+    """One entry for each archive, its sizes behind its bytes, the table of all at the end.
+
+    What is kept of an entry until then is what the table needs, some hundred bytes.
+    """
+
+    content_type = "application/zip"
+    suffix = "zip"
+
+    def __init__(self) -> None:
+        self._sink = _Sink()
+        self._zip = ZipFile(self._sink, "w", ZIP_DEFLATED)
+
+    @override
+    def begin(self, user_id: str) -> bytes:
+        return self._sink.take()
+
+    @override
+    def add(self, archive_id: str, data: bytes, dialog: Dialog) -> bytes:
+        self._put(f"{archive_id}.yaml", data, dialog.ended_ms or 0)
+        return self._sink.take()
+
+    @override
+    def end(self, skipped: Sequence[str]) -> bytes:
+        if skipped:
+            self._put("skipped.txt", "".join(f"{each}\n" for each in skipped).encode(), 0)
+        self._zip.close()
+        return self._sink.take()
+
+    def _put(self, name: str, data: bytes, at_ms: int) -> None:
+        stamp = iso_utc(at_ms)[:19]
+        year, month, day, hour, minute, second = (int(stamp[at : at + 2]) for at in (2, 5, 8, 11, 14, 17))
+        year += 100 * int(stamp[:2])
+        moment = (year, month, day, hour, minute, second)
+        info = ZipInfo(name, max(moment, (_FIRST_YEAR, 1, 1, 0, 0, 0)))
+        info.external_attr = _FILE_MODE << 16
+        info.compress_type = ZIP_DEFLATED
+        self._zip.writestr(info, data)
+
+
+class _Sink:
+    """A file that can only be written on, and gives away what was."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data

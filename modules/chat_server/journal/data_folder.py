@@ -1,0 +1,67 @@
+"""The data folder as a whole, which one process owns for its life. Blocking."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from .base import JournalError
+from .disk import Disk, Handle
+from .layout import Layout
+
+
+class DataFolder:
+    """Takes the folder over and gives it back.
+
+    Args:
+        disk: The system calls.
+        layout: Where things lie.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._lock: Handle | None = None
+
+    def take_over(self) -> list[str]:
+        """Makes what is missing of it; the names of the markers of open dialogs.
+
+        Raises:
+            JournalError: It can't be used, or another process owns it.
+        """
+        root = self._layout.root
+        try:
+            for folder in (*reversed(root.absolute().parents), root):
+                if self._disk.find(folder) is None and self._disk.make_folder(folder):
+                    self._disk.sync_folder(folder.parent)
+            self._lock = self._disk.lock(self._layout.lock)
+        except BlockingIOError:
+            raise JournalError(
+                503, f"The data folder {root} is owned by another potoserver process. Stop that one first."
+            ) from None
+        except OSError as error:
+            raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
+        try:
+            for folder in (self._layout.open, self._layout.users):
+                if not self._disk.make_folder(folder):
+                    self._refuse_no_folder(folder)
+            self._disk.sync_folder(root)
+            return self._disk.names(self._layout.open)
+        except OSError as error:
+            with suppress(OSError):
+                self._disk.close(self._lock)
+            raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
+
+    def _refuse_no_folder(self, path: Path) -> None:
+        """A link that is followed here would take every user's files out of the data folder."""
+        found = self._disk.find(path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.ENOTDIR, f"{path} is no folder, and links in it are not followed")
+
+    def give_back(self) -> None:
+        """Another process may have it."""
+        if self._lock is not None:
+            with suppress(OSError):
+                self._disk.close(self._lock)
