@@ -8,7 +8,12 @@ from contextlib import suppress
 
 from potoserver import ModuleContext, TimerHandle, User
 
-from .journal.base import DialogueJournal, JournalError
+from .journal.base import (
+    DialogueJournal,
+)
+from .journal.errors import (
+    JournalError,
+)
 from .notices import Notices
 from .sessions import Session, Sessions
 

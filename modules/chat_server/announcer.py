@@ -5,7 +5,7 @@ from __future__ import annotations
 from potoserver import Event, ModuleContext, ProblemError, UnavailableError, iso_utc
 
 from .journal.base import Message
-from .wire import ArchiveChange
+from .wire import ArchiveChange, RestoredDialog
 
 
 class Announcer:
@@ -73,6 +73,15 @@ class Announcer:
             return
         if presence.connections:
             await self._publish(user_id, Event("archived", notice))
+
+    async def restored(self, user_id: str, archive_id: str, restored: RestoredDialog) -> None:
+        """Tells that an archive is the current dialog again."""
+        data = {
+            "id": archive_id,
+            "conversation": restored.conversation_id,
+            "superseded": restored.superseded,
+        }
+        await self._publish(user_id, Event("restored", data))
 
     async def archives(
         self,

@@ -12,8 +12,16 @@ from .archive_desk import ArchiveDesk
 from .archive_reader import ArchiveReader
 from .export import ExportFormat
 from .journal.titles import MAX_TITLE_CHARS
+from .restorer import Restorer
 from .search import MAX_QUERY_CHARS
-from .wire import ArchivedDialog, ArchiveEntry, ArchiveList, DeletedArchive, FoundMessages
+from .wire import (
+    ArchivedDialog,
+    ArchiveEntry,
+    ArchiveList,
+    DeletedArchive,
+    FoundMessages,
+    RestoredDialog,
+)
 
 Title = Annotated[
     str,
@@ -37,6 +45,7 @@ class ArchiveMethods:
 
     _desk: ArchiveDesk
     _reader: ArchiveReader
+    _restorer: Restorer
 
     @rpc
     async def list_archives(
@@ -63,6 +72,11 @@ class ArchiveMethods:
     async def pin_archive(self, user: User, id: str, pinned: bool) -> ArchiveEntry:  # noqa: A002 - likewise
         """Pins an archive, or takes the pin away."""
         return await self._desk.pin(user, id, pinned=pinned)
+
+    @rpc
+    async def restore_archive(self, user: User, id: str) -> RestoredDialog:  # noqa: A002 - likewise
+        """Makes an archive the current dialog again; what was current is archived first."""
+        return await self._restorer.restore(user, id)
 
     @rpc
     async def delete_archive(self, user: User, id: str) -> DeletedArchive:  # noqa: A002 - likewise

@@ -186,21 +186,29 @@ class Archiver:
         """Ends the repetition by itself; what is left is for `finish`."""
         self._stopping.set()
 
+    async def archive_now(self, ending: Ending) -> None:
+        """Archives a session that has just ended, for whoever has the turn in the user's lane.
+
+        Raises:
+            JournalError: It could not be; it will be tried again.
+        """
+        ending.waiting = False
+        user_id = ending.session.user_id
+        try:
+            await self.finish_failed(user_id)  # the older ones come first
+            await self._archive(ending)
+        except Exception:  # logged there; whatever it was, the dialog must not be forgotten
+            backlog = self._by_user.setdefault(user_id, _Backlog())
+            backlog.failed.append(ending)
+            if not backlog.retrying:
+                backlog.retrying = True
+                self._context.spawn(self._retry(user_id, backlog), f"retry archives of {user_id}")
+            raise
+
     async def _first_try(self, ending: Ending, ticket: Ticket) -> None:
         async with ticket:
-            ending.waiting = False
-            backlog = self._by_user[ending.session.user_id]
-            try:
-                await self.finish_failed(ending.session.user_id)  # the older ones come first
-                await self._archive(ending)
-            except Exception:  # noqa: BLE001 - logged there; whatever it was, the dialog must not be forgotten
-                backlog.failed.append(ending)
-                if not backlog.retrying:
-                    backlog.retrying = True
-                    self._context.spawn(
-                        self._retry(ending.session.user_id, backlog),
-                        f"retry archives of {ending.session.user_id}",
-                    )
+            with suppress(Exception):  # logged there, and tried again
+                await self.archive_now(ending)
 
     async def _retry(self, user_id: str, backlog: _Backlog) -> None:
         pause_s = _BACKOFF_FIRST_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from typing_extensions import override
 
@@ -11,8 +12,8 @@ from potoserver import Cause, Departure, ModuleContext, Presence, PresenceState,
 
 from .adoption import Adoption
 from .archiver import Archiver, Ending
-from .journal.base import DialogueJournal, Reason
-from .lanes import Lanes
+from .journal.base import Conversation, DialogueJournal, Reason
+from .lanes import Lanes, Ticket
 from .notices import Notices
 from .recent import RecentArchives
 from .sessions import Moment, Session, Sessions
@@ -52,6 +53,7 @@ class SessionLife(TurnSessions):
         self._activity_log = context.logger("session:activity")
         self._monitoring_log = context.logger("session:monitoring")
         self._stopping = False
+        self._left_behind: set[tuple[str, str]] = set()
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
         self.recent = RecentArchives(context.clock)
@@ -136,7 +138,9 @@ class SessionLife(TurnSessions):
         return session
 
     @override
-    async def open(self, user_id: str) -> Session:
+    async def open(self, user_id: str, called: Session | None) -> Session:
+        if called is not None and (user_id, called.conversation.id) not in self._left_behind:
+            return called
         await self.adoption.recovered(user_id)
         presence = await self._context.presence_of(user_id)
         if self._stopping:
@@ -148,6 +152,59 @@ class SessionLife(TurnSessions):
             session = self.start(user_id, presence)
             self.call(user_id)
         return session
+
+    async def supersede(self, user_id: str) -> str | None:
+        """Ends the user's session, if there is one, for another conversation; in the user's lane.
+
+        Returns:
+            Its archive's id; None where there was no session, or no message in it.
+
+        Raises:
+            JournalError: It could not be archived now; that is tried again until it is.
+        """
+        session = self.sessions.get(user_id)
+        if session is None or self.sessions.end(session) is None:
+            return None
+        self._leave_behind(user_id, session)
+        ending = self._ending(session, Reason.SUPERSEDED)
+        await self.archiver.archive_now(ending)
+        return ending.archive_id
+
+    async def go_on_with(self, user_id: str, conversation: Conversation) -> None:
+        """Makes an older conversation the user's session, in the user's lane, once it is open in the journal.
+
+        The calls that came for the conversation before, and wait, belong to this one then.
+        """
+        generation = None
+        with suppress(UnavailableError):  # then the fallback governs it, until the user connects again
+            presence = await self._context.presence_of(user_id)
+            generation = None if presence.state is PresenceState.ABSENT else presence.generation
+        session, replaced = self.sessions.go_on_with(user_id, conversation, self._now(), generation)
+        if replaced is not None:
+            self._leave_behind(user_id, replaced)
+        self._log_continued(session)
+        self._log_activity(session)
+        if self._stopping:
+            self.end(session, Reason.SHUTDOWN)
+
+    def _leave_behind(self, user_id: str, session: Session) -> None:
+        left = (user_id, session.conversation.id)
+        self._left_behind.add(left)
+        # Behind the calls that came for it.
+        self._context.spawn(self._forget(left, self._lanes.join(user_id)), f"forget what {user_id} has left")
+
+    async def _forget(self, left: tuple[str, str], ticket: Ticket) -> None:
+        async with ticket:
+            self._left_behind.discard(left)
+
+    def refuse_when_stopping(self) -> None:
+        """Sees whether anything may still begin.
+
+        Raises:
+            UnavailableError: The server stops.
+        """
+        if self._stopping or self._context.draining:
+            raise UnavailableError("The server is stopping; try again in a moment.")
 
     def check_room(self, user_id: str) -> None:
         """Sees whether a session can begin for a user who has none.
@@ -225,6 +282,11 @@ class SessionLife(TurnSessions):
     def _archive(
         self, session: Session, reason: Reason, ended_ms: int | None = None, cause: Cause | None = None
     ) -> None:
+        self.archiver.begin(self._ending(session, reason, ended_ms, cause))
+
+    def _ending(
+        self, session: Session, reason: Reason, ended_ms: int | None = None, cause: Cause | None = None
+    ) -> Ending:
         self._log.info(
             "session ended",
             user=session.user_id,
@@ -232,7 +294,7 @@ class SessionLife(TurnSessions):
             reason=reason.value,
         )
         ended_ms = self._clock.now_ms() if ended_ms is None else ended_ms
-        self.archiver.begin(Ending(session, reason, ended_ms, cause=cause))
+        return Ending(session, reason, ended_ms, cause=cause)
 
     # Small things
 

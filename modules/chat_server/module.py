@@ -37,6 +37,7 @@ from .lifecycle import SessionLife
 from .metrics import ChatMetrics
 from .reads import Reads
 from .responders import Responder, create_responder
+from .restorer import Restorer
 from .sessions import Session
 from .settings import ChatSettings
 from .startup_checks import startup_checks
@@ -114,6 +115,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes, self._titler.ask_for)
         self._desk = ArchiveDesk(context, settings, self.dialogue_journal, self._life, self._reads)
         self._reader = ArchiveReader(context, self.dialogue_journal, self._life, self._reads)
+        self._restorer = Restorer(context, self.dialogue_journal, self._lanes, self._life, self._reads)
         self._turns = Turns(
             context,
             settings,

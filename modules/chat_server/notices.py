@@ -6,7 +6,13 @@ from collections import OrderedDict
 
 from potoserver import ModuleContext, User
 
-from .journal.base import ArchiveSummary, DialogueJournal, JournalError
+from .journal.base import (
+    ArchiveSummary,
+    DialogueJournal,
+)
+from .journal.errors import (
+    JournalError,
+)
 
 _REMEMBERED_USERS = 65_536
 

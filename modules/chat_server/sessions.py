@@ -136,6 +136,27 @@ class Sessions(Mapping[str, Session]):
         bound = replace(session, generation=generation, adopted=False, left=False)
         return Arrival(self._put(bound), continued=continued)
 
+    def go_on_with(
+        self, user_id: str, conversation: Conversation, at: Moment, generation: int | None
+    ) -> tuple[Session, Session | None]:
+        """The user has called for an older conversation; the user's session is its from now on.
+
+        Args:
+            user_id: Whose.
+            conversation: Which one.
+            at: When the call came.
+            generation: What governs the session if there is none yet.
+
+        Returns:
+            The session, and the one whose place it took, if there was one.
+        """
+        replaced = self._by_user.get(user_id)
+        session = replaced or Session(user_id, conversation, at, generation=generation)
+        called = replace(
+            session, conversation=conversation, last_activity=at, last_message_ms=at.wall_ms, adopted=False
+        )
+        return self._put(called), replaced
+
     def leave(self, user_id: str, generation: int) -> None:
         """The last connection of that generation is gone; the grace decides."""
         session = self._by_user.get(user_id)

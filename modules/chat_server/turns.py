@@ -16,11 +16,13 @@ from .generation import ChatRequest, Cut, Generation, Reply, is_json
 from .idempotency import RunningCalls, digest_of, find_first
 from .journal.base import (
     Conversation,
-    DialogFullError,
     DialogueJournal,
-    JournalError,
     KeyedMessage,
     Message,
+)
+from .journal.errors import (
+    DialogFullError,
+    JournalError,
     UserFullError,
 )
 from .lanes import Lanes, Ticket
@@ -44,8 +46,14 @@ class TurnSessions(Protocol):
     def call(self, user_id: str) -> Session | None:
         """A call has come: activity. Returns the session that it belongs to, None when there is none yet."""
 
-    async def open(self, user_id: str) -> Session:
-        """The user's session when the call's turn has come; begins one where there is none."""
+    async def open(self, user_id: str, called: Session | None) -> Session:
+        """The session of a call whose turn has come; begins one where there is none.
+
+        Args:
+            user_id: Who called.
+            called: The session that the call belonged to when it came. It still does, unless an archive was
+                restored in its place meanwhile.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +202,7 @@ class Turns:
             turn.stream.append(first.reply.content, first.reply.reasoning or "")
             return _chat_reply(turn.request, first.replied_in, first.reply)
         with _said_of_the_message(_REPLY_NOT_KEPT if first else _NOT_KEPT):
-            session = turn.session or await self._sessions.open(user.id)
+            session = await self._sessions.open(user.id, turn.session)
             await self._finish_endings(user.id)
         question = first.question if first else await self._keep_question(turn, session.conversation)
         with _said_of_the_message(_REPLY_NOT_KEPT):

@@ -19,7 +19,8 @@ from potoserver import (
 )
 
 from .archiver import Ending
-from .journal.base import DialogueJournal, JournalError
+from .journal.base import DialogueJournal
+from .journal.errors import JournalError
 from .lifecycle import SessionLife
 from .recent import RecentArchive
 from .sessions import Session

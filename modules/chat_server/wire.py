@@ -160,6 +160,14 @@ class ArchivedDialog(WireModel):
         )
 
 
+class RestoredDialog(WireModel):
+    """The archive that is the current dialog again."""
+
+    conversation_id: str = Field(description="Its old one.")
+    message_count: int
+    superseded: str | None = Field(description="The archive that the dialog became which was current before.")
+
+
 class DeletedArchive(WireModel):
     """The archive that was deleted."""
 

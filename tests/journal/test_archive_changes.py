@@ -17,7 +17,9 @@ from modules.chat_server.journal import (
     MemoryDialogueJournal,
     UserFullError,
 )
-from modules.chat_server.journal.base import ArchiveLaidOutError
+from modules.chat_server.journal.errors import (
+    ArchiveLaidOutError,
+)
 from potoserver import User
 from tests.journal.support import (
     FIRST,

@@ -4,17 +4,19 @@ from .base import (
     ArchivePage,
     ArchiveSummary,
     Conversation,
-    ConversationEndedError,
     Dialog,
-    DialogFullError,
     DialogueJournal,
-    JournalError,
-    JournalFullError,
-    JournalUnavailableError,
     KeyedMessage,
     Message,
     OpenDialog,
     Reason,
+)
+from .errors import (
+    ConversationEndedError,
+    DialogFullError,
+    JournalError,
+    JournalFullError,
+    JournalUnavailableError,
     UserFullError,
 )
 from .filesystem import FileSystemDialogueJournal

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import stat
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from .archives import Archives
-from .base import ArchiveSummary, Dialog, DialogFullError
+from .base import (
+    ArchiveSummary,
+    Dialog,
+)
 from .dialog_yaml import MAX_FILE_BYTES
-from .layout import UserPaths
+from .errors import (
+    DialogFullError,
+)
 from .marks import with_marks
+from .rewriting import write_anew
 from .scan import summarize_dialog
 from .tools import Tools
 
@@ -82,7 +85,7 @@ class ArchiveChanges:
             raise DialogFullError("This archive has the largest size that there is: no room for the title.")
         if changed != data:
             path = self._archives.path(user_id, archive_id)
-            self._write_anew(self._tools.layout.user(user_id), path, changed)
+            write_anew(self._disk, self._tools.layout.user(user_id), path, changed)
             self._tools.usage.removed(user_id, len(data))
             self._tools.usage.archived(user_id, len(changed))
             self._tools.archive_log.info(
@@ -92,23 +95,3 @@ class ArchiveChanges:
             # An earlier try may have failed before it was durable.
             self._disk.sync_folder(self._tools.layout.user(user_id).archived)
         return summarize_dialog(archive_id, replace(dialog, title=title, pinned=pinned))
-
-    def _write_anew(self, paths: UserPaths, path: Path, data: bytes) -> None:
-        """Puts other bytes into a file's place, at once, with the same permissions; durable then."""
-        before = self._disk.find(path)
-        self._disk.remove(paths.anew)  # a crash may have left it
-        handle = self._disk.open(paths.anew, exclusive=True)
-        try:
-            try:
-                if before is not None:
-                    self._disk.set_mode(handle, stat.S_IMODE(before.st_mode))
-                self._disk.write_all(handle, data)
-                self._disk.flush(handle)
-            finally:
-                self._disk.close(handle)
-            self._disk.rename(paths.anew, path)
-        except OSError:
-            with suppress(OSError):
-                self._disk.remove(paths.anew)
-            raise
-        self._disk.sync_folder(paths.archived)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from potoserver import ProblemError, User
+from potoserver import User
 
 from .stored import Visit
 
@@ -112,6 +112,19 @@ class OpenDialog:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """An archive that is the open dialog again.
+
+    Attributes:
+        dialog: The open dialog.
+        superseded: The archive that the dialog became which was open before; None where there was none.
+    """
+
+    dialog: OpenDialog
+    superseded: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveSummary:
     """An archive, from its file's head and tail alone.
 
@@ -166,65 +179,6 @@ class KeyedMessage:
     reply: Message | None
     history: tuple[Message, ...]
     replied_in: Conversation | None = None
-
-
-class JournalError(ProblemError):
-    """The journal could not keep something; what was kept before is untouched."""
-
-
-class JournalFullError(JournalError):
-    """No room: disk full or over quota (507)."""
-
-    def __init__(self, detail: str = "The disk is full; the message was not kept. Try again later.") -> None:
-        super().__init__(507, detail)
-
-
-class DialogFullError(JournalError):
-    """The dialog has reached its largest size; another one can begin (507)."""
-
-    def __init__(
-        self,
-        detail: str = "This dialog has reached its largest size; the message was not kept. End it to go on.",
-    ) -> None:
-        super().__init__(507, detail)
-
-
-class UserFullError(JournalError):
-    """The user's dialogs take all that one user's may (507)."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(
-            507,
-            f"Your dialogs take all the room that one user has (limits.user_bytes, {limit_bytes} bytes); the "
-            "message was not kept. Export and delete archives to make room, or ask the operator for more.",
-        )
-
-
-class JournalUnavailableError(JournalError):
-    """The disk fails (503)."""
-
-    def __init__(
-        self, detail: str = "The dialog can't be written at the moment; the message was not kept."
-    ) -> None:
-        super().__init__(503, detail, retry_after_s=5)
-
-
-class ConversationEndedError(JournalError):
-    """The conversation was archived, so nothing can be added to it any more (409)."""
-
-    def __init__(self) -> None:
-        super().__init__(409, "This conversation has ended; the message was not kept. Send it again.")
-
-
-class ArchiveLaidOutError(JournalError):
-    """A person has laid the archive's file out in a way that only a person can change (409)."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            409,
-            "This archive's file was edited by hand and laid out in another way, so the server can't change "
-            "it. Nothing was changed.",
-        )
 
 
 class DialogueJournal(ABC):
@@ -359,6 +313,33 @@ class DialogueJournal(ABC):
 
         Raises:
             JournalError: It stays as it was.
+        """
+
+    @abstractmethod
+    async def find_restorable(self, user: User, archive_id: str) -> ArchiveSummary | None:
+        """Sees whether `restore_archive` would do it; changes nothing.
+
+        Returns:
+            The archive; None where there is no such one.
+
+        Raises:
+            ArchiveIsCurrentError: Its conversation is the one that is open.
+            ArchiveLaidOutError: A person has laid it out in another way.
+            JournalError: It can't be read.
+        """
+
+    @abstractmethod
+    async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
+        """Makes an archive the open dialog again, under its old conversation, title and pin.
+
+        Another dialog that is open is archived first, as `superseded`. The archive is moved, so there is one
+        copy of it at every moment; a crash before this returns may leave it an archive.
+
+        Returns:
+            What is open now; None where there is no such archive.
+
+        Raises:
+            JournalError: It is an archive still; the dialog that was open may be archived. Call again.
         """
 
     @abstractmethod

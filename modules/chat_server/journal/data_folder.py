@@ -7,8 +7,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from .base import JournalError
 from .disk import Disk, Handle
+from .errors import JournalError
 from .layout import Layout
 
 

@@ -27,22 +27,22 @@ from .base import (
     Conversation,
     Dialog,
     DialogueJournal,
-    JournalError,
-    JournalUnavailableError,
     KeyedMessage,
     Message,
     OpenDialog,
     Reason,
-    UserFullError,
+    Restored,
 )
 from .data_folder import DataFolder
 from .disk import Disk
+from .errors import JournalError, JournalUnavailableError, UserFullError
 from .grouping import GroupedAppends
 from .keyed import find_question, with_reply
 from .layout import Layout, archive_order
 from .metrics import JournalMetrics
 from .recovery import Recovery
 from .references import key_line, reply_line
+from .scan import summarize_dialog
 from .spent import counted
 from .stored import Visit
 from .tools import DiskWatch, RecentArchives, Tools, journal_errors
@@ -256,6 +256,34 @@ class FileSystemDialogueJournal(DialogueJournal):
     @override
     async def pin_archive(self, user: User, archive_id: str, *, pinned: bool) -> ArchiveSummary | None:
         return await self._changing(user, lambda: self._changes.pin(user.id, archive_id, pinned=pinned))
+
+    @override
+    async def find_restorable(self, user: User, archive_id: str) -> ArchiveSummary | None:
+        def look(dialogs: UserDialogs) -> ArchiveSummary | None:
+            dialogs.recover()
+            with _reading():
+                found = self._archives.file(user.id, archive_id)
+            if found is None:
+                return None
+            dialogs.openable(*found)
+            return summarize_dialog(archive_id, found[1])
+
+        return await self._owned(user, lambda dialogs: self._threaded(look, dialogs))
+
+    @override
+    async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
+        def restore(dialogs: UserDialogs) -> Restored | None:
+            dialogs.recover()
+            with _reading():
+                found = self._archives.file(user.id, archive_id)
+            if found is None:
+                return None
+            try:
+                return dialogs.restore(archive_id, *found)
+            finally:
+                self._archives.forget(user.id, archive_id)
+
+        return await self._owned(user, lambda dialogs: self._threaded(restore, dialogs))
 
     @override
     async def delete_archive(self, user: User, archive_id: str) -> bool:

@@ -6,8 +6,13 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from .base import ArchiveLaidOutError, Dialog
+from .base import (
+    Dialog,
+)
 from .dialog_yaml import NotADialogError, emit_marks, parse_dialog
+from .errors import (
+    ArchiveLaidOutError,
+)
 
 _MARKS: Final = re.compile(rb"^(?:title|pinned):[^\n]*\n", re.MULTILINE)
 _MESSAGES: Final = re.compile(rb"^messages:", re.MULTILINE)

@@ -16,17 +16,21 @@ from .base import (
     ArchivePage,
     ArchiveSummary,
     Conversation,
-    ConversationEndedError,
     Dialog,
     DialogueJournal,
-    JournalUnavailableError,
     KeyedMessage,
     Message,
     OpenDialog,
     Reason,
-    UserFullError,
+    Restored,
 )
 from .dialog_yaml import emit_footer, emit_head, emit_message
+from .errors import (
+    ArchiveIsCurrentError,
+    ConversationEndedError,
+    JournalUnavailableError,
+    UserFullError,
+)
 from .keyed import find_question, with_reply
 from .layout import archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
@@ -199,6 +203,29 @@ class MemoryDialogueJournal(DialogueJournal):
             return None
         archives[archive_id] = replace(archives[archive_id], **changes)
         return summarize_dialog(archive_id, archives[archive_id])
+
+    @override
+    async def find_restorable(self, user: User, archive_id: str) -> ArchiveSummary | None:
+        dialogs = self._of(user)
+        archive = dialogs.archives.get(archive_id)
+        if archive is None:
+            return None
+        if dialogs.current is not None and dialogs.current.conversation.id == archive.conversation.id:
+            raise ArchiveIsCurrentError
+        return summarize_dialog(archive_id, archive)
+
+    @override
+    async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
+        if await self.find_restorable(user, archive_id) is None:
+            return None
+        dialogs = self._of(user)
+        current, superseded = dialogs.current, None
+        if current is not None:
+            superseded = self._archive(user, dialogs, current, Reason.SUPERSEDED, None)
+        dialogs.current = replace(dialogs.archives.pop(archive_id), ended_ms=None, reason=None)
+        restored = await self.recover(user)
+        assert restored is not None, "it is open"
+        return Restored(restored, superseded)
 
     @override
     async def delete_archive(self, user: User, archive_id: str) -> bool:

@@ -14,8 +14,11 @@ from structlog.typing import FilteringBoundLogger
 
 from potoserver import Clock
 
-from .base import JournalFullError, JournalUnavailableError
 from .disk import Disk
+from .errors import (
+    JournalFullError,
+    JournalUnavailableError,
+)
 from .layout import Layout
 from .metrics import JournalMetrics
 from .recovery import Recovery
@@ -49,6 +52,11 @@ class RecentArchives:
             self._ids[user_id, conversation_id] = archive_id
             if len(self._ids) > self._limit:
                 self._ids.popitem(last=False)
+
+    def forget(self, user_id: str, conversation_id: str) -> None:
+        """A conversation is open again."""
+        with self._lock:
+            self._ids.pop((user_id, conversation_id), None)
 
     def find(self, user_id: str, conversation_id: str) -> str | None:
         """The archive's id; None when the conversation was not archived lately."""

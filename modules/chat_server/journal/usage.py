@@ -9,8 +9,10 @@ from typing import Final
 
 from potoserver import Clock
 
-from .base import UserFullError
 from .disk import Disk
+from .errors import (
+    UserFullError,
+)
 from .layout import Layout
 
 BLOCK_BYTES: Final = 4096

@@ -12,12 +12,11 @@ from typing import Final
 
 from .base import (
     Conversation,
-    ConversationEndedError,
     Dialog,
-    DialogFullError,
     Message,
     OpenDialog,
     Reason,
+    Restored,
 )
 from .dialog_yaml import (
     MAX_FILE_BYTES,
@@ -29,9 +28,16 @@ from .dialog_yaml import (
     parse_dialog,
 )
 from .disk import Handle
+from .errors import (
+    ArchiveIsCurrentError,
+    ConversationEndedError,
+    DialogFullError,
+)
 from .layout import second_name, with_suffix
 from .order import end_in_order
 from .recovery import OpenFile
+from .restoring import open_part
+from .rewriting import write_anew
 from .scan import scan
 from .tools import Tools, archive_errors, journal_errors
 
@@ -207,6 +213,80 @@ class UserDialogs:
             if conversation_id is None:
                 return finished
             return self._tools.recent.find(self._user_id, conversation_id)
+
+    def restore(self, archive_id: str, data: bytes, archived: Dialog) -> Restored:
+        """Makes an archive the open dialog, see `DialogueJournal.restore_archive`.
+
+        Args:
+            archive_id: Which one.
+            data: Its file's bytes.
+            archived: What they hold.
+
+        Raises:
+            JournalError: It could not be done; call again.
+        """
+        with journal_errors(
+            "The disk is full; the archive could not be restored. Nothing of it is lost.",
+            "The archive can't be restored at the moment. Nothing of it is lost.",
+        ):
+            dialog, size = self.openable(data, archived)
+            superseded = self._end(self._file, Reason.SUPERSEDED, None) if self._file is not None else None
+            try:
+                self._move_back(archive_id, data, dialog, size)
+            except OSError:
+                # Undone, or done after all: what is found on the disk counts.
+                self._file, self._recovered = None, False
+                with suppress(OSError):
+                    self._settle()
+                if self._file is None or self._file.conversation != dialog.conversation:
+                    raise
+            finally:
+                self._tools.usage.forget(self._user_id)
+            self._tools.recent.forget(self._user_id, dialog.conversation.id)
+            self.wrote = True
+        file = self._file
+        assert file is not None, "it was moved back"
+        return Restored(OpenDialog(file.conversation, file.last_ms, file.messages), superseded)
+
+    def openable(self, data: bytes, archived: Dialog) -> tuple[Dialog, int]:
+        """What of an archive's file becomes the open dialog, and how many bytes.
+
+        Raises:
+            JournalError: It can't be made that; or the disk refused.
+        """
+        with archive_errors():
+            self._settle()
+        if self._file is not None and self._file.conversation.id == archived.conversation.id:
+            raise ArchiveIsCurrentError
+        return open_part(data, archived)
+
+    def _move_back(self, archive_id: str, data: bytes, dialog: Dialog, size: int) -> None:
+        """Marker, rename, flush of both folders, then the end is cut off; until that recovery undoes it."""
+        paths, disk = self._paths, self._disk
+        found = disk.find(paths.current)
+        if found is not None and (found.st_size or not stat.S_ISREG(found.st_mode)):
+            raise FileExistsError(errno.EEXIST, "somebody put a dialog here", str(paths.current))
+        self._tools.recovery.mark(paths)
+        path = paths.archived / f"{archive_id}.yaml"
+        there = disk.find(path)
+        if there is not None and there.st_nlink > 1:
+            write_anew(disk, paths, path, data)  # what is cut and grows must not be somebody's backup
+        disk.rename(path, paths.current)
+        disk.sync_folder(paths.dialogs)
+        disk.sync_folder(paths.archived)
+        handle = disk.open(paths.current)
+        with self._closed_on_error(handle):
+            inode = disk.status(handle).st_ino
+            disk.truncate(handle, size)
+            self._flush_and_close(handle)
+        self._file = OpenFile.of(dialog, size, inode)
+        self._tools.archive_log.info(
+            "archive restored",
+            user=self._user_id,
+            archive=archive_id,
+            conversation=dialog.conversation.id,
+            messages=len(dialog.messages),
+        )
 
     def _settle(self) -> str | None:
         """Does what is owed: recovery, taking a failed write back, finishing an archive; gives its id."""

@@ -1,0 +1,95 @@
+"""Restoring: an archive becomes the current dialog again, and its conversation goes on."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from potoserver import ModuleContext, User
+
+from .announcer import Announcer
+from .archive_desk import no_such_archive
+from .journal.base import DialogueJournal
+from .lanes import Lanes
+from .lifecycle import SessionLife
+from .reads import Reads
+from .wire import RestoredDialog
+
+_REMEMBERED_USERS = 16_384
+
+
+class Restorer:
+    """Restores archives, each user's one after the other and behind the calls that came before.
+
+    Args:
+        context: Where events are published.
+        journal: Where dialogs are.
+        lanes: Each user's order.
+        life: The sessions.
+        reads: Bounds what reading costs.
+    """
+
+    def __init__(
+        self,
+        context: ModuleContext,
+        journal: DialogueJournal,
+        lanes: Lanes,
+        life: SessionLife,
+        reads: Reads,
+    ) -> None:
+        self._journal = journal
+        self._lanes = lanes
+        self._life = life
+        self._reads = reads
+        self._announcer = Announcer(context)
+        self._last: OrderedDict[str, tuple[str, RestoredDialog]] = OrderedDict()
+
+    async def restore(self, user: User, archive_id: str) -> RestoredDialog:
+        """Makes an archive the current dialog. Who asks twice gets the same answer while it is current.
+
+        What was current is archived as `superseded` first; nothing is, where the archive can't be restored.
+        From there on the conversation goes on as if it had never ended, under the same id, and inactivity
+        or a departure ends it again. A dialog that has reached its largest size can be restored, but takes
+        no further message.
+
+        Raises:
+            ProblemError: 404, the user has no such archive; 409, it can't be restored; 503 or 507.
+        """
+        await self._life.adoption.recovered(user.id)
+        async with self._lanes.join(user.id), self._reads.turn(user.id):
+            self._life.refuse_when_stopping()
+            again = self._answered(user.id, archive_id)
+            if again is not None:
+                return again
+            await self._life.archiver.finish_failed(user.id)
+            if await self._journal.find_restorable(user, archive_id) is None:
+                raise no_such_archive()
+            if user.id not in self._life.sessions:
+                self._life.check_room(user.id)
+            superseded = await self._life.supersede(user.id)
+            restored = await self._journal.restore_archive(user, archive_id)
+            if restored is None:
+                raise no_such_archive()  # somebody took the file away just now
+            self._life.notices.withdraw(user.id, archive_id)
+            await self._life.go_on_with(user.id, restored.dialog.conversation)
+            answer = RestoredDialog(
+                conversation_id=restored.dialog.conversation.id,
+                message_count=restored.dialog.messages,
+                superseded=superseded or restored.superseded,
+            )
+            self._remember(user.id, archive_id, answer)
+            await self._announcer.restored(user.id, archive_id, answer)
+            return answer
+
+    def _answered(self, user_id: str, archive_id: str) -> RestoredDialog | None:
+        """What the last call was answered, if it was this and is still so."""
+        last_id, answer = self._last.get(user_id, ("", None))
+        session = self._life.sessions.get(user_id)
+        if answer is None or session is None or last_id != archive_id:
+            return None
+        return answer if session.conversation.id == answer.conversation_id else None
+
+    def _remember(self, user_id: str, archive_id: str, answer: RestoredDialog) -> None:
+        self._last[user_id] = archive_id, answer
+        self._last.move_to_end(user_id)
+        if len(self._last) > _REMEMBERED_USERS:
+            self._last.popitem(last=False)

@@ -1,0 +1,229 @@
+"""An archive becomes the current dialog: sessions, events, and the calls around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from modules.chat_server.journal import MemoryDialogueJournal, Reason
+from modules.chat_server.journal.base import Restored
+from modules.chat_server.journal.errors import JournalUnavailableError
+from potoserver import ProblemError, UnavailableError, User
+
+from .support import A1, Chat, LedResponder, reasons, texts
+
+
+@pytest.fixture
+async def chat(tmp_path: Path) -> AsyncIterator[Chat]:
+    async with Chat.in_memory(tmp_path) as chat:
+        yield chat
+
+
+async def archived(chat: Chat, text: str = "old") -> tuple[str, str]:
+    """An archive's id and its conversation."""
+    reply = await chat.ask(text)
+    archive_id = (await chat.module.end_user_session(A1.id)).archive_id
+    assert archive_id is not None
+    return archive_id, reply.conversation_id
+
+
+def events(chat: Chat, kind: str) -> list[Any]:
+    return [event.data for user, event in chat.context.published if (user, event.type) == (A1.id, kind)]
+
+
+async def test_the_conversation_goes_on_where_it_stopped(chat: Chat) -> None:
+    """Under the same id, with its messages, and it is archived as any other."""
+    archive_id, conversation = await archived(chat)
+    restored = await chat.module.restore_archive(A1, archive_id)
+    assert (restored.conversation_id, restored.message_count, restored.superseded) == (conversation, 2, None)
+    assert (await chat.ask("new")).conversation_id == conversation
+    assert [each.content for each in (await chat.module.get_conversation(A1)).messages] == [
+        *("old", "old"),
+        *("new", "new"),
+    ]
+    await chat.module.end_user_session(A1.id)
+    (dialog,) = await chat.archives()
+    assert (texts(dialog), dialog.reason) == (["old", "old", "new", "new"], Reason.REQUEST)
+    assert dialog.conversation.id == conversation
+
+
+async def test_what_was_current_is_archived_first_and_told(chat: Chat) -> None:
+    """As superseded; all connections are told of both, the archive before the restored one."""
+    archive_id, conversation = await archived(chat)
+    await chat.context.connect(A1.id)
+    current = (await chat.ask("current")).conversation_id
+    restored = await chat.module.restore_archive(A1, archive_id)
+    (dialog,) = await chat.archives()
+    assert (dialog.conversation.id, dialog.reason) == (current, Reason.SUPERSEDED)
+    assert events(chat, "archived") == [
+        {"id": restored.superseded, "reason": "superseded", "conversation": current}
+    ]
+    assert events(chat, "restored") == [
+        {"id": archive_id, "conversation": conversation, "superseded": restored.superseded}
+    ]
+    kinds = [event.type for _, event in chat.context.published]
+    assert kinds.index("archived") < kinds.index("restored")
+
+
+async def test_who_clicks_twice_gets_the_same_answer(chat: Chat) -> None:
+    """Also at once; and it is told and done once."""
+    archive_id, _ = await archived(chat)
+    await chat.ask("current")
+    first, second = await asyncio.gather(
+        chat.module.restore_archive(A1, archive_id), chat.module.restore_archive(A1, archive_id)
+    )
+    assert first == second == await chat.module.restore_archive(A1, archive_id)
+    assert len(events(chat, "restored")) == 1
+    assert reasons(await chat.archives()) == [Reason.SUPERSEDED]
+    await chat.module.end_user_session(A1.id)
+    with pytest.raises(ProblemError) as caught:
+        await chat.module.restore_archive(A1, archive_id + "-99")
+    assert caught.value.status == 404
+
+
+async def test_what_is_not_there_changes_nothing(chat: Chat) -> None:
+    """404 for an unknown archive and for another user's; the session and its dialog stay."""
+    archive_id, _ = await archived(chat)
+    current = (await chat.ask("current")).conversation_id
+    for user, wanted in ((A1, "2000-01-01-00-00-00"), (A1, ""), (User("b2"), archive_id)):
+        with pytest.raises(ProblemError) as caught:
+            await chat.module.restore_archive(user, wanted)
+        assert caught.value.status == 404
+    assert (await chat.ask("more")).conversation_id == current
+    assert events(chat, "restored") == []
+    assert "b2" not in chat.module.user_sessions
+
+
+async def test_it_waits_for_the_calls_before_and_takes_those_behind(tmp_path: Path) -> None:
+    """A reply in flight ends in its own dialog; what is asked after the click goes to the restored one."""
+    responder = LedResponder()
+    async with Chat.in_memory(tmp_path, responder=responder) as chat:
+        responder.answer("old reply")
+        archive_id, conversation = await archived(chat)
+        before = chat.begin("before")
+        await before_asked(responder, 2)
+        restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
+        await asyncio.sleep(0)
+        behind = chat.begin("behind")
+        responder.answer("reply before")
+        responder.answer("reply behind")
+        current = (await before.answer()).conversation_id
+        assert (await restoring).conversation_id == conversation != current
+        assert (await behind.answer()).conversation_id == conversation
+        (superseded,) = await chat.archives()
+        assert texts(superseded) == ["before", "reply before"]
+        assert await chat.open_texts() == ["old", "old reply", "behind", "reply behind"]
+        await chat.quiet()
+        assert chat.module._life._left_behind == set()
+
+
+async def before_asked(responder: LedResponder, times: int) -> None:
+    async with asyncio.timeout(10):
+        while len(responder.asked) < times:
+            await asyncio.sleep(0)
+
+
+async def test_a_departure_ends_what_was_restored(chat: Chat) -> None:
+    """The restored dialog is its user's session like any other: gone with the last connection."""
+    archive_id, conversation = await archived(chat)
+    connection, _ = await chat.context.connect(A1.id)
+    await chat.module.restore_archive(A1, archive_id)
+    await chat.until(1)
+    await chat.context.disconnect(connection)
+    await chat.until(6)
+    await chat.quiet()
+    (dialog,) = await chat.archives()
+    assert (dialog.conversation.id, dialog.reason) == (conversation, Reason.DISCONNECT)
+
+
+async def test_without_a_connection_the_fallback_ends_it(chat: Chat) -> None:
+    """As for a session that a call began."""
+    archive_id, _ = await archived(chat)
+    await chat.module.restore_archive(A1, archive_id)
+    assert chat.module.user_sessions[A1.id].generation is None
+    await chat.until(340)
+    await chat.quiet()
+    assert reasons(await chat.archives()) == [Reason.TIMEOUT]
+
+
+async def test_who_finds_the_dialog_archived_undoes_that_in_one_step(chat: Chat) -> None:
+    """`connected.archived` names it; the session that began without a word leaves no trace."""
+    connection, _ = await chat.context.connect(A1.id)
+    conversation = (await chat.ask("old")).conversation_id
+    await chat.until(1)
+    await chat.context.disconnect(connection)
+    await chat.until(6)
+    await chat.quiet()
+    _, fields = await chat.context.connect(A1.id)
+    told = fields["archived"]
+    assert told["conversation"] == conversation
+    restored = await chat.module.restore_archive(A1, told["id"])
+    assert (restored.conversation_id, restored.superseded) == (conversation, None)
+    assert await chat.archives() == []
+    fields = await chat.module.connected_fields(A1.id)
+    assert fields == {"conversation": conversation, "archived": None}
+
+
+async def test_nobody_is_told_of_an_archive_that_was_restored(chat: Chat) -> None:
+    """It is none any more."""
+    archive_id, conversation = await archived(chat)
+    await chat.module.restore_archive(A1, archive_id)
+    assert await chat.module.connected_fields(A1.id) == {"conversation": conversation, "archived": None}
+
+
+async def test_where_there_is_no_room_for_a_session_it_is_503_and_an_archive_still(tmp_path: Path) -> None:
+    """Who has a session can restore all the same."""
+    async with Chat.in_memory(tmp_path, settings={"max_sessions": 1}) as chat:
+        archive_id, _ = await archived(chat)
+        await chat.ask("first", user=User("b2"))
+        with pytest.raises(UnavailableError):
+            await chat.module.restore_archive(A1, archive_id)
+        assert len(await chat.archives()) == 1
+        await chat.module.end_user_session("b2")
+        await chat.ask("current")
+        await chat.module.restore_archive(A1, archive_id)
+
+
+class FailsOnce(MemoryDialogueJournal):
+    """Fails the first restore, when the dialog that was open is archived already."""
+
+    failed = False
+
+    @override
+    async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
+        if not self.failed:
+            self.failed = True
+            raise JournalUnavailableError
+        return await super().restore_archive(user, archive_id)
+
+
+async def test_a_failed_restore_loses_nothing_and_can_be_repeated(tmp_path: Path) -> None:
+    """What was current is archived, the archive is one still; calls meanwhile begin their own dialog."""
+    async with Chat.in_memory(tmp_path) as plain:
+        journal = FailsOnce(
+            clock=plain.clock, logger=plain.context.logger, registry=plain.context.registry.__class__()
+        )
+    async with Chat(tmp_path, journal=journal) as chat:
+        archive_id, conversation = await archived(chat)
+        await chat.ask("current")
+        with pytest.raises(JournalUnavailableError):
+            await chat.module.restore_archive(A1, archive_id)
+        assert reasons(await chat.archives()) == [Reason.REQUEST, Reason.SUPERSEDED]
+        await chat.ask("meanwhile")
+        restored = await chat.module.restore_archive(A1, archive_id)
+        assert restored.conversation_id == conversation
+        assert [texts(each)[0] for each in await chat.archives()] == ["current", "meanwhile"]
+
+
+async def test_a_stop_ends_what_was_restored(chat: Chat) -> None:
+    """As it does every session."""
+    archive_id, _ = await archived(chat)
+    await chat.module.restore_archive(A1, archive_id)
+    await chat.context.stop(chat.module)
+    await chat.journal.start()  # type: ignore[union-attr]  # to look
+    assert reasons(await chat.archives()) == [Reason.SHUTDOWN]

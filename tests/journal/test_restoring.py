@@ -1,0 +1,329 @@
+"""An archive becomes the open dialog again: by every journal, and on disk with one copy at every moment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from modules.chat_server.journal import (
+    DialogFullError,
+    DialogueJournal,
+    JournalError,
+    MemoryDialogueJournal,
+    Reason,
+)
+from modules.chat_server.journal.errors import (
+    ArchiveIsCurrentError,
+    ArchiveLaidOutError,
+    ConversationEndedError,
+)
+from potoserver import User
+from tests.faults.disk import Fault, FaultyDisk, How, Stopped
+from tests.journal.support import (
+    FIRST,
+    SECOND,
+    USER,
+    LogRecord,
+    assert_each_once,
+    dialogs_of,
+    load,
+    make_journal,
+    message,
+    opened,
+    yaml_files,
+)
+from tests.support.clock import ManualClock
+
+MOST_CALLS = 200
+OLD = "2024-01-15-10-12-03"
+"""The archive that is restored."""
+
+
+@pytest.fixture(params=["filesystem", "memory"])
+async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DialogueJournal]:
+    made: DialogueJournal = (
+        make_journal(tmp_path)
+        if request.param == "filesystem"
+        else MemoryDialogueJournal(clock=ManualClock(), logger=LogRecord(), registry=CollectorRegistry())
+    )
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def archived(journal: DialogueJournal) -> str:
+    """FIRST, archived with two messages, a title and a pin."""
+    for number in (0, 1):
+        await journal.add_message(USER, message(number, idempotency_key=f"k-{number}"), FIRST)
+    archive_id = await journal.archive_conversation(USER)
+    assert archive_id is not None
+    await journal.rename_archive(USER, archive_id, "Trees")
+    await journal.pin_archive(USER, archive_id, pinned=True)
+    return archive_id
+
+
+async def test_a_restored_dialog_goes_on_and_is_archived_once(journal: DialogueJournal) -> None:
+    """Under its own conversation, with its title and its pin; as if it had never ended."""
+    archive_id = await archived(journal)
+    restored = await journal.restore_archive(USER, archive_id)
+    assert restored is not None
+    assert (restored.dialog.conversation, restored.dialog.messages, restored.superseded) == (FIRST, 2, None)
+    assert (await journal.list_archives(USER, 10, None)).archives == ()
+    assert await journal.get_archive(USER, archive_id) is None
+    await journal.add_message(USER, message(2), FIRST)
+    assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-1", "m-2"]
+    again = await journal.archive_conversation(USER, FIRST.id, reason=Reason.DISCONNECT)
+    assert again is not None
+    (summary,) = (await journal.list_archives(USER, 10, None)).archives
+    assert (summary.id, summary.title, summary.pinned) == (again, "Trees", True)
+    assert (summary.message_count, summary.reason) == (3, Reason.DISCONNECT)
+    assert await journal.archive_conversation(USER, FIRST.id) == again
+
+
+async def test_what_was_current_is_archived_as_superseded(journal: DialogueJournal) -> None:
+    """And a late message of it neither enters nor ends the restored one."""
+    archive_id = await archived(journal)
+    await journal.add_message(USER, message(2), SECOND)
+    restored = await journal.restore_archive(USER, archive_id)
+    assert restored is not None
+    assert restored.superseded is not None
+    superseded = await journal.get_archive(USER, restored.superseded)
+    assert superseded is not None
+    assert (superseded.conversation, superseded.reason) == (SECOND, Reason.SUPERSEDED)
+    with pytest.raises(ConversationEndedError):
+        await journal.add_message(USER, message(4), SECOND)
+    assert len(await journal.get_conversation(USER)) == 2
+
+
+async def test_what_cannot_be_restored_changes_nothing(journal: DialogueJournal) -> None:
+    """No such archive, or another user's: what is current stays open."""
+    archive_id = await archived(journal)
+    await journal.add_message(USER, message(2), SECOND)
+    for user, wanted in ((USER, "2000-01-01-00-00-00"), (USER, "../current"), (User("b2"), archive_id)):
+        assert await journal.find_restorable(user, wanted) is None
+        assert await journal.restore_archive(user, wanted) is None
+    found = await journal.recover(USER)
+    assert found is not None
+    assert found.conversation == SECOND
+    assert len((await journal.list_archives(USER, 10, None)).archives) == 1
+
+
+async def test_a_key_is_found_in_a_restored_dialog(journal: DialogueJournal) -> None:
+    """A repeat of an old call still gets its first answer, and once the dialog is archived again."""
+    archive_id = await archived(journal)
+    assert await journal.find_keyed(USER, "k-0", 0) is not None
+    await journal.restore_archive(USER, archive_id)
+    found = await journal.find_keyed(USER, "k-0", 0)
+    assert found is not None
+    assert found.reply is not None
+    await journal.archive_conversation(USER)
+    assert await journal.find_keyed(USER, "k-0", 0) == found
+
+
+async def test_a_dialog_that_is_full_can_be_restored_but_not_added_to(tmp_path: Path) -> None:
+    """Its words can be read and it can be ended; a further message says why not."""
+    async with opened(tmp_path) as journal:
+        await journal.add_message(USER, message(0, "x" * (16 * 1024 * 1024 - 1400)), FIRST)
+        archive_id = await journal.archive_conversation(USER)
+        assert archive_id is not None
+        await journal.restore_archive(USER, archive_id)
+        with pytest.raises(DialogFullError):
+            await journal.add_message(USER, message(1, "x" * 1000), FIRST)
+        assert await journal.archive_conversation(USER) is not None
+    assert_each_once(tmp_path, {"m-0"})
+
+
+async def test_restoring_is_not_held_up_by_a_users_limit(tmp_path: Path) -> None:
+    """It takes no room; and what it takes is counted once."""
+    async with opened(tmp_path, user_bytes=2 * 4096) as journal:
+        archive_id = await archived(journal)
+        await journal.add_message(USER, message(2), SECOND)
+        restored = await journal.restore_archive(USER, archive_id)
+        assert restored is not None
+        await journal.add_message(USER, message(4), FIRST)
+
+
+async def test_an_older_copy_of_what_is_current_is_refused(tmp_path: Path) -> None:
+    """Else the dialog would be there twice under one name."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        folder = dialogs_of(tmp_path) / "archived"
+        copy = folder / "2020-01-01-00-00-00.yaml"
+        shutil.copy(folder / f"{archive_id}.yaml", copy)
+        await journal.restore_archive(USER, archive_id)
+        for refused in (journal.find_restorable, journal.restore_archive):
+            with pytest.raises(ArchiveIsCurrentError) as caught:
+                await refused(USER, copy.stem)
+            assert caught.value.status == 409
+        assert copy.exists()
+        assert len(await journal.get_conversation(USER)) == 2
+
+
+async def test_an_archive_laid_out_by_hand_is_refused_and_left(tmp_path: Path) -> None:
+    """Where its end can't be cut off, nothing is touched, the current dialog least."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        data = path.read_bytes()
+        end = data.index(b"ended: ")
+        path.write_bytes(data[end:] + data[:end])
+        await journal.add_message(USER, message(2), SECOND)
+        for refused in (journal.find_restorable, journal.restore_archive):
+            with pytest.raises(ArchiveLaidOutError):
+                await refused(USER, archive_id)
+        assert path.read_bytes() == data[end:] + data[:end]
+        assert len(await journal.get_conversation(USER)) == 1
+
+
+async def test_a_backup_made_of_hard_links_keeps_what_it_held(tmp_path: Path) -> None:
+    """Archives never change under a backup; the restored dialog grows in a file of its own."""
+    async with opened(tmp_path / "data") as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path / "data") / "archived" / f"{archive_id}.yaml"
+        backup = tmp_path / "backup.yaml"
+        os.link(path, backup)
+        before = backup.read_bytes()
+        await journal.restore_archive(USER, archive_id)
+        await journal.add_message(USER, message(2), FIRST)
+        await journal.archive_conversation(USER)
+    assert backup.read_bytes() == before
+    assert_each_once(tmp_path / "data", {"m-0", "m-1", "m-2"})
+
+
+async def test_the_disk_is_asked_in_the_right_order(tmp_path: Path) -> None:
+    """The marker before the move, both names durable, and only then is the end cut off."""
+    disk = FaultyDisk()
+    changing = {"sync_folder", "open", "write", "flush", "rename", "remove", "truncate"}
+    async with opened(tmp_path, disk=disk) as journal:
+        archive_id = await archived(journal)
+        disk.calls.clear()
+        await journal.restore_archive(USER, archive_id)
+        dialogs = "users/a1/dialogs"
+        assert [
+            (name, target.removeprefix(f"{tmp_path}/")) for name, target in disk.calls if name in changing
+        ] == [
+            ("open", "open/a1"),
+            ("sync_folder", "open"),
+            ("rename", f"{dialogs}/current.yaml"),
+            ("sync_folder", dialogs),
+            ("sync_folder", f"{dialogs}/archived"),
+            ("open", f"{dialogs}/current.yaml"),
+            ("truncate", f"{dialogs}/current.yaml"),
+            ("flush", f"{dialogs}/current.yaml"),
+        ]
+
+
+async def everything(journal: DialogueJournal, tries: int) -> list[JournalError]:
+    """Restores over an open dialog, goes on, renames, pins, deletes; each repeated until it succeeds."""
+    errors: list[JournalError] = []
+
+    async def repeat(step, *arguments, **options):  # type: ignore[no-untyped-def]  # any of the journal's methods
+        for _ in range(tries - 1):
+            try:
+                return await step(*arguments, **options)
+            except JournalError as error:
+                errors.append(error)
+        return await step(*arguments, **options)
+
+    if await repeat(journal.restore_archive, USER, OLD) is None:
+        # An earlier try had failed when it was done, and so had looking whether it was.
+        found = await journal.recover(USER)
+        assert found is not None
+        assert found.conversation == FIRST
+    await repeat(journal.add_message, USER, message(4), FIRST)
+    first = await repeat(journal.archive_conversation, USER, FIRST.id)
+    await repeat(journal.rename_archive, USER, first, "Woods")
+    await repeat(journal.pin_archive, USER, first, pinned=False)
+    page = await repeat(journal.list_archives, USER, 10, None)
+    (second,) = (each.id for each in page.archives if each.id != first)
+    await repeat(journal.delete_archive, USER, second)
+    return errors
+
+
+async def lay(data: Path) -> None:
+    """FIRST archived, SECOND open."""
+    async with opened(data, disk=FaultyDisk()) as journal:
+        await archived(journal)
+        await journal.add_message(USER, message(2), SECOND)
+
+
+@pytest.mark.parametrize("how", ["before", "half", "after"])
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (errno.EIO, 1),
+        pytest.param(errno.EIO, 4, marks=pytest.mark.long),
+        pytest.param(errno.ENOSPC, 1, marks=pytest.mark.long),
+        pytest.param(errno.ENOSPC, 4, marks=pytest.mark.long),
+    ],
+)
+async def test_each_call_fails(tmp_path: Path, error: int, how: How, times: int) -> None:
+    """Whichever call of restore, rename, pin and delete fails: a repeat succeeds, and there is one of all."""
+    for at in range(1, MOST_CALLS):
+        data = tmp_path / str(at)
+        await lay(data)
+        disk = FaultyDisk()
+        async with opened(data, disk=disk) as journal:
+            disk.faults.set(Fault(at=at, times=times, error=error, how=how))
+            errors = await everything(journal, tries=times + 2)
+            reached = disk.faults.reached > 0
+            disk.faults.set()
+        _check(data, finished=True)
+        assert all(each.status == (507 if error == errno.ENOSPC else 503) for each in errors)
+        shutil.rmtree(data)
+        if not reached:
+            break
+    else:
+        pytest.fail("there are more calls than the loop allows")
+
+
+@pytest.mark.parametrize("how", ["before", "half", "after"])
+async def test_the_process_ends_at_each_call(tmp_path: Path, how: How) -> None:
+    """Wherever it ends, every dialog is in one file, every file loads, and the user can do it again."""
+    for at in range(1, MOST_CALLS):
+        data = tmp_path / str(at)
+        await lay(data)
+        disk = FaultyDisk()
+        journal = make_journal(data, disk=disk)
+        await journal.start()
+        disk.faults.set(Fault(at=at, how=how, stop=True))
+        try:
+            await everything(journal, tries=1)
+        except Stopped:
+            reached = True
+        else:
+            reached = False
+        disk.faults.set()
+        disk.faults.stopped = False  # the kernel gives the lock back
+        await journal.close()
+        async with opened(data, disk=FaultyDisk()) as again:
+            await again.recover(USER)
+            _check(data, finished=not reached)
+            for each in (await again.list_archives(USER, 10, None)).archives:
+                if each.conversation == FIRST:
+                    assert await again.restore_archive(USER, each.id) is not None
+            await again.archive_conversation(USER)
+            _check(data, finished=not reached)
+            assert list((data / "open").iterdir()) == []
+        shutil.rmtree(data)
+        if not reached:
+            break
+    else:
+        pytest.fail("there are more calls than the loop allows")
+
+
+def _check(data: Path, *, finished: bool) -> None:
+    assert_each_once(data, {"m-0", "m-1"})
+    if finished:
+        (loaded,) = yaml_files(data).values()
+        assert [each["id"] for each in loaded["messages"]] == ["m-0", "m-1", "m-4"]
+        assert loaded["title"] == "Woods"
+        assert "pinned" not in loaded
+    for path in data.rglob("*.yaml"):
+        load(path)
