@@ -218,8 +218,9 @@ class SubscribeHandler:
         """Sends `connected`, then what the client missed."""
         core = self._core
         connection = subscription.connection
-        fields = await core.hooks.connected_fields(connection.user_id)
+        # Before the fields: what modules publish meanwhile to who has just come is held, and comes behind it.
         replay = await core.engine.replay(connection.user_id, opening.last_event_id)
+        fields = await core.hooks.connected_fields(connection.user_id)
         if opening.ticket is not None:
             await self._tickets.opened(opening.ticket, replay.resume_id)
         data = {

@@ -416,3 +416,30 @@ async def test_a_request_that_is_no_http_leaves_no_token_in_the_log(
     text = (tmp_path / "process" / "server.log").read_text()
     assert "it is not HTTP" in text
     assert "SECRET" not in text
+
+
+async def test_what_a_module_tells_who_has_just_come_arrives_on_the_stream_that_opens(
+    tmp_path: Path, running_server: RunServer
+) -> None:
+    """However long the fields of `connected` take; once, and behind `connected`, whose id comes before it."""
+
+    class Welcoming(ServerModule):
+        def __init__(self) -> None:
+            self.published = asyncio.Event()
+
+        async def on_sse_connect(self, user_id: str) -> None:
+            await self.context.publish(user_id, Event("welcome", {"number": 1}))
+            self.published.set()
+
+        async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
+            await self.published.wait()
+            return {}
+
+    async with running_server(tmp_path, [Welcoming()]) as running:
+        async with stream(running.session, f"{running.url}/subscribe") as reader:
+            connected, welcome = await reader.next(), await reader.next()
+            assert (connected.type, welcome.type) == ("connected", "welcome")
+        since = str(connected.id)
+        async with stream(running.session, f"{running.url}/subscribe", lastEventId=since) as reader:
+            assert (await reader.next()).data["gap"] is False
+            assert (await reader.next()).id == welcome.id
