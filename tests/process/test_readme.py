@@ -1,4 +1,4 @@
-"""Every command that README shows, run as it stands there, in a fresh copy of the checkout."""
+"""Every command that README shows, run as it stands there, in a fresh copy: the first ten minutes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from tests.support.process import CHECKOUT, free_port
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 COMMANDS = re.findall(r"^```sh\n(.*?)^```$", (CHECKOUT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+METHODS = re.findall(
+    r"^```python\n(.*?)^```$", (CHECKOUT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
 COPIED = ("LICENSE", "README.md", "modules", "potoserver", "pyproject.toml", "scripts", "setup.cfg")
 SETUP_LIMIT_S = 240.0
 
@@ -68,25 +72,16 @@ def test_readme_shows_no_command_that_is_not_run_here() -> None:
         "grep ",
         "text/event-stream",
         "potoserver token",
+        "modules new",
+        "/announce",
     ]
     assert len(COMMANDS) == len(parts)
     for part in parts:
         assert command(part)
 
 
-@needs_curl
-async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None:
-    """From `./scripts/run` in a fresh copy to the archive, the log and a new token."""
-    checkout = tmp_path / "potoserver"
-    checkout.mkdir()
-    for name in COPIED:
-        copy = shutil.copytree if (CHECKOUT / name).is_dir() else shutil.copy
-        copy(CHECKOUT / name, checkout / name)
-    port = free_port()
-
-    def at_port(text: str) -> str:
-        return text.replace(":3799/", f":{port}/")
-
+async def begin_server(checkout: Path, port: int) -> asyncio.subprocess.Process:
+    """`./scripts/run` in a fresh copy, once it serves."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("POTO_", "VIRTUAL_ENV"))}
     server = await asyncio.create_subprocess_exec(
         *command("./scripts/run").split(),
@@ -96,17 +91,51 @@ async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    reader = None
+    await until_printed(server, f"http://127.0.0.1:{port}", SETUP_LIMIT_S)
+    return server
+
+
+async def begin_reader(subscribe: str) -> asyncio.subprocess.Process:
+    """The command that connects."""
+    return await asyncio.create_subprocess_shell(
+        f"exec {subscribe}",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # A suite run in the background of a shell has Ctrl+C ignored, and curl would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+async def end(process: asyncio.subprocess.Process, number: signal.Signals) -> int | None:
+    """Ends it, reading what it still prints."""
+    process.send_signal(number)
+    await process.communicate()
+    return process.returncode
+
+
+@needs_curl
+async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None:
+    """From `./scripts/run` in a fresh copy to the archive, the log, a token, and a plugin's event."""
+    checkout = tmp_path / "potoserver"
+    for name in (*COPIED, "tests/", "docs/"):
+        if name.endswith("/"):
+            (checkout / name).mkdir()
+        elif (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, checkout / name)
+        else:
+            checkout.mkdir(exist_ok=True)
+            shutil.copy(CHECKOUT / name, checkout / name)
+    port = free_port()
+
+    def at_port(text: str) -> str:
+        return text.replace(":3799/", f":{port}/")
+
+    begun = []
     try:
-        await until_printed(server, f"http://127.0.0.1:{port}", SETUP_LIMIT_S)
-        drained = asyncio.create_task(server.communicate())
-        reader = await asyncio.create_subprocess_shell(
-            f"exec {at_port(command('/subscribe'))}",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # A suite run in the background of a shell has Ctrl+C ignored, and curl would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        server = await begin_server(checkout, port)
+        begun.append(server)
+        reader = await begin_reader(at_port(command("/subscribe")))
+        begun.append(reader)
         await until_printed(reader, "event: connected", 20)
         answer = await run(at_port(command("jsonOutput")), checkout)
         assert '"reply":"Test message"' in answer
@@ -114,8 +143,7 @@ async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None
         streamed = await run(at_port(command("text/event-stream")), checkout)
         assert streamed.count("event: delta") == 5
         assert "event: done" in streamed
-        reader.send_signal(signal.SIGINT)
-        await reader.communicate()
+        await end(reader, signal.SIGINT)
         archived = checkout / "data" / "users" / "a1" / "dialogs" / "archived"
         async with asyncio.timeout(20):
             while "message_count: 4" not in "".join(each.read_text() for each in archived.glob("*.yaml")):
@@ -123,11 +151,25 @@ async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None
         assert 'content: "Test message"' in await run(command("cat data"), checkout)
         assert "dialog archived" in await run(command("grep "), checkout)
         assert "sha256:" in await run(command("potoserver token"), checkout)
-        server.send_signal(signal.SIGTERM)
-        await drained
-        assert server.returncode == 0
+
+        # A plugin of one's own.
+        assert "wrote  modules/announcements.py" in await run(command("modules new"), checkout)
+        with (checkout / "modules" / "announcements.py").open("a") as plugin:
+            (method,) = METHODS
+            plugin.write(f"\n{method}")
+        await run(f"PYTHONPATH=. {sys.executable} -m pytest -q tests/modules", checkout, 60)
+        assert await end(server, signal.SIGINT) == 0
+        server = await begin_server(checkout, port)
+        begun.append(server)
+        reader = await begin_reader(at_port(command("/subscribe")))
+        begun.append(reader)
+        await until_printed(reader, '"text":"Hello, a1!"', 20)
+        assert (await run(at_port(command("/announce")), checkout)).endswith("\n1")
+        await until_printed(reader, "event: announcement", 20)
+        await until_printed(reader, '"text":"Coffee is ready"', 20)
+        assert await end(server, signal.SIGTERM) == 0
     finally:
-        for process in (reader, server):
-            if process is not None and process.returncode is None:
+        for process in begun:
+            if process.returncode is None:
                 process.kill()
                 await process.wait()
