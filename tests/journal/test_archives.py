@@ -104,6 +104,16 @@ async def test_an_archive_that_cant_be_read_is_reported_with_the_reason(tmp_path
     }
 
 
+@pytest.mark.parametrize("error", [errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM])
+async def test_what_can_not_be_opened_is_no_archive(tmp_path: Path, error: int) -> None:
+    """Something odd stands in its place; the disk does well, so the user is not told to come again."""
+    (archive_id,) = await archived(tmp_path, 1, ManualClock())
+    disk = FaultyDisk(Fault("read", path="*archived/*", error=error))
+    async with opened(tmp_path, disk=disk) as journal:
+        assert await journal.get_archive(USER, archive_id) is None
+        assert await journal.get_archive(USER, archive_id) is not None
+
+
 async def test_each_archive_that_cant_be_read_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,8 +76,8 @@ async def test_a_write_that_was_taken_back_once_costs_later_ones_nothing(tmp_pat
 
 async def test_a_failed_write_gives_its_file_back_and_is_told_whatever_follows(tmp_path: Path) -> None:
     """No descriptor stays open; and neither a failing close nor a failing cut hides a full disk."""
-    disk = FaultyDisk()
-    async with opened(tmp_path, disk=disk) as journal:
+    disk, log = FaultyDisk(), LogRecord()
+    async with opened(tmp_path, disk=disk, log=log) as journal:
         await journal.add_message(USER, message(0), FIRST)
         descriptors = len(os.listdir("/dev/fd"))
         disk.faults.set(
@@ -89,6 +89,17 @@ async def test_a_failed_write_gives_its_file_back_and_is_told_whatever_follows(t
             await journal.add_message(USER, message(1), FIRST)
         assert len(os.listdir("/dev/fd")) == descriptors
         await journal.add_message(USER, message(1), FIRST)
+    (warning,) = [entry for entry in log.entries if entry["event"] == "message not kept"]
+    assert warning == {
+        "logger": "journal:append",
+        "level": "warning",
+        "event": "message not kept",
+        "user": "a1",
+        "conversation": FIRST.id,
+        "message": "m-1",
+        "role": "assistant",
+        "error": "OSError(28, 'No space left on device')",
+    }
     loaded = load(dialogs_of(tmp_path) / "current.yaml")
     assert [each["id"] for each in loaded["messages"]] == ["m-0", "m-1"]
 
@@ -309,6 +320,21 @@ def test_just_the_bytes_that_were_asked_for_are_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "pread", lambda file, size, at: read_some(file, min(size, 3), at))
     assert disk.read(path, 10, 5) == bytes(range(5, 15))
     assert disk.read(path, 1000, 95) == bytes(range(95, 100))
+
+
+def test_a_file_that_is_gone_is_not_made_by_appending(tmp_path: Path) -> None:
+    """It would be a dialog without its head."""
+    with pytest.raises(FileNotFoundError):
+        Disk(fsync=False).open(tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_file_that_is_to_be_new_is_no_other_one(tmp_path: Path) -> None:
+    """What somebody has put there stays as it is."""
+    (tmp_path / "there").write_text("theirs")
+    with pytest.raises(FileExistsError):
+        Disk(fsync=False).open(tmp_path / "there", exclusive=True)
+    assert (tmp_path / "there").read_text() == "theirs"
 
 
 def test_what_is_no_folder_is_flushed_as_none(tmp_path: Path) -> None:
