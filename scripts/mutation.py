@@ -75,7 +75,16 @@ AREAS = {
     "sessions": Area(
         [
             f"modules/chat_server/{name}.py"
-            for name in ("sessions", "lifecycle", "adoption", "archiver", "notices", "lanes")
+            for name in (
+                "adoption",
+                "archive_desk",
+                "archiver",
+                "lanes",
+                "lifecycle",
+                "notices",
+                "restorer",
+                "sessions",
+            )
         ],
         ["tests/chat"],
     ),
@@ -92,17 +101,25 @@ AREAS = {
         [
             f"modules/chat_server/journal/{name}.py"
             for name in (
+                "archive_changes",
                 "archives",
+                "data_folder",
                 "dialog_yaml",
                 "disk",
                 "filesystem",
+                "first_words",
                 "grouping",
                 "keyed",
                 "layout",
+                "marks",
                 "order",
                 "recovery",
                 "references",
+                "restoring",
+                "rewriting",
                 "scan",
+                "spent",
+                "titles",
                 "tools",
                 "usage",
                 "user_dialogs",
