@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import ValidationError
 
+from modules.chat_server.journal import Message
 from modules.chat_server.responders import ResponderSetupError
 from modules.chat_server.settings import ChatSettings
 
@@ -270,6 +271,29 @@ async def test_a_model_that_hangs_is_504(tmp_path: Path, endpoint: Endpoint) -> 
         assert not call.task.done()
         await chat.clock.advance(0.1)
         assert (await call.problem()).status == 504
+
+
+@pytest.mark.parametrize(
+    ("deltas", "title"),
+    [
+        ([{"content": "\n"}, {"content": "Old "}, {"content": "trees\n"}], "Old trees\n"),
+        ([{"content": "x" * 150}] * 2, "x" * 300),
+        ([{"reasoning_content": "x" * 3000}] * 3, ""),
+    ],
+)
+async def test_a_title_is_listened_to_no_longer_than_one_can_be(
+    tmp_path: Path, endpoint: Endpoint, deltas: list[dict[str, str]], title: str
+) -> None:
+    """Its first line, and bounded thoughts; the model, which has more to say, is hung up on."""
+    endpoint.will_stream(*deltas, hang=True)
+    async with chat_with(tmp_path, endpoint) as chat:
+        dialog = [Message("user", "y" * 5000, "m-1", 1), Message("assistant", "", "m-2", 2)] * 9
+        async with asyncio.timeout(10):
+            assert await chat.module._responder.title(dialog) == title
+        (asked,) = endpoint.requests[0]["messages"]
+        assert asked["content"].startswith(f"user: {'y' * 1000}\n\nuser: ")
+        assert asked["content"].endswith("Answer with the title alone.")
+        assert len(asked["content"]) < 4500
 
 
 async def test_nobody_there_is_502(tmp_path: Path, endpoint: Endpoint) -> None:

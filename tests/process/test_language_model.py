@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
@@ -14,6 +16,7 @@ import pytest
 from tests.faults.proxy import Proxy
 from tests.process.conftest import StartServer
 from tests.support.llama import KEY, LlamaServer
+from tests.support.process import CHECKOUT
 from tests.support.rate_limit import RateLimit
 from tests.support.sse import stream
 from tests.support.talk import Talk
@@ -64,6 +67,20 @@ def begin(start_server: StartServer, http: aiohttp.ClientSession) -> Begin:
 
 
 NO_RETRIES = {"POTO_CHAT__OPENAI__RETRIES": "0"}
+
+
+async def test_the_file_that_readme_shows_is_all_that_a_model_needs(
+    llama: LlamaServer, start_server: StartServer, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """As it stands there, but for the port; the key comes from the environment."""
+    readme = (CHECKOUT / "README.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(chat:\n.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert example.count(":11434/") == 1
+    (tmp_path / "potoserver.yaml").write_text(example.replace(":11434/", f":{llama.port}/"))
+    talk = Talk(await start_server(POTO_CHAT__OPENAI__API_KEY=KEY), http)
+    assert (await talk.say("greet"))["reply"] == "Good day to you."
+    assert (await talk.call("endSession"))["archiveId"]
+    await talk.server.until_logged("archive marked", titled=True)
 
 
 async def test_a_reply_is_streamed_and_kept_with_how_it_ended(llama: LlamaServer, begin: Begin) -> None:
