@@ -261,7 +261,7 @@ PAGES = (
     row(
         "there are a chat page and an operations page",
         "web/test_pages::test_a_page_comes_with_a_strict_policy",
-        "contract/test_http::test_what_is_built_later_is_not_there_yet",
+        "browser/test_admin::test_a_user_is_seen_to_come_talk_leave_and_be_archived",
     ),
 )
 
@@ -296,6 +296,7 @@ WIRE = (
     row(
         "sessions of others are for admins",
         "chat/test_wire::test_admins_see_sessions_and_users_only_their_own",
+        "chat/test_watching::test_watching_and_ending_are_for_admins_alone",
     ),
     row(
         "open connections are told when their session was archived",
@@ -328,7 +329,12 @@ WIRE = (
         "journal/test_archive_changes::test_a_deleted_archive_is_gone",
     ),
     row(
-        "archives can be restored and imported",
+        "an archive can be restored, and what was current is archived first",
+        "chat/test_restoring::test_the_conversation_goes_on_where_it_stopped",
+        "::test_what_was_current_is_archived_first_and_told",
+    ),
+    row(
+        "archives can be imported",
         "contract/test_http::test_what_is_built_later_is_not_there_yet",
     ),
 )

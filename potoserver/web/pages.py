@@ -63,7 +63,10 @@ class Page:
     summary: str
 
 
-PAGES = (Page("/", "chat.html", "The chat page."),)
+PAGES = (
+    Page("/", "chat.html", "The chat page."),
+    Page("/admin", "admin.html", "The operations page."),
+)
 """All of them."""
 
 

@@ -48,6 +48,11 @@ export function confirmDelete(title) {
   return ask("Delete this dialog?", [text], "Delete", { danger: true });
 }
 
+/** Asks before something is done that can't be undone. @returns {Promise<?boolean>} */
+export function confirmAction(title, text, yes) {
+  return ask(title, [el("p.muted", {}, text)], yes, { danger: true });
+}
+
 /** @returns {Promise<?string>} The new title; empty to take the given one away. */
 export function askTitle(title) {
   const input = el("input", { id: "modal-input", value: title, maxLength: 200, autocomplete: "off", autofocus: true });

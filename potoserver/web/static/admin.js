@@ -1,0 +1,237 @@
+/** The operations page: puts its parts together. */
+import { announce } from "./announce.js";
+import { byId, el } from "./dom.js";
+import { Alarms, ArchivedFeed, HookFeed } from "./feeds.js";
+import { setText } from "./live-list.js";
+import { confirmAction } from "./modals.js";
+import { PeopleTable } from "./people-table.js";
+import { People } from "./people.js";
+import { Place } from "./place.js";
+import { PotoClient } from "./poto-client.js";
+import { signIn } from "./signin.js";
+import { themeToggle } from "./theme-toggle.js";
+import { Tiles } from "./tiles.js";
+import { Watch } from "./watch.js";
+import { countWords, errorWords } from "./words.js";
+
+const ROWS = 200;
+const TYPING_MS = 300;
+const RETRY_START_MS = 3_000;
+
+let me = null;
+const client = new PotoClient({
+  onLogin: (user) => {
+    if (user !== (me?.user ?? null)) location.reload();
+  },
+});
+const operations = client.module("Operations");
+const chat = client.module("ChatServerModule");
+
+/** The server's time: its clock and this machine's need not agree. */
+const clock = {
+  aheadMs: 0,
+  now: () => Date.now() + clock.aheadMs,
+};
+const now = { view: null, seen: null };
+const states = { view: { name: "off" }, seen: { name: "off" } };
+const people = new People();
+const tiles = new Tiles(byId("tiles"));
+const alarms = new Alarms(byId("alarms"), clock);
+const archived = new ArchivedFeed(byId("archived"), byId("no-archive"));
+const hooks = new HookFeed(byId("hooks"), byId("hooks-count"), byId("no-hook"), clock);
+const table = new PeopleTable(byId("people"), clock, { end, drop, leave: () => byId("people-title").focus() });
+
+// What comes
+
+const watches = [
+  new Watch(operations.watch, takeView, (state) => changed("view", state)),
+  new Watch(chat.watchSessions, takeSeen, (state) => changed("seen", state)),
+];
+const place = new Place((isHeld) => {
+  if (isHeld) begin();
+  else for (const watch of watches) watch.stop();
+});
+
+function begin() {
+  const args = { search: byId("filter").value.trim(), limit: ROWS };
+  for (const watch of watches) watch.start(args);
+}
+
+function takeView(view) {
+  clock.aheadMs = Date.parse(view.at) - Date.now();
+  now.view = view;
+  people.takeView(view);
+  alarms.show(view);
+  hooks.show(view.hooks);
+  draw();
+}
+
+function takeSeen(seen) {
+  clock.aheadMs = Date.parse(seen.at) - Date.now();
+  now.seen = seen;
+  people.takeSessions(seen);
+  archived.take(seen);
+  draw();
+}
+
+function draw() {
+  tiles.show(now);
+  const rows = people.rows();
+  table.show(rows);
+  const isFiltered = byId("filter").value.trim() !== "";
+  const isCut = rows.length >= ROWS;
+  byId("nobody").hidden = rows.length > 0;
+  setText(byId("nobody"), isFiltered ? "Nobody matches." : "Nobody is here.");
+  const all = (now.seen?.active ?? 0) + (now.seen?.pendingArchives ?? 0);
+  const shown = isFiltered || isCut ? `${countWords(rows.length, "row")} of ${countWords(all, "session")}` : "";
+  setText(byId("people-count"), isCut ? `${shown}; filter to find others` : shown);
+}
+
+setInterval(() => {
+  if (document.hidden || byId("app").hidden) return;
+  const isLive = (name) => states[name].name === "live";
+  tiles.tick({ view: isLive("view") ? now.view : null, seen: isLive("seen") ? now.seen : null });
+  table.tick();
+  alarms.tick();
+  hooks.tick();
+  showState();
+}, 1000);
+
+// How the streams are
+
+let said = null;
+
+function changed(name, state) {
+  states[name] = state;
+  if (state.name === "refused" && state.error.status === 401) {
+    signedOut();
+    return;
+  }
+  showState();
+}
+
+function showState() {
+  const [kind, text, button] = stateWords();
+  const element = byId("connection");
+  element.dataset.state = kind;
+  if (element.dataset.kind !== `${kind} ${Boolean(button)}`) {
+    element.dataset.kind = `${kind} ${Boolean(button)}`;
+    element.replaceChildren(el(`span.dot.${kind}`, { "aria-hidden": "true" }), el("span", {}));
+    if (button) element.append(el("button.quiet", { type: "button", onclick: button[1] }, button[0]));
+  }
+  setText(element.querySelector("span:not(.dot)"), text);
+  document.body.classList.toggle("stale", kind !== "good");
+  if (said !== null && said !== kind) announce(kind === "good" ? "Live again" : text);
+  if (said !== null || kind === "good") said = kind; // That it is live at first goes without saying.
+}
+
+/** @returns {[string, string, ?[string, Function]]} How it is, in words, and what can be done. */
+function stateWords() {
+  const both = [states.view, states.seen];
+  const missing = both.find(({ name }) => name === "refused");
+  const lost = both.find(({ name }) => name === "reconnecting");
+  if (lost) {
+    const leftS = Math.max(0, Math.ceil((lost.retryAtMs - Date.now()) / 1000));
+    const again = ["Try now", () => watches.forEach((watch) => watch.retryNow())];
+    const why = lost.error.status === 429 ? "Open in too many places. " : "";
+    return ["warn", leftS ? `${why}Reconnecting in ${leftS} s` : `${why}Reconnecting…`, again];
+  }
+  if (missing) return ["bad", missing.error.status === 404 ? "A module is not running" : errorWords(missing.error)];
+  if (both.every(({ name }) => name === "live")) return ["good", "Live"];
+  if (both.every(({ name }) => name === "off")) return ["off", "Paused: open in other tabs", ["Watch here", () => place.take()]];
+  return ["warn", "Connecting…"];
+}
+
+async function signedOut() {
+  place.leave();
+  byId("app").hidden = true;
+  const { developmentTokens } = await client.whoami();
+  await signIn(client, developmentTokens, "Your login has ended. Sign in again to go on.");
+  location.reload();
+}
+
+// What can be done
+
+async function end({ userId, session }) {
+  const text = `The dialog of “${userId}” is archived now. Who is connected begins a new one with the next message.`;
+  if (!(await confirmAction("End this session?", text, "End session"))) return;
+  await attempt(async () => {
+    const ended = await chat.endUserSession({ userId, conversationId: session.conversationId });
+    if (ended.conversationId === null) return `The session of “${userId}” had ended already.`;
+    return ended.archiveId ? `The session of “${userId}” has ended, archived as ${ended.archiveId}.` : `The session of “${userId}” has ended; it held no message.`;
+  });
+}
+
+async function drop({ id, userId }) {
+  const text = `The connection ${id} of “${userId}” is closed. Its client may come back at once by itself: to keep somebody out, take the token away.`;
+  if (!(await confirmAction("Drop this connection?", text, "Drop"))) return;
+  await attempt(async () => {
+    const { dropped } = await operations.dropConnection({ connection: id });
+    return dropped ? `A connection of “${userId}” was dropped.` : "This connection had ended already.";
+  });
+}
+
+/** Does something and says what came of it, in sight and aloud. */
+async function attempt(action) {
+  const element = byId("said");
+  let text;
+  let isFault = false;
+  try {
+    text = await action();
+  } catch (error) {
+    text = errorWords(error);
+    isFault = true;
+  }
+  element.classList.toggle("error", isFault);
+  element.textContent = text;
+  element.hidden = false;
+  announce(text);
+}
+
+// The start
+
+async function start() {
+  let who;
+  try {
+    who = await client.whoami();
+  } catch {
+    setTimeout(start, RETRY_START_MS);
+    return;
+  }
+  enter(who.user === null ? await signIn(client, who.developmentTokens) : who, who.developmentTokens);
+}
+
+function enter(who, developmentTokens) {
+  me = who;
+  if (!who.roles.includes("admin")) {
+    refuse(who, developmentTokens);
+    return;
+  }
+  byId("app").hidden = false;
+  setText(byId("user"), who.name || who.user);
+  let timer = null;
+  byId("filter").addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(begin, TYPING_MS);
+  });
+  byId("sign-out").addEventListener("click", async () => {
+    await client.logout();
+    location.reload();
+  });
+  themeToggle(byId("theme"));
+  place.take();
+}
+
+/** Who is not an operator is told so. */
+function refuse(who, developmentTokens) {
+  const view = byId("refused");
+  setText(byId("refused-words"), `You are signed in as “${who.name || who.user}”, who has not the role admin that this page needs.`);
+  view.hidden = false;
+  view.querySelector("h1").focus();
+  byId("as-another").onclick = async () => {
+    view.hidden = true;
+    enter(await signIn(client, developmentTokens), developmentTokens);
+  };
+}
+
+start();
