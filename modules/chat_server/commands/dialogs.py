@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from ..journal import Reason
+from .exporting import export_dialogs
 from .folder import DialogFolder
 from .listing import list_dialogs, show_dialog
+from .restoring import restore_dialog
+from .searching import query_of, search_dialogs
 from .verify import verify
 
 _Data = Annotated[
@@ -18,6 +23,7 @@ _Data = Annotated[
 _User = Annotated[
     str | None, typer.Option("--user", metavar="ID", help="Only this user's, else everybody's.")
 ]
+_OneUser = Annotated[str, typer.Option("--user", metavar="ID", help="Whose.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
 _STATUSES: Final = """\b
@@ -49,6 +55,28 @@ Examples:
 {_STATUSES}"""
 
 
+_SEARCH: Final = f"""\b
+Examples:
+  potoserver dialogs search "coffee machine"
+  potoserver dialogs search invoice --user a1 --after 2024-03-01 --role user
+  potoserver dialogs search '"exactly these words"' --json | jq -r .archiveId
+
+{_STATUSES}"""
+
+_EXPORT: Final = f"""\b
+Examples:
+  potoserver dialogs export --user a1 --output a1.json
+  potoserver dialogs export --user a1 --format markdown | less
+  potoserver dialogs export --user a1 --format zip --output a1.zip
+
+{_STATUSES}"""
+
+_RESTORE: Final = f"""\b
+Examples:
+  potoserver dialogs restore 2024-01-15-10-30-00 --user a1
+
+{_STATUSES}"""
+
 _VERIFY: Final = """\b
 Examples:
   potoserver dialogs verify
@@ -59,6 +87,21 @@ Examples:
 Exit status: 0 nothing is wrong, 1 something is (what was mended does not
 count), 2 wrong usage, no such folder, or --repair beside a running server.
 """
+
+
+class Role(StrEnum):
+    """Who writes messages."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Form(StrEnum):
+    """What an export may be."""
+
+    JSON = "json"
+    MARKDOWN = "markdown"
+    ZIP = "zip"
 
 
 def dialogs_app() -> typer.Typer:
@@ -87,6 +130,62 @@ def dialogs_app() -> typer.Typer:
     ) -> None:
         """Shows one dialog. Where several users have one of that id, `--user` says whose."""
         _leave(show_dialog(_folder(context.obj, data_dir), user, id, as_json=json))
+
+    @app.command("search", epilog=_SEARCH)
+    def search_command(
+        context: typer.Context,
+        query: Annotated[
+            str, typer.Argument(help='Words that a message holds, in any order; a phrase in "double quotes".')
+        ],
+        user: _User = None,
+        after: Annotated[
+            str | None, typer.Option("--after", metavar="TIME", help="Messages from then on: 2024-03-01.")
+        ] = None,
+        before: Annotated[
+            str | None, typer.Option("--before", metavar="TIME", help="Messages before that.")
+        ] = None,
+        role: Annotated[Role | None, typer.Option("--role", help="Whose messages.")] = None,
+        reason: Annotated[Reason | None, typer.Option("--reason", help="Why the dialog ended.")] = None,
+        title: Annotated[
+            str | None, typer.Option("--title", metavar="WORDS", help="Words in the dialog's title.")
+        ] = None,
+        json: _Json = False,
+        data_dir: _Data = None,
+    ) -> None:
+        """Looks for messages by their words, in the open dialogs too."""
+        asked = query_of(query, after=after, before=before, role=role, reason=reason, title=title)
+        _leave(search_dialogs(_folder(context.obj, data_dir), user, asked, as_json=json))
+
+    @app.command("export", epilog=_EXPORT)
+    def export_command(
+        context: typer.Context,
+        user: _OneUser,
+        ids: Annotated[list[str] | None, typer.Argument(help="Only these archives, else all.")] = None,
+        form: Annotated[
+            Form, typer.Option("--format", help="`zip` has the YAML files as they are.")
+        ] = Form.JSON,
+        output: Annotated[
+            Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to, else to the output.")
+        ] = None,
+        json: Annotated[bool, typer.Option("--json", help="Say what was written as JSON.")] = False,
+        data_dir: _Data = None,
+    ) -> None:
+        """Writes one user's archives as JSON (for `import`), as Markdown, or the files themselves."""
+        folder = _folder(context.obj, data_dir)
+        _leave(export_dialogs(folder, user, ids or (), form.value, output, as_json=json))
+
+    @app.command("restore", epilog=_RESTORE)
+    def restore_command(
+        context: typer.Context,
+        id: Annotated[str, typer.Argument(help="The archive's id.")],  # noqa: A002 - its name in the usage
+        user: _OneUser,
+        json: _Json = False,
+        data_dir: _Data = None,
+    ) -> None:
+        """Makes an archive the user's current dialog again. What was current is archived first."""
+        folder = _folder(context.obj, data_dir)
+        folder.chosen(user)
+        _leave(restore_dialog(folder.data_dir, user, id, as_json=json))
 
     @app.command("verify", epilog=_VERIFY)
     def verify_command(

@@ -26,6 +26,7 @@ from ..journal.dialog_yaml import MAX_FILE_BYTES
 from ..journal.disk import Disk
 from ..journal.layout import Layout
 from ..journal.scan import scan
+from ..journal.stored import StoredArchive
 
 OPEN_ID: Final = "current"
 """Stands for the open dialog where an archive's id is asked for; no archive is called so."""
@@ -109,6 +110,29 @@ class DialogFolder:
             raise typer.TyperException(f"--user: {visible(user_id)} has no dialogs in {self.data_dir}")
         return [user_id]
 
+    def count(self, user_id: str) -> int:
+        """How many files a user's archives are."""
+        try:
+            return len(self.disk.names(self.layout.user(user_id).archived))
+        except OSError:
+            return 0  # that is told when they are read
+
+    def archive_ids(self, user_id: str) -> list[str]:
+        """The ids of a user's archives, newest first, also of those that can't be read."""
+        try:
+            return self.archives.ids(user_id)
+        except OSError as error:
+            self.tell(self.layout.user(user_id).archived, error)
+            return []
+
+    def stored(self, user_id: str, archive_id: str) -> StoredArchive | None:
+        """One archive as it is stored; None where there is none any more."""
+        try:
+            return self.archives.stored(user_id, archive_id)
+        except OSError as error:
+            self.tell(self.archives.path(user_id, archive_id), error)
+            return StoredArchive(archive_id, b"", lambda: None)
+
     def summaries(self, user_id: str) -> Iterator[ArchiveSummary]:
         """A user's archives, newest first. What can't be read is told and passed over."""
         cursor: str | None = None
@@ -125,12 +149,18 @@ class DialogFolder:
 
     def open_dialog(self, user_id: str) -> Dialog | None:
         """A user's open dialog, as far as it is whole; None without one."""
+        stored = self.open_stored(user_id)
+        return stored.dialog() if stored is not None else None
+
+    def open_stored(self, user_id: str) -> StoredArchive | None:
+        """A user's open dialog as if it were an archive; None without one."""
         path = self.layout.user(user_id).current
         try:
             found = self.disk.find(path)
             if found is None or found.st_size == 0:
                 return None
-            result = scan(self.disk.read(path, MAX_FILE_BYTES))
+            data = self.disk.read(path, MAX_FILE_BYTES)
+            result = scan(data)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -139,7 +169,7 @@ class DialogFolder:
         if result.dialog is None or result.dialog.user_id != user_id:
             self._logger.warning("open dialog can't be read", file=str(path), why=result.why or "not theirs")
             return None
-        return result.dialog
+        return StoredArchive(OPEN_ID, data, lambda: result.dialog)
 
     def get(self, user_id: str, archive_id: str) -> Found | None:
         """One dialog of a user, an archive or the open one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from rich.text import Text
 from potoserver import visible
 
 _ROWS_AT_ONCE: Final = 200
+_LONGEST_S: Final = 0.5
+"""How long a row waits for others to be printed with."""
 _WIDTH_WITHOUT_TERMINAL: Final = 160
 _LEAST_WIDTH: Final = 8
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]")
@@ -56,13 +59,14 @@ class Rows:
         self._rest = max(_LEAST_WIDTH, self._console.width - given)
         self._columns = columns
         self._progress = progress
-        self._kept: list[tuple[str, ...]] = []
+        self._kept: list[tuple[str | Text, ...]] = []
         self._printed = False
+        self._printed_s = time.monotonic()
 
-    def add(self, *cells: str) -> None:
-        """Adds a row; texts may hold anything."""
+    def add(self, *cells: str | Text) -> None:
+        """Adds a row; a `str` may hold anything."""
         self._kept.append(cells)
-        if len(self._kept) == _ROWS_AT_ONCE:
+        if len(self._kept) == _ROWS_AT_ONCE or time.monotonic() - self._printed_s > _LONGEST_S:
             self.print()
 
     def print(self) -> None:
@@ -79,9 +83,10 @@ class Rows:
                 justify="right" if column.right else "left",
             )
         for cells in self._kept:
-            table.add_row(*(Text(" ".join(visible(cell).split())) for cell in cells))
+            table.add_row(*map(_on_one_line, cells))
         self._kept.clear()
         self._printed = True
+        self._printed_s = time.monotonic()
         with self._progress.hidden() if self._progress else nullcontext():
             if self._console.is_terminal:
                 self._console.print(table)
@@ -133,6 +138,10 @@ class Work:
             yield
         finally:
             self._bar.start()
+
+
+def _on_one_line(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(" ".join(visible(cell).split()))
 
 
 def plain_console() -> Console:

@@ -1,5 +1,5 @@
 """Export of a user's archives: as JSON, as Markdown, or the files themselves, whatever their number."""
 
-from .exporter import Exporter, ExportFormat, UnknownArchiveError
+from .exporter import FORMS, Exporter, ExportFormat, UnknownArchiveError
 
-__all__ = ["ExportFormat", "Exporter", "UnknownArchiveError"]
+__all__ = ["FORMS", "ExportFormat", "Exporter", "UnknownArchiveError"]

@@ -20,11 +20,12 @@ from .zip_form import ZipForm
 
 ExportFormat: TypeAlias = Literal["json", "markdown", "zip"]
 
-_FORMS: Final[Mapping[ExportFormat, Callable[[], ExportForm]]] = {
+FORMS: Final[Mapping[ExportFormat, Callable[[], ExportForm]]] = {
     "json": JsonForm,
     "markdown": MarkdownForm,
     "zip": ZipForm,
 }
+"""What writes each of them."""
 _TURN_S: Final = 0.05
 _TURN_BYTES: Final = 262_144
 _TURN_ARCHIVES: Final = 512
@@ -78,7 +79,7 @@ class Exporter:
         async with self._reads.turn(user.id):
             known = await self._journal.archive_ids(user)
         wanted = known if ids is None else _chosen(known, ids)
-        made = _FORMS[form]()
+        made = FORMS[form]()
         name = f"archives-{iso_utc(self._clock.now_ms())[:10]}.{made.suffix}"
         return Download(made.content_type, name, self._chunks(user, form, made, wanted[::-1]))
 

@@ -9,39 +9,18 @@ from typing import Final, Self
 
 from potoserver import User
 
-from ..journal.base import DialogueJournal, Message
-from ..journal.layout import archive_order, last_ms_of
+from ..journal.base import DialogueJournal
+from ..journal.layout import archive_order
 from ..journal.stored import StoredArchive
-from ..journal.titles import title_of
 from ..reads import Reads
-from .prefilter import Prefilter
+from .matching import Found, Matcher
 from .query import Query
-from .snippet import SnippetPart, snippet_of
 
 _LONGEST_S: Final = 0.5
 """What one page takes before it is given out as it is; the archive at hand is finished."""
 
 _MOST_DIGITS: Final = 8
 """Of a count of messages in a cursor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A message that was found.
-
-    Attributes:
-        archive_id: Which archive it stands in.
-        conversation_id: Of that dialog.
-        title: Of that dialog.
-        message: Itself.
-        snippet: The part of it that shows why it was found.
-    """
-
-    archive_id: str
-    conversation_id: str
-    title: str
-    message: Message
-    snippet: tuple[SnippetPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +99,11 @@ class _Walk:
     def __init__(
         self, query: Query, limit: int, position: _Position | None, now_s: Callable[[], float]
     ) -> None:
-        self._query = query
+        self._matcher = Matcher(query)
         self._limit = limit
         self._position = position
         self._now_s = now_s
         self._ends_s = now_s() + _LONGEST_S
-        self._prefilter = Prefilter(query.words)
         self._done: str | None = None
         self.found: list[Found] = []
         self.stopped: _Position | None = None
@@ -133,40 +111,29 @@ class _Walk:
 
     def left(self, ids: list[str]) -> list[str]:
         """Which archives are still to be looked at, of all of them, newest first."""
-        position, after_ms = self._position, self._query.after_ms
+        position = self._position
         if position is not None:
             begin = _order(position.archive_id)
             at_it = position.skip is not None
             ids = [each for each in ids if (order := _order(each)) < begin or (at_it and order == begin)]
-        if after_ms is not None:
-            # A dialog never ends before its last message, and its archive is named for its end.
-            ids = [each for each in ids if last_ms_of(each) >= after_ms]
-        return ids
+        return self._matcher.worth_reading(ids)
 
     def visit(self, stored: StoredArchive) -> bool:
         """Looks at one archive; False when the page is full, or has taken its time."""
         if self._done is not None and self._now_s() >= self._ends_s:
             self.stopped = _Position(self._done, None)
             return False
-        if self._prefilter.may_hold(stored.data):
-            self._search(stored)
+        self._search(stored)
         self._done = stored.id
         return self.stopped is None
 
     def _search(self, stored: StoredArchive) -> None:
-        dialog = stored.dialog()
-        if dialog is None or not self._query.admits(dialog):
-            return
         position = self._position
-        begin = position.skip or 0 if position is not None and position.archive_id == stored.id else 0
-        for number, message in enumerate(dialog.messages[begin:], begin + 1):
-            if not self._query.finds(message):
-                continue
-            snippet = snippet_of(message.content, self._query.words)
-            conversation_id = dialog.conversation.id
-            self.found.append(Found(stored.id, conversation_id, title_of(dialog), message, snippet))
+        skip = position.skip or 0 if position is not None and position.archive_id == stored.id else 0
+        for found in self._matcher.found_in(stored, skip):
+            self.found.append(found)
             if len(self.found) == self._limit:
-                self.stopped = _Position(stored.id, number)
+                self.stopped = _Position(stored.id, found.number)
                 return
 
 
