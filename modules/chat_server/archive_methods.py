@@ -11,7 +11,8 @@ from potoserver import Download, User, rpc
 from .archive_desk import ArchiveDesk
 from .archive_reader import ArchiveReader
 from .export import ExportFormat
-from .journal.titles import MAX_TITLE_CHARS
+from .importing import ImportedArchive, ImportedArchives, Importer, ListedMessage, Title
+from .journal.dialog_yaml import MAX_MESSAGES
 from .restorer import Restorer
 from .search import MAX_QUERY_CHARS
 from .wire import (
@@ -23,19 +24,11 @@ from .wire import (
     RestoredDialog,
 )
 
-Title = Annotated[
-    str,
-    Field(
-        max_length=MAX_TITLE_CHARS,
-        json_schema_extra={"not": {"pattern": "[\u0000-\u001f\u007f-\u009f\u2028\u2029]"}},
-        description="One line. Blank, the archive is called by its first words.",
-    ),
-]
-
-
 Words = Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS)]
 Moment = Annotated[str, Field(max_length=40, description="A date or a time, of UTC where it does not say.")]
 Ending = Literal["disconnect", "timeout", "shutdown", "request", "recovered", "superseded"]
+IMPORT_BYTES = 32 * 1024 * 1024
+"""Of one call's body; a larger export comes in several."""
 MOST_IDS = 10_000
 """That can be asked for by name at once."""
 
@@ -46,6 +39,7 @@ class ArchiveMethods:
     _desk: ArchiveDesk
     _reader: ArchiveReader
     _restorer: Restorer
+    _importer: Importer
 
     @rpc
     async def list_archives(
@@ -77,6 +71,17 @@ class ArchiveMethods:
     async def restore_archive(self, user: User, id: str) -> RestoredDialog:  # noqa: A002 - likewise
         """Makes an archive the current dialog again; what was current is archived first."""
         return await self._restorer.restore(user, id)
+
+    @rpc(body_bytes=IMPORT_BYTES)
+    async def import_archives(
+        self,
+        user: User,
+        archives: Annotated[list[ImportedArchive], Field(min_length=1, max_length=MOST_IDS)] | None = None,
+        messages: Annotated[list[ListedMessage], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None,
+        title: Title | None = None,
+    ) -> ImportedArchives:
+        """Adds archives of a JSON export, or one list of messages like OpenAI's; all or nothing."""
+        return await self._importer.add(user, archives, messages, title)
 
     @rpc
     async def delete_archive(self, user: User, id: str) -> DeletedArchive:  # noqa: A002 - likewise

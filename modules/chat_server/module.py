@@ -30,6 +30,7 @@ from .archive_methods import ArchiveMethods
 from .archive_reader import ArchiveReader
 from .disk_alarms import DiskAlarms
 from .generation import ChatRequest
+from .importing import Importer
 from .journal.base import DialogueJournal, Reason
 from .journal.filesystem import FileSystemDialogueJournal
 from .lanes import Lanes
@@ -116,6 +117,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         self._desk = ArchiveDesk(context, settings, self.dialogue_journal, self._life, self._reads)
         self._reader = ArchiveReader(context, self.dialogue_journal, self._life, self._reads)
         self._restorer = Restorer(context, self.dialogue_journal, self._lanes, self._life, self._reads)
+        self._importer = Importer(context, self.dialogue_journal, self._life, self._reads)
         self._turns = Turns(
             context,
             settings,

@@ -69,14 +69,21 @@ class Done(Generic[_T]):
 class _Mark:
     roles: frozenset[str]
     endless: bool
+    body_bytes: int | None
 
 
 @overload
 def rpc(method: _F) -> _F: ...
 @overload
-def rpc(*, roles: Collection[str] | None = None, endless: bool = False) -> Callable[[_F], _F]: ...
 def rpc(
-    method: _F | None = None, *, roles: Collection[str] | None = None, endless: bool = False
+    *, roles: Collection[str] | None = None, endless: bool = False, body_bytes: int | None = None
+) -> Callable[[_F], _F]: ...
+def rpc(
+    method: _F | None = None,
+    *,
+    roles: Collection[str] | None = None,
+    endless: bool = False,
+    body_bytes: int | None = None,
 ) -> _F | Callable[[_F], _F]:
     """Offers a module's method at `POST /<Module>/<methodName>`.
 
@@ -91,13 +98,18 @@ def rpc(
         endless: Its stream shows something for as long as somebody looks. So, unlike any other call, it is
             ended with its reader, with the token that asked for it, and with the server; and one that asks
             for no stream gets a list of the first item alone.
+        body_bytes: It takes larger bodies than `limits.body_bytes` allows, up to so many bytes. Of one user
+            one such call at a time is taken, and few in all.
 
     Raises:
-        TypeError: `roles` is a text, or empty: who would be let in by that is anybody's guess.
+        TypeError: `roles` is a text, or empty: who would be let in by that is anybody's guess. Or
+            `body_bytes` is no size.
     """
     if roles is not None and (isinstance(roles, str) or not roles):
         raise TypeError(f'roles must be a set of at least one name, such as {{"admin"}}, not {roles!r}')
-    mark = _Mark(frozenset(roles or ()), endless)
+    if body_bytes is not None and body_bytes < 1:
+        raise TypeError(f"body_bytes must be a positive number of bytes, not {body_bytes!r}")
+    mark = _Mark(frozenset(roles or ()), endless, body_bytes)
 
     def apply(function: _F) -> _F:
         setattr(function, _MARK, mark)
@@ -122,6 +134,7 @@ class RpcMethod:
         streams: Whether it is an async generator.
         downloads: Whether it answers with a file.
         endless: Whether it runs for its reader alone.
+        body_bytes: How large its body may be, where that is more than `limits.body_bytes`.
         result: Knows the schema of what it returns, gathered: a stream's `Done`, or the list of its items; a
             download's is of no use.
         item: Knows the schema of a stream's items; None without a stream.
@@ -139,6 +152,7 @@ class RpcMethod:
     streams: bool
     downloads: bool
     endless: bool
+    body_bytes: int | None
     result: TypeAdapter[Any]
     item: TypeAdapter[Any] | None
     summary: str
@@ -232,6 +246,7 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         streams=streams,
         downloads=returned is Download,
         endless=mark.endless,
+        body_bytes=mark.body_bytes,
         result=result,
         item=item,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],

@@ -86,15 +86,26 @@ async def read_body(request: web.Request, most_bytes: int | None = None) -> Body
             limit, 415 for another content type or a content encoding.
         aiohttp.web.HTTPRequestEntityTooLarge: It exceeds the limit of all.
     """
+    raw = await read_raw(request, most_bytes)
+    return Body(raw, parse_json(raw))
+
+
+async def read_raw(request: web.Request, most_bytes: int | None = None) -> bytes:
+    """Reads a body that says it is JSON; raises what `read_body` does but for what is not JSON.
+
+    Args:
+        request: Brings it.
+        most_bytes: A limit of the route's own, instead of that of all.
+    """
     core = request.app[CORE]
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
         # A megabyte can stand for a thousand, and all of them would have to be unpacked to be thrown away.
         raise ProblemError(
             415, "The body must not be compressed.", headers={hdrs.ACCEPT_ENCODING: "identity"}
         )
-    if most_bytes is not None and most_bytes < request.client_max_size:
+    if most_bytes is not None and most_bytes != request.client_max_size:
         try:
-            return await read_body(request.clone(client_max_size=most_bytes))
+            return await read_raw(request.clone(client_max_size=most_bytes))
         except web.HTTPRequestEntityTooLarge:
             raise ProblemError(413, f"A body may have at most {most_bytes} bytes here.") from None
     limit_s = core.settings.limits.body_timeout_s
@@ -108,7 +119,7 @@ async def read_body(request: web.Request, most_bytes: int | None = None) -> Body
             408, f"The body did not come within {limit_s:g} s.", headers={hdrs.CONNECTION: "close"}
         ) from None
     if not raw:
-        return Body(b"{}", {})
+        return b"{}"
     charset = (request.charset or "utf-8").lower()
     if request.content_type != "application/json" or charset not in ("utf-8", "utf8"):
         raise ProblemError(
@@ -116,16 +127,20 @@ async def read_body(request: web.Request, most_bytes: int | None = None) -> Body
             "The body must be JSON, with Content-Type: application/json.",
             headers={"Accept": "application/json"},
         )
-    return Body(raw, parse_json(raw))
+    return raw
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_json(raw: bytes, most_values: int = MAX_VALUES) -> Any:
     """What strict JSON says.
+
+    Args:
+        raw: Its bytes.
+        most_values: How many values it may hold.
 
     Raises:
         ProblemError: 400; the detail says what is wrong, never what was sent.
     """
-    _check_shape(raw)
+    _check_shape(raw, most_values)
     try:
         value = json.loads(
             raw.decode("utf-8"),
@@ -145,11 +160,11 @@ def parse_json(raw: bytes) -> Any:
     return value
 
 
-def _check_shape(raw: bytes) -> None:
+def _check_shape(raw: bytes, most_values: int) -> None:
     """Refuses what would take long to read, before it is read."""
     bare = _STRINGS.sub(b"", raw)
     brackets = bare.translate(None, delete=_NO_BRACKETS)
-    if bare.count(b",") + len(brackets) // 2 > MAX_VALUES:
+    if bare.count(b",") + len(brackets) // 2 > most_values:
         raise _not_json("it holds too many values")
     depth = 0
     for bracket in brackets:

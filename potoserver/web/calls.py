@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse, sse_response
+from pydantic import BaseModel
 from typing_extensions import override
 
 from potoserver.clock import TimerHandle
@@ -18,7 +19,7 @@ from potoserver.core import Core
 from potoserver.errors import FieldError, ProblemError
 from potoserver.events import to_json
 from potoserver.module.download import Download
-from potoserver.module.rpc import Call, Done
+from potoserver.module.rpc import Call, Done, RpcMethod
 from potoserver.module.wire import encode_result
 from potoserver.web.auth import Authenticator, unauthorized
 from potoserver.web.body import read_body, validate_body
@@ -26,6 +27,7 @@ from potoserver.web.calls_at_once import CallsAtOnce
 from potoserver.web.credentials import Identity
 from potoserver.web.downloads import DownloadSender
 from potoserver.web.keys import ENDS_WITH_CALLER, REQUEST_ID, ROUTE
+from potoserver.web.large_bodies import LargeBodies
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
 from potoserver.web.problems import problem_document, problem_of, unforeseen
@@ -56,6 +58,7 @@ class CallHandler:
         self._limiter = limiter
         self._methods = methods
         self._at_once = CallsAtOnce(core)
+        self._large = LargeBodies(core)
         self._downloads = DownloadSender(core)
         self._logger = core.logs.get("http")
 
@@ -78,8 +81,10 @@ class CallHandler:
             raise ProblemError(403, f"This needs the role {' or '.join(sorted(method.roles))}.")
         call = Call(identity.user, request[REQUEST_ID], _idempotency_key_of(request))
         release = self._at_once.take(identity.user.id)
+        if method.body_bytes is not None:
+            release = self._large.take(identity.user.id, release)
         try:
-            arguments = validate_body(method.arguments, await read_body(request))
+            arguments = await self._arguments(request, method)
             refuse_new_work(self._core)  # the body may have been long in coming
         except BaseException:
             release()
@@ -99,6 +104,11 @@ class CallHandler:
         gather = self._first if method.endless else self._gather
         work = gather(running) if method.streams else self._result(running)
         return await self._answer(request, work, name, call, release)
+
+    async def _arguments(self, request: web.Request, method: RpcMethod) -> BaseModel:
+        if method.body_bytes is not None:
+            return await self._large.read(request, method.arguments, method.body_bytes)
+        return validate_body(method.arguments, await read_body(request))
 
     # One result
 

@@ -32,6 +32,7 @@ SEARCHED = {
 }
 """The expressions that are looked for within a text."""
 MATCHED = {
+    "modules.chat_server.journal.archives._CONVERSATION",
     "modules.chat_server.journal.first_words._LITERAL",
     "modules.chat_server.journal.first_words._QUOTED",
     "modules.chat_server.journal.scan._HEAD",

@@ -68,8 +68,10 @@ class ArchiveChanges:
         there = self._disk.find(path) if self._archives.summary(user_id, archive_id) else None
         if there is None:
             return False
-        # Half a change that a crash cut off may hold the same words.
-        self._disk.remove(paths.anew)
+        # What a crash has left of a change or an import may hold the same words.
+        for name in self._disk.names(paths.archived):
+            if name.startswith(paths.anew.name):
+                self._disk.remove(paths.archived / name)
         self._disk.remove(path)
         self._disk.sync_folder(paths.archived)
         self._archives.forget(user_id, archive_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +22,8 @@ from .stored import StoredArchive
 
 _SUFFIX: Final = ".yaml"
 _REPORTED_LIMIT: Final = 1024
+_FIRST_LINE_BYTES: Final = 512
+_CONVERSATION: Final = re.compile(rb"conversation: \"([A-Za-z0-9._-]+)\"\n")
 _ODD_ENTRY: Final = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES, errno.EPERM})
 """What opening a link, a folder, a socket or somebody else's file gives: no fault of the disk."""
 
@@ -183,6 +186,23 @@ class Archives:
             self._report(path, NotADialogError("it is another user's"))
             return None
         return dialog
+
+    def conversations(self, user_id: str) -> dict[str, str]:
+        """The conversations that are archived, each with its archive's id.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        found: dict[str, str] = {}
+        for archive_id in self.ids(user_id):
+            first = _CONVERSATION.match(self._read(self.path(user_id, archive_id), _FIRST_LINE_BYTES) or b"")
+            if first:
+                found[first[1].decode()] = archive_id
+                continue
+            dialog = self.get(user_id, archive_id)
+            if dialog is not None:
+                found[dialog.conversation.id] = archive_id
+        return found
 
     def forget(self, user_id: str, archive_id: str) -> None:
         """An archive is none any more; another one may get its id."""

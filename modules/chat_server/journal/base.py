@@ -125,6 +125,36 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedDialog:
+    """A dialog from elsewhere that is to be an archive.
+
+    Attributes:
+        dialog: With its end.
+        wanted_id: What it was called; kept where that is free and names the second of the end.
+        path: Where it stands in what was sent, for errors.
+        named_by_content: The conversation's id is made of its words, so they are there if it is.
+    """
+
+    dialog: Dialog
+    wanted_id: str | None
+    path: str
+    named_by_content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOutcome:
+    """What an import came to.
+
+    Attributes:
+        imported: What was added, in the order in which it was given.
+        skipped: How many were there already.
+    """
+
+    imported: tuple[ArchiveSummary, ...]
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveSummary:
     """An archive, from its file's head and tail alone.
 
@@ -351,6 +381,20 @@ class DialogueJournal(ABC):
 
         Raises:
             JournalError: It is not known to be gone; call again.
+        """
+
+    @abstractmethod
+    async def import_archives(self, user: User, dialogs: Sequence[ImportedDialog]) -> ImportOutcome:
+        """Adds archives from elsewhere, all or none; durable once this returns.
+
+        What is there already, as it is or grown longer, is skipped. Where the conversation is there with
+        other words, the archive is added under another conversation's name, always the same one.
+
+        Raises:
+            ProblemError: 422, one is larger than a dialog can be.
+            UserFullError: They would take the user's dialogs beyond their limit.
+            JournalError: The disk refused. Nothing was added; a crash may leave some, each whole, and the
+                same call again adds the others.
         """
 
     @abstractmethod

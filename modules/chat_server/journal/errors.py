@@ -29,12 +29,17 @@ class DialogFullError(JournalError):
 class UserFullError(JournalError):
     """The user's dialogs take all that one user's may (507)."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, fate: str = "the message was not kept") -> None:
         super().__init__(
             507,
-            f"Your dialogs take all the room that one user has (limits.user_bytes, {limit_bytes} bytes); the "
-            "message was not kept. Export and delete archives to make room, or ask the operator for more.",
+            f"Your dialogs take all the room that one user has (limits.user_bytes, {limit_bytes} bytes); "
+            f"{fate}. Export and delete archives to make room, or ask the operator for more.",
         )
+        self._limit_bytes = limit_bytes
+
+    def of_an_import(self) -> UserFullError:
+        """The same, said of archives that were to be added."""
+        return UserFullError(self._limit_bytes, "nothing was imported")
 
 
 class JournalUnavailableError(JournalError):

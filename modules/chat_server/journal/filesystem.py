@@ -20,6 +20,7 @@ from typing_extensions import override
 from potoserver import Clock, User, folder_name
 
 from .archive_changes import ArchiveChanges
+from .archive_import import ArchiveImport
 from .archives import Archives
 from .base import (
     ArchivePage,
@@ -27,6 +28,8 @@ from .base import (
     Conversation,
     Dialog,
     DialogueJournal,
+    ImportedDialog,
+    ImportOutcome,
     KeyedMessage,
     Message,
     OpenDialog,
@@ -123,6 +126,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         )
         self._archives = Archives(self._disk, self._layout, archive_log)
         self._changes = ArchiveChanges(self._tools, self._archives)
+        self._import = ArchiveImport(self._tools, self._archives)
         self._in_use: dict[str, _InUse] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepting = False
@@ -288,6 +292,20 @@ class FileSystemDialogueJournal(DialogueJournal):
     @override
     async def delete_archive(self, user: User, archive_id: str) -> bool:
         return await self._changing(user, lambda: self._changes.delete(user.id, archive_id))
+
+    @override
+    async def import_archives(self, user: User, dialogs: Sequence[ImportedDialog]) -> ImportOutcome:
+        def work(own: UserDialogs) -> ImportOutcome:
+            current = own.read()
+            with journal_errors(
+                "The disk is full, so nothing was imported.",
+                "The disk fails at the moment, so nothing was imported.",
+            ):
+                outcome = self._import.add(user.id, dialogs, current, own.size)
+            own.wrote = bool(outcome.imported)
+            return outcome
+
+        return await self._owned(user, lambda own: self._threaded(work, own))
 
     async def _changing(self, user: User, change: Callable[[], _R]) -> _R:
         """Changes a user's archives, once what a crash has left is in order."""

@@ -35,6 +35,10 @@ class UserPaths:
     told: Path
     anew: Path
 
+    def staged(self, number: int) -> Path:
+        """Where one of several archives lies until all of them are written."""
+        return self.archived / f"{self.anew.name}-{number}"
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

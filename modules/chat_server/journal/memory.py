@@ -18,6 +18,8 @@ from .base import (
     Conversation,
     Dialog,
     DialogueJournal,
+    ImportedDialog,
+    ImportOutcome,
     KeyedMessage,
     Message,
     OpenDialog,
@@ -234,6 +236,28 @@ class MemoryDialogueJournal(DialogueJournal):
         if dialog is not None:
             dialogs.bytes -= sum(len(message.content.encode()) for message in dialog.messages)
         return dialog is not None
+
+    @override
+    async def import_archives(self, user: User, dialogs: Sequence[ImportedDialog]) -> ImportOutcome:
+        own = self._of(user)
+        there = {each.conversation.id for each in own.archives.values()}
+        there |= {own.current.conversation.id} if own.current else set()
+        added: dict[str, Dialog] = {}
+        for each in dialogs:
+            assert each.dialog.ended_ms is not None, "it has ended"
+            if each.dialog.conversation.id in there:
+                continue
+            there.add(each.dialog.conversation.id)
+            number = 1
+            while (archive_id := with_suffix(second_name(each.dialog.ended_ms), number)) in {
+                *own.archives,
+                *added,
+            }:
+                number += 1
+            added[archive_id] = each.dialog
+        own.archives |= added
+        imported = tuple(summarize_dialog(archive_id, dialog) for archive_id, dialog in added.items())
+        return ImportOutcome(imported, len(dialogs) - len(added))
 
     @override
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:

@@ -90,6 +90,11 @@ class UserDialogs:
         """Nothing is open and nothing is owed: this object can be forgotten."""
         return self._file is None
 
+    @property
+    def size(self) -> int:
+        """The length of the open dialog's file in bytes; 0 where none is open."""
+        return self._file.size if self._file else 0
+
     def is_ready(self, conversation: Conversation) -> bool:
         """Whether a message can be written with nothing else to be done first."""
         file = self._file
