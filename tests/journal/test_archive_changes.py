@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,11 +17,11 @@ from modules.chat_server.journal import (
     JournalError,
     MemoryDialogueJournal,
     UserFullError,
+    archive_changes,
 )
-from modules.chat_server.journal.errors import (
-    ArchiveLaidOutError,
-)
+from modules.chat_server.journal.errors import ArchiveLaidOutError, DialogFullError
 from potoserver import User
+from tests.faults.disk import Fault, FaultyDisk
 from tests.journal.support import (
     FIRST,
     SECOND,
@@ -158,6 +159,61 @@ async def test_what_is_no_archive_is_not_changed(journal: DialogueJournal, archi
         assert await journal.pin_archive(user, wanted, pinned=True) is None
         assert await journal.delete_archive(user, wanted) is False
     assert await journal.get_archive(USER, kept) == before
+
+
+async def test_each_change_is_logged_with_its_subject(tmp_path: Path) -> None:
+    """Which archive of whom, and what it is now; a title's words are not told."""
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        archive_id = await archived(journal)
+        log.entries.clear()
+        await journal.rename_archive(USER, archive_id, "Trees")
+        await journal.pin_archive(USER, archive_id, pinned=True)
+        await journal.rename_archive(USER, archive_id, None)
+        await journal.delete_archive(USER, archive_id)
+    about = {"logger": "journal:archive", "level": "info", "user": "a1", "archive": archive_id}
+    marked = {**about, "event": "archive marked"}
+    assert log.entries == [
+        {**marked, "pinned": False, "titled": True},
+        {**marked, "pinned": True, "titled": True},
+        {**marked, "pinned": True, "titled": False},
+        {**about, "event": "archive deleted"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (errno.ENOSPC, 507, "The disk is full, so the archive was not changed."),
+        (errno.EIO, 503, "The archive can't be changed at the moment; it is as it was."),
+    ],
+)
+async def test_a_failing_disk_is_told(tmp_path: Path, error: int, status: int, told: str) -> None:
+    """And the archive is as it was."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        archive_id = await archived(journal)
+        disk.faults.set(Fault("write", error=error))
+        with pytest.raises(JournalError) as failed:
+            await journal.rename_archive(USER, archive_id, "Trees")
+        assert (failed.value.status, failed.value.detail) == (status, told)
+        assert [archive.title for archive in await listed(journal)] == [None]
+
+
+async def test_a_title_may_take_the_last_byte_that_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more is refused, and the archive is as it was."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        size = path.stat().st_size + len('title: "Trees"\n')
+        monkeypatch.setattr(archive_changes, "MAX_FILE_BYTES", size)
+        with pytest.raises(DialogFullError, match="no room for the title"):
+            await journal.rename_archive(USER, archive_id, "Trees!")
+        assert b"title" not in path.read_bytes()
+        await journal.rename_archive(USER, archive_id, "Trees")
+        assert path.stat().st_size == size
 
 
 async def test_deleting_makes_room(tmp_path: Path) -> None:

@@ -44,6 +44,20 @@ async def test_only_a_page_that_others_follow_has_a_cursor(
     assert page.cursor == (None if last_of_page is None else ids[last_of_page])
 
 
+async def test_archives_of_one_second_are_in_the_order_of_their_suffixes(tmp_path: Path) -> None:
+    """As numbers; and what bears the name of an archive without being a file of one is none."""
+    (archive_id,) = await archived(tmp_path, 1, ManualClock())
+    folder = dialogs_of(tmp_path) / "archived"
+    for number in range(2, 12):
+        (folder / f"{archive_id}-{number}.yaml").write_bytes((folder / f"{archive_id}.yaml").read_bytes())
+    (folder / archive_id).mkdir()
+    newest_first = [*(f"{archive_id}-{number}" for number in range(11, 1, -1)), archive_id]
+    async with opened(tmp_path) as journal:
+        assert await journal.archive_ids(USER) == newest_first
+        page = await journal.list_archives(USER, 100, None)
+        assert [archive.id for archive in page.archives] == newest_first
+
+
 async def test_archives_from_before_are_not_even_read(tmp_path: Path) -> None:
     """A search since a moment looks only at what ended in that second or later."""
     clock = ManualClock()
@@ -218,6 +232,24 @@ async def test_a_disk_that_fails_ends_a_visit(tmp_path: Path) -> None:
         assert seen == ids[:1]
         await journal.visit_archives(USER, ids, visit)
     assert seen == [ids[0], *ids]
+
+
+async def test_what_can_not_be_read_is_shown_without_bytes_and_what_is_gone_not_at_all(
+    tmp_path: Path,
+) -> None:
+    """So that whoever looks can tell that there is something; what is gone is not shown at all."""
+    clock = ManualClock()
+    ids = await archived(tmp_path, 3, clock)
+    folder = dialogs_of(tmp_path) / "archived"
+    (folder / f"{ids[0]}.yaml").unlink()
+    (folder / f"{ids[1]}.yaml").rename(tmp_path / "elsewhere")
+    (folder / f"{ids[1]}.yaml").symlink_to(tmp_path / "elsewhere")
+    seen: list[StoredArchive] = []
+    async with opened(tmp_path, clock=clock) as journal:
+        await journal.visit_archives(USER, ids, lambda stored: seen.append(stored) is None)
+    assert [stored.id for stored in seen] == ids[1:]
+    assert (seen[0].data, seen[0].dialog()) == (b"", None)
+    assert (folder / f"{ids[2]}.yaml").read_bytes() == seen[1].data
 
 
 async def test_appends_do_not_wait_for_a_visit(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ async def test_a_failing_disk_is_told_by_what_could_not_be_done(
 
 
 async def test_how_the_disk_does_is_told(tmp_path: Path) -> None:
-    """A message or an archive that came to be on it, and each failure; reading tells of failures alone."""
+    """What came to be on it, and each failure; reading tells of failures alone."""
     told: list[object] = []
 
     class Watch:
@@ -219,9 +219,10 @@ async def test_how_the_disk_does_is_told(tmp_path: Path) -> None:
             await journal.get_conversation(USER)
         with pytest.raises(JournalError):
             await journal.archive_conversation(USER)
-        await journal.archive_conversation(USER)
+        archive_id = await journal.archive_conversation(USER)
         await journal.list_archives(USER, 1, None)
-    assert told == ["wrote", errno.EIO, errno.ENOSPC, "wrote"]
+        await journal.pin_archive(USER, archive_id or "", pinned=True)
+    assert told == ["wrote", errno.EIO, errno.ENOSPC, "wrote", "wrote"]
 
 
 async def test_a_rename_that_took_effect_though_it_failed_is_no_second_archive(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from modules.chat_server.journal import Message, Reason
+from modules.chat_server.journal import Dialog, Message, Reason
 from modules.chat_server.journal.dialog_yaml import (
     NotADialogError,
     emit_footer,
@@ -24,6 +25,7 @@ from modules.chat_server.journal.titles import (
     as_title,
     fault_of,
     first_words,
+    title_of,
     words_of,
 )
 from tests.faults.disk import FaultyDisk
@@ -69,6 +71,19 @@ def test_the_first_words_are_the_users() -> None:
     assert first_words([greeting, question]) == "Tell me of trees"
     assert first_words([greeting]) == "How can I help?"
     assert first_words([]) == "…"
+    dialog = Dialog(FIRST, "a1", (greeting, question))
+    assert title_of(dialog) == "Tell me of trees"
+    assert title_of(replace(dialog, title="Trees")) == "Trees"
+
+
+@pytest.mark.parametrize("text", ["Tell me", "Tell\nme", "x" * 60, "x" * 30 + "\n" + "x" * 29])
+def test_a_beginning_tells_the_words_that_are_whole_in_it(text: str) -> None:
+    """Of a text that is cut short it tells none, as long as more of it could be shown."""
+    data = emit_head(FIRST, "a1") + emit_message(message(0, text))
+    assert first_words_in(data) == words_of(text)
+    longer = emit_head(FIRST, "a1") + emit_message(message(0, f"{text} and more"))
+    with pytest.raises(NotADialogError, match="longer than its beginning"):
+        first_words_in(longer[: longer.index(b" and more")])
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=3), st.integers(0, 1), st.integers(100, HEAD_BYTES))

@@ -106,6 +106,18 @@ async def test_an_archive_counts_with_its_footer(tmp_path: Path) -> None:
         assert journal._tools.usage._by_user["a1"].others_bytes == 2 * BLOCK_BYTES
 
 
+async def test_a_deleted_archive_takes_no_room(tmp_path: Path) -> None:
+    """Nobody needs to measure the folder for that."""
+    async with opened(tmp_path, user_bytes=LIMIT) as journal:
+        ids = []
+        for conversation in (FIRST, SECOND):
+            await journal.add_message(USER, message(0, "x" * BLOCK_BYTES), conversation)
+            ids.append(await journal.archive_conversation(USER))
+        for archive_id, left in zip(ids, (2 * BLOCK_BYTES, 0), strict=True):
+            assert await journal.delete_archive(USER, archive_id or "")
+            assert journal._tools.usage._by_user["a1"].others_bytes == left
+
+
 async def test_who_deletes_files_needs_no_restart(tmp_path: Path) -> None:
     """A folder that seems full is measured again before anybody is refused."""
     old = old_files(tmp_path, LIMIT)

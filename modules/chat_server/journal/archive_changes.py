@@ -33,7 +33,7 @@ class ArchiveChanges:
         self._archives = archives
 
     def rename(
-        self, user_id: str, archive_id: str, title: str | None, *, only_untitled: bool = False
+        self, user_id: str, archive_id: str, title: str | None, *, only_untitled: bool
     ) -> ArchiveSummary | None:
         """See `DialogueJournal.rename_archive`.
 
