@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
+from tests.browser.conftest import Place
 from tests.support.process import ServerProcess
 
 PACED = {"POTO_CHAT__ECHO__DELAY_MS": "40"}
@@ -27,7 +28,7 @@ class ChatPage:
         self.announced = page.locator("#announcements")
 
     @classmethod
-    async def open(cls, context: BrowserContext, server: ServerProcess | str) -> ChatPage:
+    async def open(cls, context: BrowserContext, server: Place | ServerProcess | str) -> ChatPage:
         """Opens the page in a context that is signed in, and waits until it is connected."""
         chat = cls(await context.new_page())
         await chat.page.goto(server if isinstance(server, str) else server.url)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
@@ -150,20 +153,76 @@ async def context(new_context: NewContext) -> BrowserContext:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(start_server: StartServer) -> ServerProcess:
-    """A server with the development tokens."""
+async def own_server(start_server: StartServer) -> ServerProcess:
+    """A server with the development tokens, for this test alone."""
     return await start_server()
 
 
-async def sign_in(context: BrowserContext, server: ServerProcess, token: str = "test-token") -> None:
-    """Gives a context the cookie of a login."""
+@dataclass(frozen=True)
+class Place:
+    """The server that tests share, as one of its users sees it: no test meets another one's user.
+
+    Attributes:
+        process: The server; not to be stopped.
+        user: A user that no other test has; also an admin.
+        token: Hers.
+    """
+
+    process: ServerProcess
+    user: str
+    token: str
+
+    @property
+    def url(self) -> str:
+        return self.process.url
+
+    @property
+    def port(self) -> int:
+        return self.process.port
+
+    def logged(self, event: str, **fields: object) -> list[dict[str, object]]:
+        """The lines of that event about the user."""
+        return self.process.logged(event, user=self.user, **fields)
+
+    async def until_logged(self, event: str, count: int = 1) -> None:
+        """Waits for so many lines of that event about the user."""
+        await self.process.until_logged(event, count, user=self.user)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Iterator[Place]]:
+    """A server for the session, and its users one after the other."""
+    users = [f"p{number}" for number in range(200)]
+    tokens = {f"t-{user}": {"user": user, "roles": ["user", "admin"]} for user in users}
+    folder = tmp_path_factory.mktemp("shared")
+    environment = {"POTO_AUTH__TOKENS": json.dumps(tokens)}
+    async with ServerProcess(folder, environment=environment) as process:
+        yield iter([Place(process, user, f"t-{user}") for user in users])
+
+
+@pytest.fixture
+def server(places: Iterator[Place]) -> Place:
+    """The shared server, with a user of this test's own."""
+    return next(places)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A client that is no browser."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def sign_in(context: BrowserContext, server: ServerProcess | Place, token: str | None = None) -> None:
+    """Gives a context the cookie of a login: the place's user, or a1."""
+    token = token or (server.token if isinstance(server, Place) else "test-token")
     answer = await context.request.post(f"{server.url}/login", data={"token": token})
     assert answer.ok, await answer.text()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(context: BrowserContext, server: ServerProcess) -> Page:
-    """The chat page of user a1, signed in."""
+async def page(context: BrowserContext, server: Place) -> Page:
+    """The chat page, signed in."""
     await sign_in(context, server)
     page = await context.new_page()
     await page.goto(server.url)

@@ -9,7 +9,7 @@ import aiohttp
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import PACED, SLOW, ChatPage
-from tests.browser.conftest import Console, NewContext, StartServer, sign_in
+from tests.browser.conftest import Console, NewContext, Place, StartServer, sign_in
 from tests.faults.proxy import Proxy
 from tests.support.process import ServerProcess, chat
 
@@ -17,10 +17,12 @@ CUT = r"net::ERR_|Failed to load resource"
 WORDS = " ".join(f"word{number}" for number in range(60))
 
 
-async def test_somebody_signs_in_talks_and_signs_out(context: BrowserContext, server: ServerProcess) -> None:
+async def test_somebody_signs_in_talks_and_signs_out(
+    context: BrowserContext, own_server: ServerProcess
+) -> None:
     """On a server without tokens the page names those for development; a reload keeps the login."""
     page = await context.new_page()
-    await page.goto(server.url)
+    await page.goto(own_server.url)
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     await page.get_by_role("button", name="test-token user a1").click()
     view = ChatPage(page)
@@ -36,7 +38,7 @@ async def test_somebody_signs_in_talks_and_signs_out(context: BrowserContext, se
 
 
 async def test_a_wrong_token_is_told_and_nothing_is_lost(
-    context: BrowserContext, server: ServerProcess, console: Console
+    context: BrowserContext, server: Place, console: Console
 ) -> None:
     """The sentence stands at the field."""
     console.expect("401")
@@ -120,7 +122,7 @@ async def test_a_second_tab_shows_a_growing_reply_whole(
 
 
 async def test_a_cut_network_is_told_and_what_was_said_meanwhile_comes(
-    context: BrowserContext, server: ServerProcess, console: Console
+    context: BrowserContext, server: Place, console: Console
 ) -> None:
     """The state counts down; when the network is back, so is the page, without a reload and nothing twice."""
     console.expect(CUT)
@@ -130,8 +132,10 @@ async def test_a_cut_network_is_told_and_what_was_said_meanwhile_comes(
         await view.say("before")
         proxy.accepts = False
         proxy.reset()
-        await expect(view.state).to_have_text(re.compile(r"Reconnecting( in \d+ s|…)Try now"))
-        await chat(http, server.url, "meanwhile")
+        await expect(view.state).to_have_text(
+            re.compile(r"^The connection was lost\.Reconnecting( in \d+ s|…)Try now$")
+        )
+        await chat(http, server.url, "meanwhile", server.token)
         proxy.accepts = True
         await view.page.get_by_role("button", name="Try now").click()
         await view.until_connected()
@@ -157,7 +161,7 @@ async def test_a_message_that_the_network_cut_is_sent_once(
 
 
 async def test_what_can_not_be_sent_says_why_and_can_be_tried_again(
-    page: Page, server: ServerProcess, console: Console
+    page: Page, server: Place, console: Console
 ) -> None:
     """At the message, in plain words. Trying again uses the same key; editing gives the text back."""
     console.expect(r"status of (507|429)")
@@ -192,16 +196,16 @@ async def test_what_can_not_be_sent_says_why_and_can_be_tried_again(
 
 
 async def test_a_server_that_restarts_is_gone_and_back(
-    context: BrowserContext, server: ServerProcess, console: Console
+    context: BrowserContext, own_server: ServerProcess, console: Console
 ) -> None:
     """The page says that it reconnects and what became of the dialog, and goes on."""
     console.expect(CUT)
-    await sign_in(context, server)
-    view = await ChatPage.open(context, server)
+    await sign_in(context, own_server)
+    view = await ChatPage.open(context, own_server)
     await view.say("before the restart")
-    await server.stop()
-    await expect(view.state).to_contain_text("Reconnecting")
-    await server.start()
+    await own_server.stop()
+    await expect(view.state).to_contain_text("The server is restarting.Reconnecting")
+    await own_server.start()
     await view.until_connected()
     await expect(view.notice).to_contain_text("because the server stopped")
     await expect(view.messages).to_have_count(0)
@@ -209,7 +213,7 @@ async def test_a_server_that_restarts_is_gone_and_back(
     assert await view.texts() == ["after", "after"]
 
 
-async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, server: ServerProcess) -> None:
+async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, server: Place) -> None:
     """Each shows what any of them says; when the one with the stream closes, another takes over."""
     await sign_in(context, server)
     tabs = [await ChatPage.open(context, server) for _ in range(8)]
@@ -266,9 +270,7 @@ async def test_a_draft_outlives_a_reload(page: Page) -> None:
     await expect(view.box).to_have_value("")
 
 
-async def test_the_page_works_where_tabs_can_not_share(
-    new_context: NewContext, server: ServerProcess
-) -> None:
+async def test_the_page_works_where_tabs_can_not_share(new_context: NewContext, server: Place) -> None:
     """On a page that is not secure there are no locks: each tab has its own stream, and they are in step."""
     context = await new_context()
     await context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })")

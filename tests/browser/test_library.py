@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -15,7 +14,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Route
 
-from tests.browser.conftest import Console, NewContext, StartServer, sign_in
+from tests.browser.conftest import Console, NewContext, Place, StartServer, sign_in
 from tests.browser.library import LibraryPage
 from tests.faults.proxy import Proxy
 from tests.support.process import ServerProcess, chat
@@ -25,13 +24,7 @@ CUT = r"net::ERR_|Failed to load resource"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def bare(new_context: NewContext, server: ServerProcess) -> BrowserContext:
+async def bare(new_context: NewContext, server: Place) -> BrowserContext:
     """A context whose pages may run what a test puts into them, signed in as a1."""
     context = await new_context(bypass_csp=True)
     await sign_in(context, server)
@@ -49,15 +42,15 @@ def both(*texts: str) -> list[str]:
     return [text for each in texts for text in (each, each)]
 
 
-async def connections(http: aiohttp.ClientSession, server: ServerProcess) -> int:
+async def connections(http: aiohttp.ClientSession, server: Place) -> int:
     answer = await http.post(
-        f"{server.url}/ChatServerModule/getSessionInfo", headers={"Authorization": "Bearer test-token"}
+        f"{server.url}/ChatServerModule/getSessionInfo", headers={"Authorization": f"Bearer {server.token}"}
     )
     return int((await answer.json())["connections"])
 
 
 async def test_what_a_cut_connection_missed_comes_once(
-    bare: BrowserContext, server: ServerProcess, http: aiohttp.ClientSession, console: Console
+    bare: BrowserContext, server: Place, http: aiohttp.ClientSession, console: Console
 ) -> None:
     """Ten cuts while messages come: each is there once, in order, as the next stream names the last id."""
     console.expect(CUT)
@@ -69,7 +62,7 @@ async def test_what_a_cut_connection_missed_comes_once(
                 proxy.reset()
             else:
                 proxy.cut()
-            await chat(http, server.url, text)
+            await chat(http, server.url, text, server.token)
         assert await tab.until_seen(20) == both(*texts)
         ids = await tab.ids()
         assert len(set(ids)) == 20
@@ -77,21 +70,21 @@ async def test_what_a_cut_connection_missed_comes_once(
 
 
 async def test_a_network_that_falls_silent_is_noticed(
-    bare: BrowserContext, server: ServerProcess, http: aiohttp.ClientSession, console: Console
+    bare: BrowserContext, server: Place, http: aiohttp.ClientSession, console: Console
 ) -> None:
     """Nobody closes anything: the pings that don't come tell."""
     console.expect(CUT)
     async with Proxy(server.port) as proxy:
         tab = await LibraryPage.open(bare, proxy.url, leaseS=10)
         proxy.to_client.swallow()
-        await chat(http, server.url, "unheard")
+        await chat(http, server.url, "unheard", server.token)
         await tab.until_state("reconnecting")
         proxy.to_client.flow()
         proxy.reset()
         assert await tab.until_seen(2) == both("unheard")
 
 
-async def test_a_lease_is_kept_without_timers(new_context: NewContext, server: ServerProcess) -> None:
+async def test_a_lease_is_kept_without_timers(new_context: NewContext, server: Place) -> None:
     """A hidden tab's timers hardly run: pings are answered when they come, by nothing else."""
     context = await new_context(bypass_csp=True)
     await sign_in(context, server)
@@ -108,22 +101,24 @@ async def test_a_lease_is_kept_without_timers(new_context: NewContext, server: S
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["crash", "drain"])
 async def test_a_restart_is_told_as_a_gap_and_nothing_comes_twice(
-    bare: BrowserContext,
-    server: ServerProcess,
+    new_context: NewContext,
+    own_server: ServerProcess,
     http: aiohttp.ClientSession,
     console: Console,
     end: signal.Signals,
 ) -> None:
     """The log is gone with the process: `gap` says so, and what comes after is whole."""
     console.expect(CUT)
-    tab = await LibraryPage.open(bare, server.url)
-    await chat(http, server.url, "before")
+    context = await new_context(bypass_csp=True)
+    await sign_in(context, own_server)
+    tab = await LibraryPage.open(context, own_server.url)
+    await chat(http, own_server.url, "before")
     await tab.until_seen(2)
-    await server.stop(end)
+    await own_server.stop(end)
     await tab.until_state("reconnecting")
-    await server.start()
+    await own_server.start()
     assert (await tab.until_connected(2))["gap"] is True
-    await chat(http, server.url, "after")
+    await chat(http, own_server.url, "after")
     assert await tab.until_seen(4) == both("before", "after")
 
 
@@ -165,14 +160,12 @@ async def test_a_login_that_expires_is_told(
     await tab.until_state("signed-out")
 
 
-async def open_tabs(
-    bare: BrowserContext, server: ServerProcess, count: int, **options: Any
-) -> list[LibraryPage]:
+async def open_tabs(bare: BrowserContext, server: Place, count: int, **options: Any) -> list[LibraryPage]:
     return [await LibraryPage.open(bare, server.url, **options) for _ in range(count)]
 
 
 async def test_eight_tabs_share_one_stream_and_hand_it_over(
-    bare: BrowserContext, server: ServerProcess, http: aiohttp.ClientSession
+    bare: BrowserContext, server: Place, http: aiohttp.ClientSession
 ) -> None:
     """The leader closes again and again while messages come: each tab that is left has each message once."""
     tabs = await open_tabs(bare, server, 8)
@@ -193,18 +186,18 @@ async def test_eight_tabs_share_one_stream_and_hand_it_over(
     assert sum([await tab.leads() for tab in tabs]) == 1
 
 
-async def say(http: aiohttp.ClientSession, server: ServerProcess, said: list[str], texts: list[str]) -> None:
+async def say(http: aiohttp.ClientSession, server: Place, said: list[str], texts: list[str]) -> None:
     for text in texts:
-        await chat(http, server.url, text)
+        await chat(http, server.url, text, server.token)
         said.append(text)
 
 
 async def test_a_new_tab_gets_what_it_needs_of_a_reply_that_grows(
-    bare: BrowserContext, server: ServerProcess, http: aiohttp.ClientSession
+    bare: BrowserContext, server: Place, http: aiohttp.ClientSession
 ) -> None:
     """From the leader: the events since all was settled."""
     first = await LibraryPage.open(bare, server.url)
-    await chat(http, server.url, "settled")
+    await chat(http, server.url, "settled", server.token)
     await first.until_seen(2)
     await first.page.evaluate("window.mark = client.lastEventId")
     page = await bare.new_page()
@@ -212,20 +205,20 @@ async def test_a_new_tab_gets_what_it_needs_of_a_reply_that_grows(
     second = LibraryPage(page)
     await second.start()
     assert await second.seen() == []
-    await chat(http, server.url, "new")
+    await chat(http, server.url, "new", server.token)
     assert await second.until_seen(2) == both("new")
 
 
 async def test_a_tab_that_begins_late_resumes_from_the_leader(
-    bare: BrowserContext, server: ServerProcess, http: aiohttp.ClientSession
+    bare: BrowserContext, server: Place, http: aiohttp.ClientSession
 ) -> None:
     """A page that is loaded again goes on from where it was, though another tab has the stream."""
     await LibraryPage.open(bare, server.url)
     tab = await LibraryPage.open(bare, server.url, resumeKey="place")
-    await chat(http, server.url, "one")
+    await chat(http, server.url, "one", server.token)
     await tab.until_seen(2)
     await tab.page.goto("about:blank")
-    await chat(http, server.url, "two")
+    await chat(http, server.url, "two", server.token)
     await tab.page.goto(f"{server.url}/health/live")
     await tab.start(resumeKey="place")
     assert await tab.until_seen(2) == both("two")
@@ -233,7 +226,7 @@ async def test_a_tab_that_begins_late_resumes_from_the_leader(
 
 
 async def test_a_leader_that_its_browser_put_to_sleep_is_replaced(
-    bare: BrowserContext, server: ServerProcess, http: aiohttp.ClientSession
+    bare: BrowserContext, server: Place, http: aiohttp.ClientSession
 ) -> None:
     """It keeps the lock and says nothing: a tab that is looked at takes the lock from it."""
     leader, tab = await open_tabs(bare, server, 2)
@@ -243,7 +236,7 @@ async def test_a_leader_that_its_browser_put_to_sleep_is_replaced(
     await tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await tab.page.wait_for_function("client.leads")
     await tab.until_state("connected")
-    await chat(http, server.url, "after")
+    await chat(http, server.url, "after", server.token)
     assert await tab.until_seen(2) == both("after")
     await session.send("Page.setWebLifecycleState", {"state": "active"})
     assert await leader.until_seen(2) == both("after")
@@ -251,7 +244,7 @@ async def test_a_leader_that_its_browser_put_to_sleep_is_replaced(
 
 
 async def test_without_locks_each_tab_has_a_stream_of_its_own(
-    new_context: NewContext, server: ServerProcess, http: aiohttp.ClientSession
+    new_context: NewContext, server: Place, http: aiohttp.ClientSession
 ) -> None:
     """As on a page that is not secure."""
     context = await new_context(bypass_csp=True)
@@ -259,22 +252,22 @@ async def test_without_locks_each_tab_has_a_stream_of_its_own(
     await sign_in(context, server)
     tabs = await open_tabs(context, server, 2)
     assert await connections(http, server) == 2
-    await chat(http, server.url, "hello")
+    await chat(http, server.url, "hello", server.token)
     for tab in tabs:
         assert await tab.until_seen(2) == both("hello")
 
 
 async def test_a_call_that_the_network_cut_adds_nothing_when_it_is_repeated(
-    bare: BrowserContext, server: ServerProcess, console: Console
+    new_context: NewContext, start_server: StartServer, console: Console
 ) -> None:
     """Cut in the middle of its reply: the repeat has the same key, and the reply comes whole."""
     console.expect(CUT)
-    await server.stop()
-    server.environment["POTO_CHAT__ECHO__DELAY_MS"] = "30"
-    await server.start()
+    server = await start_server(POTO_CHAT__ECHO__DELAY_MS="30")
+    context = await new_context(bypass_csp=True)
+    await sign_in(context, server)
     text = " ".join(f"word{number}" for number in range(40))
     async with Proxy(server.port) as proxy:
-        tab = await LibraryPage.open(bare, proxy.url)
+        tab = await LibraryPage.open(context, proxy.url)
         calling = asyncio.create_task(
             tab.page.evaluate(
                 """async (message) => {
@@ -301,7 +294,7 @@ async def test_a_call_that_the_network_cut_adds_nothing_when_it_is_repeated(
 
 
 async def test_a_call_without_retry_tells_of_the_cut(
-    bare: BrowserContext, server: ServerProcess, console: Console
+    bare: BrowserContext, server: Place, console: Console
 ) -> None:
     """As status 0; so does a stream that ends without its result."""
     console.expect(CUT)
@@ -334,7 +327,7 @@ async def failure(tab: LibraryPage, method: str, arguments: object) -> dict[str,
     )
 
 
-async def test_errors_have_types(bare: BrowserContext, server: ServerProcess, console: Console) -> None:
+async def test_errors_have_types(bare: BrowserContext, server: Place, console: Console) -> None:
     """A `PotoError` from the problem document, with the fields that are wrong."""
     console.expect(CUT)
     tab = await LibraryPage.open(bare, server.url)

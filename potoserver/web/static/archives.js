@@ -117,8 +117,8 @@ export class ArchiveList {
     list.append(item);
   }
 
-  #entry({ id, title, endedAt, messageCount, pinned }) {
-    const about = `${momentWords(endedAt)} · ${countWords(messageCount, "message")}${pinned ? " · pinned" : ""}`;
+  #entry({ id, title, endedAt, messageCount }) {
+    const about = `${momentWords(endedAt)} · ${countWords(messageCount, "message")}`;
     return this.#button(id, null, el("span.name", {}, title), el("span.about", {}, about));
   }
 

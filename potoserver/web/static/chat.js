@@ -84,8 +84,12 @@ function showFrame() {
 
 // The dialog
 
+/** The ids of this tab's own calls: their replies are announced where they end. */
+const asked = new Set();
+
 /** Sends a message, or the same one again: its id is its idempotency key, so it is never added twice. */
 async function ask(text, requestId) {
+  asked.add(requestId);
   dialog.ask(requestId, text);
   scroller.toEnd();
   const reply = chat.chatWithHistory.stream({ message: text }, { requestId, idempotencyKey: requestId, retry: true });
@@ -126,16 +130,19 @@ async function load() {
 }
 
 function listen() {
+  client.on("shutdown", () => {
+    isStopping = true;
+  });
   client.on("connected", ({ gap, conversation, archived }) => {
+    isStopping = false;
     if (gap) dialog.missed();
     if (!isLoaded || gap || conversation !== dialog.conversationId) load();
     if (archived) wasArchived(archived);
     archives.refresh();
   });
   client.on("message", (data) => {
-    const isOwn = data.requestId?.startsWith(OWN) && dialog.entries.some((entry) => entry.requestId === data.requestId);
     dialog.onMessage(data);
-    if (data.role === "assistant" && !isOwn) announce(data.content);
+    if (data.role === "assistant" && !asked.has(data.requestId)) announce(data.content);
   });
   client.on("delta", (data) => dialog.onDelta(data));
   client.on("failed", (data) => {
@@ -145,20 +152,20 @@ function listen() {
   client.on("archived", (data) => {
     dialog.onArchived(data.conversation);
     wasArchived(data);
-    archives.refresh();
+    refreshList();
   });
   client.on("restored", ({ id, superseded }) => {
     notices.hide("archived");
     if (archiveView.archive) closeArchive();
     load();
-    archives.refresh();
+    refreshList();
     if (superseded) {
       notices.show("superseded", "What you had here before is archived.", [["Open it", () => openArchive(superseded)]]);
     }
     announce(`You go on with the dialog archived ${momentOf(id)}.`);
   });
   client.on("archives", ({ change, id, title, pinned }) => {
-    archives.refresh();
+    refreshList();
     if (archiveView.archive?.id !== id) return;
     if (change === "deleted") closeArchive();
     else {
@@ -166,6 +173,13 @@ function listen() {
       showFrame();
     }
   });
+}
+
+let isStopping = false;
+
+/** While the server stops or is away the list stays as it is; the next `connected` has it asked for. */
+function refreshList() {
+  if (client.state.name === "connected" && !isStopping) archives.refresh();
 }
 
 function wasArchived({ id, reason }) {

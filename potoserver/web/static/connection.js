@@ -32,10 +32,8 @@ export class ConnectionView {
       };
       count();
       this.#timer = setInterval(count, TICK_MS);
-      this.#element.title = unavailableWords(state.reason);
+      label.before(el("span.reason", {}, `${unavailableWords(state.reason)}.`));
       this.#element.append(el("button.quiet", { type: "button", onclick: () => this.#client.retryNow() }, "Try now"));
-    } else {
-      this.#element.removeAttribute("title");
     }
     this.#say(state);
   }

@@ -8,7 +8,7 @@
  * await client.login("test-token");
  * client.on("message", (message) => console.log(message.role, message.content));
  * client.watch((state) => console.log(state.name));
- * client.connect();
+ * await client.connect();
  * const answer = await client.module("ChatServerModule").chatWithHistory({ message: "Hello!" }, { retry: true });
  * ```
  *
@@ -113,8 +113,20 @@ export class PotoClient {
    * Connects, and stays connected until `close`.
    * @param {object} [options]
    * @param {?string} [options.lastEventId] From which event on; without it from where this page left off, else from now.
+   * @returns {Promise<void>} Done when it is connected: no event from then on is missed. Or when nobody is signed in.
    */
   async connect({ lastEventId = null } = {}) {
+    await this.#start(lastEventId);
+    await new Promise((resolve) => {
+      const leave = this.watch(({ name }) => {
+        if (name === "connecting" || name === "reconnecting") return;
+        resolve();
+        queueMicrotask(() => leave());
+      });
+    });
+  }
+
+  async #start(lastEventId) {
     this.#stop();
     this.#wanted = true;
     this.#setState({ name: "connecting", retryAtMs: null, reason: null });
@@ -293,6 +305,7 @@ export class PotoClient {
   }
 
   #setState(state) {
+    if (state.name === this.#state.name && state.retryAtMs === this.#state.retryAtMs) return;
     this.#state = state;
     for (const watcher of this.#watchers) watcher(state);
   }
