@@ -10,14 +10,17 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from typing_extensions import override
 
 from modules.chat_server.journal import (
     DialogFullError,
     DialogueJournal,
     JournalError,
+    JournalUnavailableError,
     MemoryDialogueJournal,
     Reason,
 )
+from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
 from modules.chat_server.journal.errors import (
     ArchiveIsCurrentError,
     ArchiveLaidOutError,
@@ -194,6 +197,47 @@ async def test_a_backup_made_of_hard_links_keeps_what_it_held(tmp_path: Path) ->
         await journal.archive_conversation(USER)
     assert backup.read_bytes() == before
     assert_each_once(tmp_path / "data", {"m-0", "m-1", "m-2"})
+
+
+async def test_what_somebody_puts_there_at_the_last_moment_is_not_replaced(tmp_path: Path) -> None:
+    """It is the dialog then, and the archive stays one."""
+    current = dialogs_of(tmp_path) / "current.yaml"
+
+    class Planting(FaultyDisk):
+        looked = 0
+
+        @override
+        def find(self, path: Path) -> os.stat_result | None:
+            if path == current:
+                self.looked += 1
+                if self.looked == 2:
+                    current.write_bytes(emit_head(SECOND, "a1") + emit_message(message(8)))
+            return super().find(path)
+
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+    async with opened(tmp_path, disk=Planting()) as journal:
+        with pytest.raises(JournalUnavailableError):
+            await journal.restore_archive(USER, archive_id)
+        assert await journal.get_conversation(USER) == [message(8)]
+        assert await journal.get_archive(USER, archive_id) is not None
+
+
+async def test_a_restoring_is_logged_with_its_subject(tmp_path: Path) -> None:
+    """Which archive became which conversation."""
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        archive_id = await archived(journal)
+        await journal.restore_archive(USER, archive_id)
+    assert log.entries[-1] == {
+        "logger": "journal:archive",
+        "level": "info",
+        "event": "archive restored",
+        "user": "a1",
+        "archive": archive_id,
+        "conversation": FIRST.id,
+        "messages": 2,
+    }
 
 
 async def test_the_disk_is_asked_in_the_right_order(tmp_path: Path) -> None:
