@@ -156,3 +156,34 @@ async def test_one_archive_is_exported(page: Page) -> None:
         await page.get_by_role("dialog").get_by_role("button", name="Export").click()
     exported = json.loads(Path(await (await waiting.value).path()).read_text())
     assert [archive["messages"][0]["content"] for archive in exported["archives"]] == ["Just this one"]
+
+
+async def test_an_export_is_imported_elsewhere(
+    page: Page, context: BrowserContext, start_server: StartServer, tmp_path: Path
+) -> None:
+    """It comes back whole in an empty server, a second import adds nothing; lists of messages come in, too."""
+    view = ChatPage(page)
+    await view.archive("One to take along", "With two messages")
+    await view.archive("Another one")
+    await view.button("Export all").click()
+    async with page.expect_download() as waiting:
+        await page.get_by_role("dialog").get_by_role("button", name="Export").click()
+    saved = tmp_path / "saved.json"
+    await (await waiting.value).save_as(saved)
+    other = await start_server(folder=tmp_path / "other")
+    await sign_in(context, other)
+    there = await ChatPage.open(context, other)
+    await there.page.locator("#import-file").set_input_files(saved)
+    await expect(there.notice).to_contain_text("2 dialogs imported.")
+    await expect(there.entries).to_have_count(2)
+    await there.page.locator("#import-file").set_input_files(saved)
+    await expect(there.notice).to_contain_text("Nothing new. 2 dialogs were here already.")
+    await there.open_entry("One to take along")
+    await expect(there.page.locator("#archived .message")).to_have_count(4)
+    messages = [{"role": "user", "content": "From elsewhere"}, {"role": "assistant", "content": "Welcome"}]
+    (tmp_path / "list.json").write_text(json.dumps(messages))
+    await there.page.locator("#import-file").set_input_files(tmp_path / "list.json")
+    await expect(there.entries.filter(has_text="From elsewhere")).to_be_visible()
+    (tmp_path / "bad.json").write_text("no JSON")
+    await there.page.locator("#import-file").set_input_files(tmp_path / "bad.json")
+    await expect(there.notice).to_contain_text("bad.json is not JSON.")

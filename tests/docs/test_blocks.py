@@ -16,6 +16,8 @@ PROGRAMS = "docs/test_clients::test_the_python_programs_do_what_they_say"
 COMMANDS = "docs/test_operator_commands::test_a_block_of_commands_does_what_it_says"
 MODULE = "docs/test_module_page::test_each_kind_of_method_and_the_settings_work_as_shown"
 EXAMPLE = "docs/test_docs::test_the_example_module_is_the_one_that_the_page_builds"
+PAGES = "browser/test_docs::test_the_scripts_for_pages_of_the_server"
+ELSEWHERE = "browser/test_docs::test_the_script_for_a_page_of_another_origin"
 ALL = ""
 """Every block of that language on a page."""
 
@@ -24,6 +26,8 @@ RUN_BY: dict[tuple[str, str, str], str] = {
     ("README.md", "python", ALL): README,
     ("README.md", "yaml", "chat:"): "process/test_language_model",
     ("docs/clients.md", "python", ALL): PROGRAMS,
+    ("docs/clients.md", "js", 'from "http://localhost:3799/'): ELSEWHERE,
+    ("docs/clients.md", "js", ALL): PAGES,
     ("docs/commands.md", "sh", 'eval "$(potoserver --show-completion)"'): (
         "cli/test_completion::test_tab_completes_in_bash"
     ),
