@@ -161,7 +161,7 @@ async def test_one_archive_is_exported(page: Page) -> None:
 async def test_an_export_is_imported_elsewhere(
     page: Page, context: BrowserContext, start_server: StartServer, tmp_path: Path
 ) -> None:
-    """It comes back whole in an empty server, a second import adds nothing; lists of messages come in, too."""
+    """It comes back whole in an empty server, a second import adds nothing; lists of messages go, too."""
     view = ChatPage(page)
     await view.archive("One to take along", "With two messages")
     await view.archive("Another one")

@@ -26,7 +26,9 @@ RUN_BY: dict[tuple[str, str, str], str] = {
     ("README.md", "python", ALL): README,
     ("README.md", "yaml", "chat:"): "process/test_language_model",
     ("docs/clients.md", "python", ALL): PROGRAMS,
-    ("docs/clients.md", "js", 'from "http://localhost:3799/'): ELSEWHERE,
+    ("docs/clients.md", "js", 'import { PotoClient } from "http://localhost:3799/static/poto-client.js";'): (
+        ELSEWHERE
+    ),
     ("docs/clients.md", "js", ALL): PAGES,
     ("docs/commands.md", "sh", 'eval "$(potoserver --show-completion)"'): (
         "cli/test_completion::test_tab_completes_in_bash"
