@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -178,6 +180,24 @@ async def test_archives_that_come_and_go_between_pages_move_nothing(
         assert {(ids[number], f"m-{number}-{at}") for number in there for at in (0, 1)} <= set(found)
         (folder / f"{ids[gone]}.yaml").write_bytes(kept)
         (folder / f"{added}.yaml").unlink()
+
+
+@pytest.mark.parametrize("query", ["nowhere", "word"])
+async def test_memory_stays_bounded(journal: DialogueJournal, tmp_path: Path, query: str) -> None:
+    """Fifteen megabytes of archives pass through less than three, with a match in each or in none."""
+    for number in range(150):
+        archive(tmp_path, number, ["word " * 5000] * 4)
+    search = searcher(journal)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        count = sum([len(page) async for page in pages(search, Query.of(query))])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    print(f"{query}: {peak:,} bytes at the peak")
+    assert count == (600 if query == "word" else 0)
+    assert peak < 3_000_000
 
 
 @pytest.mark.parametrize(
