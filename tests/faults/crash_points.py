@@ -1,7 +1,7 @@
-"""Named points of begin, append, archive, rename and recovery at which a process can be killed.
+"""Named points of all that the journal does at which a process can be killed.
 
 A point is a system call of the journal: its name, what it is about, which occurrence; production code has no
-hook for it. `restore` is to get its points here when there is one.
+hook for it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ class Given(Enum):
     JUNK = "a file that is no dialog; says something"
     FOOTER = "a dialog with its footer; says something"
     RENAMED = "a marker and no file; says something"
+    RESTORING = "an archive and an open dialog; restores the archive"
+    NAMING = "an archive; gives it a title"
+    PINNING = "an archive; pins it"
+    DELETING = "an archive; deletes it"
+    IMPORTING = "nothing; imports two archives"
     LEFT_OPEN = "a dialog that a crash left open, at a start; does not come back"
 
 
@@ -187,4 +192,41 @@ def _recovery() -> list[CrashPoint]:
     ]
 
 
-CRASH_POINTS: Final = (*_begin(), *_append(), *_archive(), *_recovery())
+def _changes() -> list[CrashPoint]:
+    restoring, deleting, importing = Given.RESTORING, Given.DELETING, Given.IMPORTING
+    anew, archive = f"{ARCHIVED}/.anew", f"{ARCHIVED}/2*.yaml"
+    marking = [
+        point
+        for of, given in (("name", Given.NAMING), ("pin", Given.PINNING))
+        for point in (
+            CrashPoint(f"{of}:file-made", given, "open", anew, _N),
+            CrashPoint(f"{of}:half-written", given, "write", anew, _N, how="half"),
+            CrashPoint(f"{of}:written", given, "write", anew, _N),
+            CrashPoint(f"{of}:flushed", given, "flush", anew, _N),
+            CrashPoint(f"{of}:renamed", given, "rename", archive, _N),
+            CrashPoint(f"{of}:folder-flushed", given, "sync_folder", ARCHIVED, _N),
+        )
+    ]
+    return [
+        CrashPoint("restore:superseded-footer-flushed", restoring, "flush", CURRENT, _E),
+        CrashPoint("restore:superseded-renamed", restoring, "rename", archive, _E),
+        CrashPoint("restore:superseded-unmarked", restoring, "remove", MARKER, _E),
+        CrashPoint("restore:marked", restoring, "open", MARKER, _E),
+        CrashPoint("restore:renamed", restoring, "rename", CURRENT, _E),
+        CrashPoint("restore:name-flushed", restoring, "sync_folder", DIALOGS, _E, at=2),
+        CrashPoint("restore:old-name-flushed", restoring, "sync_folder", ARCHIVED, _E, at=2),
+        CrashPoint("restore:before-the-cut", restoring, "truncate", CURRENT, _E, how="before"),
+        CrashPoint("restore:cut", restoring, "truncate", CURRENT, _O),
+        CrashPoint("restore:cut-flushed", restoring, "flush", CURRENT, _O, at=2),
+        *marking,
+        CrashPoint("delete:before", deleting, "remove", archive, _N, how="before"),
+        CrashPoint("delete:removed", deleting, "remove", archive, _N),
+        CrashPoint("delete:folder-flushed", deleting, "sync_folder", ARCHIVED, _N),
+        CrashPoint("import:half-written", importing, "write", f"{anew}-0", _N, how="half"),
+        CrashPoint("import:all-written", importing, "flush", f"{anew}-1", _N),
+        CrashPoint("import:one-renamed", importing, "rename", archive, _N),
+        CrashPoint("import:all-renamed", importing, "rename", archive, _N, at=2),
+    ]
+
+
+CRASH_POINTS: Final = (*_begin(), *_append(), *_archive(), *_changes(), *_recovery())

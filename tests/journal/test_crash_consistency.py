@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from modules.chat_server.journal import Conversation, JournalError, Message, Reason
-from modules.chat_server.journal.base import DialogueJournal
+from modules.chat_server.journal.base import Dialog, DialogueJournal, ImportedDialog
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
 from modules.chat_server.journal.disk import Disk
 from potoserver import User
@@ -99,6 +99,66 @@ async def told(record: Record, journal: DialogueJournal) -> None:
         newest = await journal.untold_archive(USER)
         assert newest is not None
         await journal.mark_told(USER, newest.id)
+
+
+async def restore(record: Record, journal: DialogueJournal) -> None:
+    """An archive becomes current in the place of another dialog, and goes on; then that is archived."""
+    await record.say(journal, 0, FIRST)
+    archive_id = await journal.archive_conversation(USER)
+    assert archive_id is not None
+    await record.say(journal, 2, SECOND)
+    assert await journal.restore_archive(USER, archive_id) is not None
+    record.disk.promise(f"open {USER.id} {FIRST.id}")
+    await record.say(journal, 4, FIRST)
+
+
+async def restore_and_end(record: Record, journal: DialogueJournal) -> None:
+    """What was restored is archived again, in the same second: under the name that it had."""
+    await record.say(journal, 0, FIRST)
+    archive_id = await journal.archive_conversation(USER)
+    assert archive_id is not None
+    await journal.restore_archive(USER, archive_id)
+    await record.archive(journal)
+
+
+async def mark(record: Record, journal: DialogueJournal) -> None:
+    """A title is given and changed, a pin is set."""
+    await record.say(journal, 0, FIRST, text=SEVERAL_BLOCKS)
+    await record.archive(journal)
+    (archive,) = (await journal.list_archives(USER, 1, None)).archives
+    await journal.rename_archive(USER, archive.id, "Trees")
+    record.disk.promise(f"title {USER.id} Trees|Woods")
+    await journal.pin_archive(USER, archive.id, pinned=True)
+    record.disk.promise(f"pinned {USER.id} yes")
+    await journal.rename_archive(USER, archive.id, "Woods")
+    record.disk.promise(f"title {USER.id} Woods")
+
+
+async def delete(record: Record, journal: DialogueJournal) -> None:
+    """One of two archives is deleted: for good, and the other one stays."""
+    await journal.add_message(USER, message(0), FIRST)
+    doomed = await journal.archive_conversation(USER)
+    assert doomed is not None
+    await record.say(journal, 2, SECOND)
+    await record.archive(journal)
+    assert await journal.delete_archive(USER, doomed)
+    record.disk.promise(f"gone {USER.id} m-0")
+
+
+async def bring(record: Record, journal: DialogueJournal) -> None:
+    """Two archives are imported for a user of whom nothing is there."""
+    given = [
+        ImportedDialog(
+            Dialog(name, USER.id, (message(number),), FIRST.started_ms + 60_000, Reason.REQUEST),
+            wanted_id=None,
+            path=f"archives.{number}",
+        )
+        for number, name in ((0, FIRST), (2, SECOND))
+    ]
+    outcome = await journal.import_archives(USER, given)
+    for number, added in zip((0, 2), outcome.imported, strict=True):
+        record.disk.promise(f"message {USER.id} m-{number}")
+        record.disk.promise(f"archive {USER.id} {added.id}")
 
 
 async def two_users(record: Record, journal: DialogueJournal) -> None:
@@ -206,7 +266,7 @@ class Verdict:
             further.add(f"archive {user.id} {archive_id}")
             assert await journal.untold_archive(user) is not None, "the user is told of what has just ended"
         await journal.close()
-        self._check(data, frozenset(further))
+        self._check(data, frozenset(what for what in further if not what.startswith("open ")))
         for current in data.glob("users/*/dialogs/current.yaml"):
             assert current.read_bytes() == b"", f"{current} is not empty"
         assert list((data / "open").iterdir()) == []
@@ -229,6 +289,17 @@ class Verdict:
             kind, user, name = what.split()
             if kind == "message":
                 assert f"/users/{user}/" in found.get(name, ""), f"{name} is lost"
+            elif kind == "open":
+                current = load(dialogs_of(data, user) / "current.yaml") or {}
+                assert current.get("conversation") == name, f"{name} is lost"
+                assert "reason" not in current, f"{name} is lost"
+            elif kind == "title":
+                titles = {loaded.get("title") for loaded in files.values()}
+                assert titles & set(name.split("|")), f"the title {name} is lost"
+            elif kind == "pinned":
+                assert any(loaded.get("pinned") for loaded in files.values()), "the pin is lost"
+            elif kind == "gone":
+                assert name not in found, f"{name} is there again, not lost"
             else:
                 assert "reason" in load(dialogs_of(data, user) / "archived" / f"{name}.yaml"), (
                     f"{name} is lost"
@@ -271,7 +342,10 @@ async def look_at_all(folder: Path, record: Record, crashes: Crashes) -> int:
 
 SEED = int(os.environ.get("CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 
-WORKLOADS = [append, archive, supersede, told, two_users]
+WORKLOADS = [
+    *(append, archive, supersede, told, two_users),
+    *(restore, restore_and_end, mark, delete, bring),
+]
 HALF_TAKEN = Fault("write", "*/current.yaml", at=2, how="half", error=errno.ENOSPC)
 FAULTS = {
     "write-half-taken": [HALF_TAKEN],
@@ -307,7 +381,7 @@ short_and_long = pytest.mark.parametrize(
 @short_and_long
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda each: each.__name__)
 async def test_power_loss_loses_and_doubles_nothing(tmp_path: Path, workload: Workload, whole: bool) -> None:
-    """Append, archive, rename past a taken name, supersede, told: every state of every prefix."""
+    """Append, archive, supersede, told, restore, title, pin, delete, import: every state of every prefix."""
     await check(tmp_path, await record_of(tmp_path / "data", workload), whole=whole)
 
 
@@ -393,6 +467,13 @@ LIES = {
     "the marker": (append, Fault("sync_folder", "*/open")),
     "a footer": (archive, Fault("flush")),
     "the folders' names behind a rename": (archive, Fault("sync_folder", "*/dialogs")),
+    "the folder of a restored dialog": (restore, Fault("sync_folder", "*/dialogs")),
+    "the folder that a restored dialog leaves": (restore, Fault("sync_folder", "*/archived")),
+    "a title's file": (mark, Fault("flush", "*/.anew")),
+    "the folder behind a title": (mark, Fault("sync_folder", "*/archived")),
+    "the folder behind a deletion": (delete, Fault("sync_folder", "*/archived")),
+    "an import's files": (bring, Fault("flush", "*/.anew-*")),
+    "the folder behind an import": (bring, Fault("sync_folder", "*/archived")),
 }
 
 
@@ -401,5 +482,6 @@ async def test_a_disk_that_does_not_flush_is_caught(tmp_path: Path, lie: str) ->
     """The check sees it when what is acknowledged was not flushed: it would see a journal that forgets to."""
     workload, deaf = LIES[lie]
     record = await record_of(tmp_path / "data", workload, deaf=deaf)
-    with pytest.raises(AssertionError, match=r"lost|no marker|in two files|is in .* and in|no YAML"):
+    seen = r"lost|no marker|in two files|is in .* and in|no YAML|is told of"
+    with pytest.raises(AssertionError, match=seen):
         await look_at_all(tmp_path, record, crashes_of(record, whole=False))

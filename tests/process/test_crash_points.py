@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -28,6 +29,7 @@ from tests.support.sse import open_stream
 pytestmark = pytest.mark.process
 
 GRACE_MS = 1000
+WITH_ARCHIVE = (Given.ARCHIVE, Given.RESTORING, Given.NAMING, Given.PINNING, Given.DELETING)
 STARTED_MS = 1_705_313_523_120
 
 
@@ -113,10 +115,20 @@ class Life:
             return
         if point.given is Given.NOTHING:
             return
-        await self._say(session, visitor, f"{visitor.user} has come")
-        if point.given in (Given.ARCHIVE, Given.UNTOLD):
+        if point.given is Given.IMPORTING:
+            return
+        if point.given is Given.DELETING:
+            # What is deleted is nothing that must be kept.
+            await chat(session, self._server.url, f"{visitor.user} has gone", visitor.token)
+        else:
+            await self._say(session, visitor, f"{visitor.user} has come")
+        if point.given in (*WITH_ARCHIVE, Given.UNTOLD):
             await self._end(session, visitor)
             visitor.conversation = None
+        if point.given is Given.RESTORING:
+            await self._say(session, visitor, f"{visitor.user} says more")
+            if point.leaves is Leaves.OPEN:
+                visitor.conversation = None  # it is to be the other one
         if point.given is Given.TAKEN_NAMES:
             _take_names(self._server.data_dir, visitor.user)
 
@@ -129,11 +141,34 @@ class Life:
         self._ledger.acknowledge(visitor.user, text)
 
     async def _end(self, session: aiohttp.ClientSession, visitor: Visitor) -> None:
-        headers = {"Authorization": f"Bearer {visitor.token}"}
+        await self._call(session, visitor, "endSession")
+
+    async def _call(
+        self, session: aiohttp.ClientSession, visitor: Visitor, method: str, **arguments: Any
+    ) -> Any:
         answer = await session.post(
-            f"{self._server.url}/ChatServerModule/endSession", json={}, headers=headers
+            f"{self._server.url}/ChatServerModule/{method}",
+            json=arguments,
+            headers={"Authorization": f"Bearer {visitor.token}"},
         )
         assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+    async def _change(self, session: aiohttp.ClientSession, visitor: Visitor) -> None:
+        """What the user does with the archive that is there, or imports."""
+        given = visitor.point.given
+        if given is Given.IMPORTING:
+            await self._call(session, visitor, "importArchives", archives=_export_of(visitor))
+            return
+        listed = await self._call(session, visitor, "listArchives", limit=1)
+        archive_id = listed["archives"][0]["id"]
+        method, arguments = {
+            Given.RESTORING: ("restoreArchive", {}),
+            Given.NAMING: ("renameArchive", {"title": "Trees"}),
+            Given.PINNING: ("pinArchive", {"pinned": True}),
+            Given.DELETING: ("deleteArchive", {}),
+        }[given]
+        await self._call(session, visitor, method, id=archive_id, **arguments)
 
     async def _die(self, session: aiohttp.ClientSession, visitors: Sequence[Visitor]) -> None:
         """Leads them to their points, one after the other; the process is gone when this returns."""
@@ -172,6 +207,8 @@ class Life:
             await open_stream(session, f"{self._server.url}/subscribe", visitor.token)
         elif point.given in (Given.ENDING, Given.TAKEN_NAMES):
             await self._end(session, visitor)
+        elif point.given in (*WITH_ARCHIVE, Given.IMPORTING) and point.given is not Given.ARCHIVE:
+            await self._change(session, visitor)
         else:
             await chat(session, self._server.url, f"{visitor.user} at {point.name}", visitor.token)
 
@@ -203,6 +240,8 @@ class Life:
         await self._say(session, visitor, f"{visitor.user} is back")
         assert visitor.conversation == connected["conversation"], point.name
         assert (visitor.conversation == before) == (point.leaves is Leaves.OPEN), point.name
+        if point.given in (Given.NAMING, Given.PINNING, Given.IMPORTING):
+            await self._change(session, visitor)  # what was cut off can be done again
         await reader.close()
 
     def _check_reasons(self) -> None:
@@ -221,7 +260,18 @@ class Life:
                 for dialog in _dialogs_of(self._server.data_dir, f"gone-{number}")
                 if not dialog.conversation.startswith("taken")
             ]
-            if point.given in (Given.ARCHIVE, Given.RENAMED):
+            if point.given is Given.DELETING:
+                assert reasons == ["request"] * (point.how == "before"), point.name
+                continue
+            if point.given is Given.IMPORTING:
+                renamed = {"import:one-renamed": 1, "import:all-renamed": 2}
+                assert reasons == ["request"] * renamed.get(point.name, 0), point.name
+                continue
+            if point.given is Given.RESTORING:
+                other = "recovered" if point.leaves is Leaves.OPEN else "request"
+                assert sorted(reasons) == sorted(["superseded", other]), point.name
+                continue
+            if point.given in (*WITH_ARCHIVE, Given.RENAMED):
                 assert reasons.pop(0) in ("request", "timeout"), point.name
             expected = {
                 Leaves.NOTHING: [],
@@ -229,6 +279,22 @@ class Life:
                 Leaves.ENDED: [own.get(point.given)],
             }
             assert reasons == expected[point.leaves], point.name
+
+
+def _export_of(visitor: Visitor) -> list[dict[str, Any]]:
+    """Two archives from elsewhere."""
+    at = "2024-01-15T10:12:03.120Z"
+    return [
+        {
+            "conversationId": f"from-elsewhere-{number}-{visitor.user}",
+            "startedAt": at,
+            "endedAt": at,
+            "messages": [
+                {"id": f"m-{number}-{visitor.user}", "role": "user", "content": "x", "timestamp": at}
+            ],
+        }
+        for number in range(2)
+    ]
 
 
 def _dialogs_of(data_dir: Path, user: str) -> list[saved.Saved]:

@@ -57,6 +57,8 @@ def load_open(path: Path) -> Saved | None:
 def archives(data_dir: Path) -> Iterator[Saved]:
     """Every archive of every user."""
     for path in sorted(data_dir.glob("users/*/dialogs/archived/*")):
+        if path.name.startswith(".anew"):
+            continue  # what a crash has left of a change
         assert path.suffix == ".yaml", f"{path} is among the archives"
         yield load(path)
 

@@ -180,7 +180,7 @@ class Inspection:
             yield Kind.SET_ASIDE, f"{found.st_size} bytes to look at, then to delete"
             return
         if path.suffix != _SUFFIX or archive_order(path.stem) is None:
-            half = path == self._layout.user(user_id).anew
+            half = path.name.startswith(self._layout.user(user_id).anew.name)
             yield (Kind.LEFTOVER, "half a change") if half else (Kind.FOREIGN, "no archive is called so")
             return
         self.counts.archives += 1
