@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.errors import PydanticUserError
 from typing_extensions import TypeVar
 
+from potoserver.module.docstrings import read_docstring
 from potoserver.module.download import Download
 from potoserver.users import User
 
@@ -139,6 +140,7 @@ class RpcMethod:
             download's is of no use.
         item: Knows the schema of a stream's items; None without a stream.
         summary: The first line of its docstring.
+        details: What its docstring says beyond that, but for the sections.
     """
 
     name: str
@@ -156,6 +158,7 @@ class RpcMethod:
     result: TypeAdapter[Any]
     item: TypeAdapter[Any] | None
     summary: str
+    details: str
 
     def invoke(self, arguments: BaseModel, call: Call) -> Any:
         """Calls it: a coroutine, or for a stream an async generator.
@@ -207,6 +210,7 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
     except NameError as error:
         raise TypeError(f"{where}: an annotation can't be resolved: {error}") from error
     returned = hints.pop("return", Any)
+    doc = read_docstring(function)
     parameters: dict[str, str] = {}
     fields: dict[str, Any] = {}
     given: dict[type, list[str]] = {User: [], Call: []}
@@ -222,7 +226,9 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         # Numbered, since a model can't have every name that a parameter can (`schema`, `model_config`).
         field = parameters[parameter.name] = f"p{len(parameters)}"
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[field] = (hint, Field(default, alias=to_camel(parameter.name)))
+        alias, said = to_camel(parameter.name), doc.arguments.get(parameter.name)
+        info = Field(default, alias=alias, description=said) if said else Field(default, alias=alias)
+        fields[field] = (hint, info)
     try:
         model = create_model(
             f"{name}_arguments", __config__=ConfigDict(extra="forbid", strict=True, frozen=True), **fields
@@ -249,7 +255,8 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         body_bytes=mark.body_bytes,
         result=result,
         item=item,
-        summary=(inspect.getdoc(function) or "").partition("\n")[0],
+        summary=doc.summary,
+        details=doc.details,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from potoserver.module.base import ServerModule
+from potoserver.module.docstrings import read_docstring
 from potoserver.module.rpc import RpcMethod, rpc_methods
 
 
@@ -28,6 +29,10 @@ class Methods:
         for module_name in self._modules:
             for method in self._of(module_name).values():
                 yield module_name, method
+
+    def summaries(self) -> dict[str, str]:
+        """What each module says of itself in a line."""
+        return {name: read_docstring(type(module)).summary for name, module in self._modules.items()}
 
     def _of(self, module_name: str) -> dict[str, RpcMethod]:
         module = self._modules.get(module_name)

@@ -71,6 +71,7 @@ def openapi_document(methods: Methods) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "potoserver", "version": package_version()},
+        "tags": [{"name": name, "description": text} for name, text in methods.summaries().items()],
         "paths": paths,
         "components": {
             "schemas": components | {"Problem": PROBLEM},
@@ -95,10 +96,13 @@ def _call(module_name: str, method: RpcMethod, schemas: dict[str, Schema]) -> Sc
         content = {"*/*": {"schema": {"description": "A file; `Content-Disposition` has a name for it."}}}
     if method.item is not None:
         item = schemas[f"{path} item"]
-        description = (
-            f"Events: `delta` for each item ({_said(item)}), then `done` with the result, or `error`."
-        )
-        content[EVENT_STREAM] = {"schema": {"description": description}}
+        end = "until it ends with `error`" if method.endless else "then `done` with the result, or `error`"
+        description = f"Events: `delta` for each item ({_said(item)}), {end}."
+        content[EVENT_STREAM] = {
+            "schema": {"description": description},
+            "x-item": item,
+            "x-endless": method.endless,
+        }
     arguments = schemas[f"{path} in"]
     operation = _operation(
         method.summary,
@@ -109,8 +113,10 @@ def _call(module_name: str, method: RpcMethod, schemas: dict[str, Schema]) -> Sc
         body_required=any(field.is_required() for field in method.arguments.model_fields.values()),
         further=OF_A_METHOD,
     )
-    if method.roles:
-        operation["description"] = f"Needs the role {' or '.join(sorted(method.roles))}."
+    needs = f"Needs the role {' or '.join(sorted(method.roles))}." if method.roles else ""
+    if method.details or needs:
+        operation["description"] = "\n".join(filter(None, (method.details, needs)))
+    operation["x-roles"] = sorted(method.roles)
     operation["responses"]["default"] = described("What else the method tells of.", PROBLEM_CONTENT)
     key = {"type": "string", "pattern": "^[!-~]{1,128}$"}
     operation["parameters"] = [_header("Idempotency-Key", "1 to 128 visible ASCII characters.", key)]

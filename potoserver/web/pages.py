@@ -66,6 +66,7 @@ class Page:
 PAGES = (
     Page("/", "chat.html", "The chat page."),
     Page("/admin", "admin.html", "The operations page."),
+    Page("/docs", "docs.html", "The methods of all modules, to read."),
 )
 """All of them."""
 
