@@ -105,7 +105,7 @@ STREAM = (
     ),
     row(
         "our own clients ask for a lease of 90 seconds",
-        "contract/test_http::test_what_is_built_later_is_not_there_yet",
+        "contract/test_http::test_our_own_clients_ask_for_a_lease_of_90_seconds",
     ),
     row(
         "without a lease a silent client is noticed within heartbeat and send limit, on Linux",
@@ -335,7 +335,7 @@ WIRE = (
     ),
     row(
         "archives can be imported",
-        "contract/test_http::test_what_is_built_later_is_not_there_yet",
+        "chat/test_importing::test_an_export_imported_elsewhere_is_exported_alike",
     ),
 )
 

@@ -10,6 +10,7 @@ import pytest
 from modules.chat_server import ChatServerModule
 from modules.chat_server.settings import ChatSettings
 from potoserver import Event
+from potoserver.client import PotoClient
 from tests.support.clock import ManualClock
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import open_stream, stream
@@ -97,11 +98,11 @@ def test_the_docs_tell_how_soon_a_dead_client_is_noticed() -> None:
         assert word in text, word
 
 
-@pytest.mark.parametrize("method", ["importArchives"])
-async def test_what_is_built_later_is_not_there_yet(running: RunningServer, method: str) -> None:
-    """What the contract names and issues to come build; once it is there, its row names a real test."""
-    status, problem = await running.call(f"ChatServerModule/{method}")
-    assert (status, problem["status"]) == (404, 404)
+def test_our_own_clients_ask_for_a_lease_of_90_seconds() -> None:
+    """In Python and in a browser."""
+    assert inspect.signature(PotoClient.subscribe).parameters["lease_s"].default == 90
+    library = (ROOT / "potoserver" / "web" / "static" / "poto-client.js").read_text()
+    assert "const LEASE_S = 90;" in library
 
 
 async def test_a_ticket_opens_streams_alone(running: RunningServer) -> None:
