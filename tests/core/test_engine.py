@@ -304,6 +304,12 @@ async def test_small_state_is_bounded_for_each_user(engine: Engine) -> None:
     assert len(engine._lapses) == 1
 
 
+async def test_a_users_events_are_numbered_without_a_gap(engine: Engine) -> None:
+    """So that each id up to the newest is that of an event; another user's count for nothing."""
+    numbers = [(await engine.publish(user, Event("x", {}))).seq for user in ("a1", "a1", "b2", "a1")]
+    assert numbers == [1, 2, 1, 3]
+
+
 async def test_the_users_in_the_grace_are_told_the_next_to_depart_first(
     engine: Engine, clock: ManualClock
 ) -> None:
@@ -322,6 +328,7 @@ async def test_the_users_in_the_grace_are_told_the_next_to_depart_first(
     ]
     presence = await engine.presence_of("a1")
     assert (presence.state, presence.departs_ms) == (PresenceState.LEAVING, began_ms + 2000 + GRACE_MS)
+    assert presence.connections == 0
     await engine.attach("a0", "c4")
     assert (await engine.presence_of("a0")).departs_ms is None
     assert [each.user_id for each in await engine.leaving(10)] == ["a2", "a1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -61,6 +62,29 @@ async def test_what_is_given_up_is_reported(world: World) -> None:
     assert world.hooks.parked == 2
 
 
+async def test_what_waits_behind_one_that_is_given_up_begins_anew() -> None:
+    """At once, when the time of the first is over to the second; with its own cause and no try yet."""
+
+    class Picky(ServerModule):
+        async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
+            if departure.generation == 1:
+                raise RuntimeError("no")
+            await asyncio.Event().wait()
+
+    world = World(retry_for_s=0.5)
+    world.hooks.add(Picky())
+    world.hooks.departed(departure(1))
+    world.hooks.departed(replace(departure(2), cause=Cause.RESET))
+    await settle()
+    (first,) = world.hooks.troubles(5).failing
+    assert (first.departure_id, first.cause, first.tries, first.waiting) == ("d-1", Cause.CLOSED, 1, 1)
+    await world.clock.advance(0.5)
+    assert world.hooks.parked == 1
+    (second,) = world.hooks.troubles(5).failing
+    assert (second.departure_id, second.cause, second.waiting) == ("d-2", Cause.RESET, 0)
+    assert (second.tries, second.error) == (0, "")
+
+
 async def test_a_user_has_so_many_departures_waiting(world: World) -> None:
     """A client comes and goes behind a failing module: the newest beyond the limit are parked at once."""
     module = Failing(failures=2)
@@ -70,6 +94,7 @@ async def test_a_user_has_so_many_departures_waiting(world: World) -> None:
         await settle(3)
     assert world.hooks.failing == MOST_WAITING
     assert [fields["why"] for _, fields in reported(world, "departure parked")] == ["too many wait"] * 3
+    assert [(each.why, each.error) for each in world.hooks.troubles(5).parked] == [("too many wait", "")] * 3
     await world.clock.advance(5)
     assert module.told == [f"d-{number}" for number in range(MOST_WAITING)]
     assert world.hooks.undone() == []
