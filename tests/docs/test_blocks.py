@@ -24,7 +24,9 @@ ALL = ""
 RUN_BY: dict[tuple[str, str, str], str] = {
     ("README.md", "sh", ALL): README,
     ("README.md", "python", ALL): README,
-    ("README.md", "yaml", "chat:"): "process/test_language_model",
+    ("README.md", "yaml", "chat:"): (
+        "process/test_language_model::test_the_file_that_readme_shows_is_all_that_a_model_needs"
+    ),
     ("docs/clients.md", "python", ALL): PROGRAMS,
     ("docs/clients.md", "js", 'import { PotoClient } from "http://localhost:3799/static/poto-client.js";'): (
         ELSEWHERE
