@@ -1,6 +1,7 @@
 """PotoClient: what Python programs talk to a potoserver with. It needs nothing of the server's."""
 
 from potoserver.client.backoff import Backoff
+from potoserver.client.calls import Method, Module
 from potoserver.client.client import PotoClient
 from potoserver.client.download import Download
 from potoserver.client.errors import (
@@ -37,7 +38,9 @@ __all__ = [
     "ForbiddenError",
     "FullError",
     "InvalidError",
+    "Method",
     "ModelFailedError",
+    "Module",
     "NotFoundError",
     "NotSignedInError",
     "PotoClient",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -89,7 +90,7 @@ class Http:
         try:
             yield response
         except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"the connection was lost: {_said(error)}", sent=True) from error
+            raise UnreachableError(f"the connection was cut: {_said(error)}", sent=True) from error
         finally:
             # Not released: what is left of a stream would have to be read before the next request.
             response.close()
@@ -151,7 +152,7 @@ class Http:
         except TimeoutError as error:
             raise UnreachableError(f"no answer within {timeout_s:g} s", sent=True) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"the connection was lost: {_said(error)}", sent=True) from error
+            raise UnreachableError(f"the connection was cut: {_said(error)}", sent=True) from error
 
 
 def new_request_id() -> str:
@@ -235,4 +236,11 @@ async def _error_of(response: aiohttp.ClientResponse) -> ClientError:
 
 
 def _said(error: BaseException) -> str:
+    """In words for people; aiohttp's own are of headers, bytes and what it tried."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer is not whole"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"there is no host {error.host}"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        return os.strerror(error.os_error.errno)
     return str(error) or type(error).__name__

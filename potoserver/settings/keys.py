@@ -15,6 +15,8 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 
 ENV_PREFIX = "POTO_"
+CLIENT_VARIABLES = frozenset({"POTO_URL", "POTO_TOKEN"})
+"""No settings, though they begin like ones: commands that talk to a server read them."""
 ENV_SEPARATOR = "__"
 
 

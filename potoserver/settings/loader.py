@@ -16,6 +16,7 @@ from potoserver.module.loader import ModuleLoadError, find_modules
 from potoserver.settings.errors import SettingsError
 from potoserver.settings.given import Given, read_json, read_yaml
 from potoserver.settings.keys import (
+    CLIENT_VARIABLES,
     ENV_PREFIX,
     ENV_SEPARATOR,
     SettingKey,
@@ -178,7 +179,7 @@ def _from_environment(keys: Mapping[_Path, SettingKey], environ: Mapping[str, st
             given = read_json(text, dotted, source)
             wrapped = {group_of[variable][-1]: given}
             pairs = _flatten(keys, wrapped, group_of[variable][:-1], strict)
-        elif variable.startswith(ENV_PREFIX) and strict:
+        elif variable.startswith(ENV_PREFIX) and variable not in CLIENT_VARIABLES and strict:
             dotted = variable.removeprefix(ENV_PREFIX).replace(ENV_SEPARATOR, ".").lower()
             hint = did_you_mean(variable.upper(), [*own, *group_of])
             raise SettingsError(dotted or variable, source, f"unknown variable{hint}")

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import CHECKOUT, free_port
+from tests.support.screen import Screen
+from tests.support.terminal import terminal
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
@@ -72,6 +74,7 @@ def test_readme_shows_no_command_that_is_not_run_here() -> None:
         "grep ",
         "text/event-stream",
         "potoserver token",
+        "potoserver chat",
         "modules new",
         "/announce",
     ]
@@ -113,6 +116,19 @@ async def end(process: asyncio.subprocess.Process, number: signal.Signals) -> in
     return process.returncode
 
 
+async def talk(text: str, checkout: Path, url: str) -> None:
+    """The command that talks, at its prompt; blocking is fine, the server is another process."""
+    program, *arguments = text.split()
+    environ = {"POTO_URL": url, "PYTHONPATH": ""}
+    with terminal(*arguments, cwd=checkout, program=str(checkout / program), **environ) as child:
+        screen = Screen(child)
+        screen.until("/help shows the commands", "a1>", "connected")
+        screen.say("From the terminal", "\nFrom the terminal", "a1>")
+        screen.say("/archives", "Test message", "you left", "a1>")
+        child.sendeof()
+        assert screen.end() == 0
+
+
 @needs_curl
 async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None:
     """From `./scripts/run` in a fresh copy to the archive, the log, a token, and a plugin's event."""
@@ -151,6 +167,7 @@ async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None
         assert 'content: "Test message"' in await run(command("cat data"), checkout)
         assert "dialog archived" in await run(command("grep "), checkout)
         assert "sha256:" in await run(command("potoserver token"), checkout)
+        await talk(command("potoserver chat"), checkout, f"http://localhost:{port}")
 
         # A plugin of one's own.
         assert "wrote  modules/announcements.py" in await run(command("modules new"), checkout)

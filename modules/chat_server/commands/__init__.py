@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 
 import typer
 
+from .chat import chat
 from .dialogs import dialogs_app
+from .sessions import sessions
 
 
 def commands() -> Mapping[str, Callable[..., None] | typer.Typer]:
     """Sub-commands of `python -m potoserver`, by name."""
-    return {"dialogs": dialogs_app()}
+    return {"chat": chat, "dialogs": dialogs_app(), "sessions": sessions}

@@ -1,0 +1,5 @@
+"""`chat`: a dialog in the terminal."""
+
+from .command import chat
+
+__all__ = ["chat"]
