@@ -35,8 +35,9 @@ prepare_browser() {
     for name in chromium chromium-browser google-chrome; do
         command -v "$name" >/dev/null && return
     done
-    [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null && grep -Eqs '^ID=debian$' /etc/os-release || return 0
+    [[ $EUID == 0 ]] && command -v apt-get >/dev/null && grep -qsx ID=debian /etc/os-release || return 0
     echo "Installing Chromium for tests/browser; this takes a minute, once." >&2
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium >/dev/null ||
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null ||
         echo "Chromium could not be installed." >&2
 }

@@ -174,3 +174,28 @@ def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> N
     assert prepare("llm") == [plain, f"{plain}[test]", f"{plain}[llm,test]"]
     stamp = json.loads((checkout / ".venv" / "installed.json").read_text())
     assert stamp["extras"] == ["llm", "test"]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or "ID=debian\n" not in Path("/etc/os-release").read_text(), reason="for root on Debian"
+)
+def test_a_browser_is_installed_where_there_is_none(checkout: Path) -> None:
+    """As root on Debian. Where there is one, or no apt-get, nothing is touched; a failure stops nothing."""
+    folder = checkout.parent / "bin"
+    put(checkout / "browser", "#!/usr/bin/env bash\nset -e\nsource scripts/environment.sh\nprepare_browser\n")
+    script = f"cd {checkout} && exec ./browser"
+    put(checkout / "go", f"#!/usr/bin/env bash\n{script}\n")
+    assert run(checkout, "go").returncode == 0
+    put(folder / "apt-get", RECORDER)
+    assert run(checkout, "go").returncode == 0
+    update, install = recorded(checkout)
+    assert update[0] == "update"
+    assert install[0] == "install"
+    assert "chromium" in install
+    put(folder / "apt-get", "#!/bin/sh\nexit 100\n")
+    failed = run(checkout, "go")
+    assert (failed.returncode, "could not be installed" in failed.stderr) == (0, True)
+    put(folder / "apt-get", RECORDER)
+    put(folder / "chromium", RECORDER)
+    assert run(checkout, "go").returncode == 0
+    assert len(recorded(checkout)) == 2

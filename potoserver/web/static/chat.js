@@ -182,7 +182,10 @@ function refreshList() {
   if (client.state.name === "connected" && !isStopping) archives.refresh();
 }
 
+let archivedId = null;
+
 function wasArchived({ id, reason }) {
+  archivedId = id;
   notices.show("archived", `Your dialog was archived ${momentOf(id)}, ${reasonWords(reason)}.`, [
     ["Go on with it", () => restore({ id })],
     ["Open it", () => openArchive(id)],
@@ -214,6 +217,7 @@ async function openArchive(id, messageId = null) {
     const archive = await chat.getArchive({ id }, { retry: true });
     archiveView.show(archive);
     archives.mark(id);
+    if (archivedId === id) notices.hide("archived");
     showFrame();
     scroller.toStart();
     if (messageId) archiveView.reveal(messageId);
@@ -337,6 +341,7 @@ function enter(who) {
   byId("app").hidden = false;
   byId("user").textContent = who.name || who.user;
   byId("user").title = who.user;
+  byId("admin").hidden = !who.roles.includes("admin");
   handle();
   listen();
   new ConnectionView(byId("connection"), client);

@@ -7,6 +7,7 @@ export class DialogView {
   #container;
   #actions;
   #shown = new Map();
+  #order = "";
 
   /**
    * @param {HTMLElement} container
@@ -25,13 +26,24 @@ export class DialogView {
       element.remove();
       this.#shown.delete(key);
     }
-    entries.forEach((entry, at) => {
+    for (const entry of entries) {
       const shown = this.#shown.get(entry.key) ?? this.#make(entry);
       if (shown.version !== entry.version) this.#update(shown, entry);
-      if (this.#container.children[at] !== shown.element) {
-        this.#container.insertBefore(shown.element, this.#container.children[at] ?? null);
-      }
-    });
+    }
+    this.#arrange(entries);
+  }
+
+  /** Most changes are of one entry's text: then nothing is moved, however long the dialog is. */
+  #arrange(entries) {
+    const order = entries.map((entry) => entry.key).join();
+    if (order === this.#order) return;
+    this.#order = order;
+    let next = this.#container.firstElementChild;
+    for (const { key } of entries) {
+      const { element } = this.#shown.get(key);
+      if (element === next) next = next.nextElementSibling;
+      else this.#container.insertBefore(element, next);
+    }
   }
 
   /** @param {string} id Of a message. @returns {?HTMLElement} */

@@ -1,5 +1,5 @@
 import { announce } from "./announce.js";
-import { el } from "./dom.js";
+import { crossIcon, el } from "./dom.js";
 
 /** What happened, in words, above the dialog, with what can be done about it. */
 export class Notices {
@@ -24,25 +24,21 @@ export class Notices {
    */
   show(key, text, actions = []) {
     this.hide(key);
-    const button = (label, action, classes) =>
-      el(
-        `button.quiet${classes}`,
-        {
-          type: "button",
-          onclick: () => {
-            this.hide(key);
-            this.#left();
-            action();
-          },
-        },
-        label,
-      );
+    const leave = (action) => () => {
+      this.hide(key);
+      this.#left();
+      action?.();
+    };
     const element = el(
       "div.notice",
       { role: "group", "aria-label": "Notice" },
       el("p", {}, text),
-      ...actions.map(([label, action]) => button(label, action, ".go")),
-      button("Dismiss", () => {}, ""),
+      el(
+        "div.row",
+        {},
+        ...actions.map(([label, action]) => el("button.quiet.go", { type: "button", onclick: leave(action) }, label)),
+      ),
+      el("button.icon", { type: "button", "aria-label": "Dismiss", onclick: leave(null) }, crossIcon()),
     );
     this.#shown.set(key, element);
     this.#container.append(element);

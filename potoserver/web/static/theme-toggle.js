@@ -1,4 +1,4 @@
-import { el } from "./dom.js";
+import { el, icon } from "./dom.js";
 
 const THEMES = ["system", "light", "dark"];
 const PATHS = {
@@ -12,14 +12,8 @@ export function themeToggle(button) {
   const show = () => {
     const theme = document.documentElement.dataset.theme ?? "system";
     const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    svg.setAttribute("viewBox", "0 0 20 20");
-    svg.setAttribute("aria-hidden", "true");
-    path.setAttribute("d", PATHS[theme]);
-    svg.append(path);
     const words = `Theme: ${theme}. Change to ${next}`;
-    button.replaceChildren(svg, el("span.hidden", {}, words));
+    button.replaceChildren(icon(PATHS[theme]), el("span.hidden", {}, words));
     button.title = words;
     button.onclick = () => {
       if (next === "system") delete document.documentElement.dataset.theme;
