@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, expect
 
 from tests.browser.admin_page import AdminPage
@@ -24,6 +25,12 @@ class Stubborn(ServerModule):
         raise ConnectionError("<b>nobody there</b>")
 """
 EVIL = "<img src=x onerror=\"window.ran='it'\">"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(own_server: ServerProcess) -> ServerProcess:
+    """The page shows everybody, so a test needs a server of its own."""
+    return own_server
 
 
 async def test_a_user_is_seen_to_come_talk_leave_and_be_archived(

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 from playwright.async_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import NewContext, StartServer, accessibility_faults
+from tests.browser.conftest import NewContext, Place, StartServer, accessibility_faults
 from tests.support.curl import curl
 from tests.support.process import ServerProcess
 
@@ -39,7 +39,7 @@ class Tickets(ServerModule):
 '''
 
 
-async def open_page(context: BrowserContext, server: ServerProcess, address: str = "") -> Page:
+async def open_page(context: BrowserContext, server: ServerProcess | Place, address: str = "") -> Page:
     page = await context.new_page()
     await page.goto(f"{server.url}/docs{address}")
     await expect(page.locator("article").first).to_be_visible()
@@ -47,7 +47,7 @@ async def open_page(context: BrowserContext, server: ServerProcess, address: str
 
 
 async def test_every_operation_of_the_description_is_there_for_anybody(
-    server: ServerProcess, context: BrowserContext
+    server: Place, context: BrowserContext
 ) -> None:
     """Nobody has to sign in; each has an address of its own, in the list too."""
     async with aiohttp.ClientSession() as session, session.get(f"{server.url}/openapi.json") as answer:
@@ -86,7 +86,7 @@ async def test_a_method_is_described_from_its_signature_and_docstring(
     assert await page.evaluate("window.ran") is None
 
 
-async def test_an_address_leads_to_its_method(server: ServerProcess, context: BrowserContext) -> None:
+async def test_an_address_leads_to_its_method(server: Place, context: BrowserContext) -> None:
     """Also one that is followed from elsewhere, before the methods are there."""
     page = await open_page(context, server, "#Operations/dropConnection")
     heading = page.locator("article[id='Operations/dropConnection'] h3")
@@ -96,7 +96,7 @@ async def test_an_address_leads_to_its_method(server: ServerProcess, context: Br
     await expect(page.locator("article[id='ChatServerModule/chatWithHistory'] h3")).to_be_focused()
 
 
-async def test_methods_are_found_by_words(server: ServerProcess, context: BrowserContext) -> None:
+async def test_methods_are_found_by_words(server: Place, context: BrowserContext) -> None:
     """In their names and in what they do."""
     page = await open_page(context, server)
     await page.get_by_label("Search the methods").fill("session end")
@@ -108,9 +108,9 @@ async def test_methods_are_found_by_words(server: ServerProcess, context: Browse
     await expect(page.locator("article[id='WhoIsOnline/whoIsOnline']")).to_be_visible()
 
 
-async def test_an_example_works_as_it_stands(server: ServerProcess, context: BrowserContext) -> None:
+async def test_an_example_works_as_it_stands(own_server: ServerProcess, context: BrowserContext) -> None:
     """With the development tokens while these are valid."""
-    page = await open_page(context, server)
+    page = await open_page(context, own_server)
     example = await page.locator("article[id='WhoIsOnline/whoIsOnline'] pre").text_content()
     assert example is not None
     assert json.loads(await curl(example.replace("\\\n", " ").replace("curl ", "curl -s "))) == []
@@ -119,7 +119,7 @@ async def test_an_example_works_as_it_stands(server: ServerProcess, context: Bro
     assert "event: done" in await curl(example.replace("\\\n", " ").replace("curl ", "curl -s "))
 
 
-async def test_all_of_it_is_for_everybody(server: ServerProcess, new_context: NewContext, axe: str) -> None:
+async def test_all_of_it_is_for_everybody(server: Place, new_context: NewContext, axe: str) -> None:
     """No serious fault with every method there, and nothing wider than a phone."""
     context = await new_context(viewport={"width": 360, "height": 740})
     page = await open_page(context, server)

@@ -138,12 +138,12 @@ function stateWords() {
   }
   if (missing) return ["bad", missing.error.status === 404 ? "A module is not running" : errorWords(missing.error)];
   if (both.every(({ name }) => name === "live")) return ["good", "Live"];
-  if (both.every(({ name }) => name === "off")) return ["off", "Paused: open in other tabs", ["Watch here", () => place.take()]];
+  if (both.every(({ name }) => name === "off")) return ["off", "Paused: live in other tabs", ["Watch here", () => place.take()]];
   return ["warn", "Connecting…"];
 }
 
 async function signedOut() {
-  place.leave();
+  place.end();
   byId("app").hidden = true;
   const { developmentTokens } = await client.whoami();
   await signIn(client, developmentTokens, "Your login has ended. Sign in again to go on.");
@@ -219,7 +219,7 @@ function enter(who, developmentTokens) {
     location.reload();
   });
   themeToggle(byId("theme"));
-  place.take();
+  place.begin();
 }
 
 /** Who is not an operator is told so. */

@@ -14,15 +14,27 @@ export class Place {
   /** @param {(held: boolean) => void} onHeld Told each time that this tab has got a place, or has lost it. */
   constructor(onHeld) {
     this.#onHeld = onHeld;
-    document.addEventListener("visibilitychange", () => (document.hidden ? this.leave() : this.take()));
   }
+
+  /** From now on this tab has a place while it is looked at. */
+  begin() {
+    document.addEventListener("visibilitychange", this.#looked);
+    this.#looked();
+  }
+
+  end() {
+    document.removeEventListener("visibilitychange", this.#looked);
+    this.leave();
+  }
+
+  #looked = () => (document.hidden ? this.leave() : this.take());
 
   /** Takes a place; one of another tab's, if none is free. */
   async take() {
     if (this.#release) return;
     const turn = (this.#turn += 1);
     if (!navigator.locks) {
-      this.#hold(turn);
+      this.#hold();
       return;
     }
     for (let place = 0; place < PLACES; place += 1) {
@@ -47,7 +59,7 @@ export class Place {
       const held = navigator.locks.request(`${NAME}-${place}`, options, (lock) => {
         const isOver = turn !== this.#turn;
         resolve(isOver || lock !== null);
-        return isOver || lock === null ? null : this.#hold(turn);
+        return isOver || lock === null ? null : this.#hold();
       });
       held.catch(() => {
         if (turn !== this.#turn) return;

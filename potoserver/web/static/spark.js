@@ -30,7 +30,7 @@ export class Spark {
     const first = POINTS - this.#values.length;
     let line = "";
     let area = "";
-    let runs = [];
+    const runs = [];
     this.#values.forEach((value, index) => {
       if (value === null) return;
       const isNew = index === 0 || this.#values[index - 1] === null;
