@@ -9,6 +9,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 _BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 
 
+class RetentionMetrics:
+    """What the retention counts.
+
+    Args:
+        registry: Where the metrics are registered, once per server.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.archives = Counter(
+            "potoserver_retention_archives",
+            "Archives that the retention deleted, would delete in a dry run, or users at whom it failed.",
+            ["outcome"],
+            registry=registry,
+        )
+
+
 class ChatMetrics:
     """What the chat counts and times.
 

@@ -39,6 +39,7 @@ from .metrics import ChatMetrics
 from .reads import Reads
 from .responders import Responder, create_responder
 from .restorer import Restorer
+from .retention import Retention
 from .sessions import Session
 from .settings import ChatSettings
 from .startup_checks import startup_checks
@@ -118,6 +119,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         self._reader = ArchiveReader(context, self.dialogue_journal, self._life, self._reads)
         self._restorer = Restorer(context, self.dialogue_journal, self._lanes, self._life, self._reads)
         self._importer = Importer(context, self.dialogue_journal, self._life, self._reads)
+        self._retention = Retention(context, settings.retention, self.dialogue_journal, self._life.notices)
         self._turns = Turns(
             context,
             settings,
@@ -134,6 +136,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         )
         self._watching = Watching(context, settings, self.dialogue_journal, self._life, self._turns)
         self._life.adoption.start(await self.dialogue_journal.start())
+        self._retention.start()
         self.start_session_monitoring()
 
     @override
@@ -144,6 +147,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
                 "shutting down, archiving all active sessions", sessions=len(sessions)
             )
         self._monitoring.cancel()
+        self._retention.stop()
         self._titler.stop()
         self._turns.stop()
         self._life.stop()

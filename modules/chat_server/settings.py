@@ -50,6 +50,20 @@ class ArchivesSettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """Which archives go by themselves, after the start and then daily. Pinned ones stay."""
+
+    max_age_days: NonNegativeInt = Field(
+        0, le=36_500, description="Archives that ended so many days ago go; 0 is off."
+    )
+    max_count: NonNegativeInt = Field(
+        0, description="Of a user's archives that are not pinned the newest so many stay; 0 is off."
+    )
+    dry_run: bool = Field(
+        True, description="Only log which archives would go (`retention would delete archive`)."
+    )
+
+
 class EchoSettings(Section):
     """The responder that answers what it is told."""
 
@@ -106,6 +120,7 @@ class ChatSettings(Section):
     )
     journal: JournalSettings = JournalSettings()
     archives: ArchivesSettings = ArchivesSettings()
+    retention: RetentionSettings = RetentionSettings()
     echo: EchoSettings = EchoSettings()
     openai: OpenAISettings = OpenAISettings()
 

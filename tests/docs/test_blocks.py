@@ -37,6 +37,7 @@ RUN_BY: dict[tuple[str, str, str], str] = {
     ),
     ("docs/commands.md", "sh", ALL): COMMANDS,
     ("docs/operations.md", "sh", ALL): COMMANDS,
+    ("docs/operations.md", "yaml", ALL): "docs/test_blocks::test_the_example_of_a_retention_is_accepted",
     ("docs/configuration.md", "yaml", ALL): "docs/test_blocks::test_the_example_of_settings_is_accepted",
     ("docs/writing-modules.md", "sh", ALL): (
         "docs/test_module_page::test_the_commands_show_what_the_example_does"
@@ -103,3 +104,12 @@ def test_the_example_of_settings_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "potoserver.yaml").write_text(example.text)
     loaded = load({}, {}, tmp_path)
     assert [owner.user for owner in loaded.settings.auth.tokens.values()] == ["alice"]
+
+
+def test_the_example_of_a_retention_is_accepted(tmp_path: Path) -> None:
+    """And it only tells what would go, until the operator says otherwise."""
+    (example,) = [block for block in blocks_of("docs/operations.md") if block.language == "yaml"]
+    (tmp_path / "potoserver.yaml").write_text(example.text)
+    loaded = load({}, {}, tmp_path)
+    retention = loaded.sections["chat"].retention
+    assert (retention.max_age_days, retention.max_count, retention.dry_run) == (365, 5000, True)

@@ -12,19 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 import structlog
 import typer
 from structlog.typing import EventDict, WrappedLogger
 
-from potoserver import User, folder_name, visible
+from potoserver import User, visible
 
 from ..journal.archives import Archives
 from ..journal.base import ArchiveSummary, Dialog
 from ..journal.dialog_yaml import MAX_FILE_BYTES
 from ..journal.disk import Disk
-from ..journal.layout import Layout
+from ..journal.layout import Layout, user_of
 from ..journal.scan import scan
 from ..journal.stored import StoredArchive
 
@@ -186,12 +185,3 @@ class DialogFolder:
     def tell(self, path: Path, error: OSError) -> None:
         """Tells on the error output that something can't be read."""
         self._logger.warning("can't be read", file=str(path), why=error.strerror or str(error))
-
-
-def user_of(name: str) -> str | None:
-    """The user whose files lie under a name; None where it is no user's."""
-    user_id = unquote(name, errors="replace")
-    try:
-        return user_id if folder_name(user_id) == name else None
-    except ValueError:
-        return None

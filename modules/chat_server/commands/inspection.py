@@ -14,11 +14,10 @@ from typing import Final
 
 from ..journal.dialog_yaml import MAX_FILE_BYTES
 from ..journal.disk import Disk
-from ..journal.layout import Layout, UserPaths, archive_order
+from ..journal.layout import Layout, UserPaths, archive_order, user_of
 from ..journal.scan import scan
 from .examine import Fault, faults_of_archive, faults_of_messages, read_archive
 from .findings import Finding, Kind
-from .folder import user_of
 
 _ASIDE: Final = re.compile(r"current\.(torn|unreadable)-\S+")
 _MENDED: Final = re.compile(r"\S+\.torn-\S+")

@@ -12,9 +12,9 @@ import typer
 
 from potoserver import folder_name
 
-from ..journal.layout import Layout
+from ..journal.layout import Layout, user_of
 from .findings import Finding, Kind
-from .folder import DialogFolder, user_of
+from .folder import DialogFolder
 from .inspection import Counts, Inspection, all_names, count_archives
 from .mending import Mender
 from .output import Column, Rows, Work, plain_console, print_json, warn

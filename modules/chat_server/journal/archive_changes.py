@@ -57,7 +57,7 @@ class ArchiveChanges:
         data, dialog = found
         return self._mark(user_id, archive_id, data, dialog, dialog.title, pinned=pinned)
 
-    def delete(self, user_id: str, archive_id: str) -> bool:
+    def delete(self, user_id: str, archive_id: str, *, unless_pinned: bool) -> bool:
         """See `DialogueJournal.delete_archive`.
 
         Raises:
@@ -65,8 +65,9 @@ class ArchiveChanges:
         """
         paths = self._tools.layout.user(user_id)
         path = self._archives.path(user_id, archive_id)
-        there = self._disk.find(path) if self._archives.summary(user_id, archive_id) else None
-        if there is None:
+        archive = self._archives.summary(user_id, archive_id)
+        there = self._disk.find(path) if archive is not None else None
+        if archive is None or there is None or (unless_pinned and archive.pinned):
             return False
         # What a crash has left of a change or an import may hold the same words.
         for name in self._disk.names(paths.archived):

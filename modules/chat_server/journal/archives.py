@@ -204,6 +204,33 @@ class Archives:
                 found[dialog.conversation.id] = archive_id
         return found
 
+    def expired(self, user_id: str, before_ms: int | None, keep: int | None) -> list[ArchiveSummary]:
+        """Those that are too old or too many, see `DialogueJournal.expired_archives`.
+
+        Only what may have expired is looked at, so a look at who has nothing of it costs a list of names.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        ids = self.ids(user_id)
+        too_many = keep is not None and len(ids) > keep
+        # A name tells the second of the end.
+        until = "" if before_ms is None else second_name(before_ms)
+        expired: list[ArchiveSummary] = []
+        kept = 0
+        for archive_id in ids:
+            if not too_many and archive_id[:19] > until:
+                continue
+            archive = self.summary(user_id, archive_id)
+            if archive is None or archive.pinned:
+                continue
+            is_old = before_ms is not None and archive.ended_ms < before_ms
+            if is_old or (keep is not None and too_many and kept >= keep):
+                expired.append(archive)
+            else:
+                kept += 1
+        return expired
+
     def forget(self, user_id: str, archive_id: str) -> None:
         """An archive is none any more; another one may get its id."""
         self._references.remove(user_id, archive_id)

@@ -373,11 +373,16 @@ class DialogueJournal(ABC):
         """
 
     @abstractmethod
-    async def delete_archive(self, user: User, archive_id: str) -> bool:
+    async def delete_archive(self, user: User, archive_id: str, *, unless_pinned: bool = False) -> bool:
         """Deletes an archive for good; durable once this returns.
 
+        Args:
+            user: Whose.
+            archive_id: Which one.
+            unless_pinned: One that is pinned stays.
+
         Returns:
-            Whether there was one.
+            Whether one was deleted.
 
         Raises:
             JournalError: It is not known to be gone; call again.
@@ -395,6 +400,32 @@ class DialogueJournal(ABC):
             UserFullError: They would take the user's dialogs beyond their limit.
             JournalError: The disk refused. Nothing was added; a crash may leave some, each whole, and the
                 same call again adds the others.
+        """
+
+    @abstractmethod
+    async def stored_users(self) -> Sequence[str]:
+        """The ids of all users of whom anything is kept.
+
+        Raises:
+            JournalError: They can't be read.
+        """
+
+    @abstractmethod
+    async def expired_archives(
+        self, user: User, before_ms: int | None, keep: int | None
+    ) -> Sequence[ArchiveSummary]:
+        """The user's archives that are too old or too many, newest first; never a pinned one.
+
+        Nobody is held up by this: calls that change something meanwhile take effect.
+
+        Args:
+            user: Whose.
+            before_ms: Those that ended before are too old: wall time, milliseconds since 1970 UTC. None for
+                no such limit.
+            keep: So many of those that are not pinned are not too many, the newest. None for no such limit.
+
+        Raises:
+            JournalError: They can't be read.
         """
 
     @abstractmethod

@@ -11,13 +11,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
-from urllib.parse import unquote
 
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
-from potoserver import Clock, User, folder_name
+from potoserver import Clock, User
 
 from .archive_changes import ArchiveChanges
 from .archive_import import ArchiveImport
@@ -41,7 +40,7 @@ from .disk import Disk
 from .errors import JournalError, JournalUnavailableError, UserFullError
 from .grouping import GroupedAppends
 from .keyed import find_question, with_reply
-from .layout import Layout, archive_order
+from .layout import Layout, archive_order, user_of
 from .metrics import JournalMetrics
 from .recovery import Recovery
 from .references import key_line, reply_line
@@ -139,12 +138,8 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._accepting = True
         users = []
         for name in sorted(names):
-            user_id = unquote(name, errors="replace")
-            try:
-                known = folder_name(user_id) == name
-            except ValueError:
-                known = False
-            if known:
+            user_id = user_of(name)
+            if user_id is not None:
                 users.append(user_id)
             else:
                 self._recovery_log.warning("marker of no user", file=str(self._layout.open / name))
@@ -290,8 +285,36 @@ class FileSystemDialogueJournal(DialogueJournal):
         return await self._owned(user, lambda dialogs: self._threaded(restore, dialogs))
 
     @override
-    async def delete_archive(self, user: User, archive_id: str) -> bool:
-        return await self._changing(user, lambda: self._changes.delete(user.id, archive_id))
+    async def delete_archive(self, user: User, archive_id: str, *, unless_pinned: bool = False) -> bool:
+        return await self._changing(
+            user, lambda: self._changes.delete(user.id, archive_id, unless_pinned=unless_pinned)
+        )
+
+    @override
+    async def stored_users(self) -> Sequence[str]:
+        def look() -> list[str]:
+            with _reading():
+                names = sorted(self._disk.names(self._layout.users))
+            return [user_id for name in names if (user_id := user_of(name)) is not None]
+
+        return await self._unowned(look)
+
+    @override
+    async def expired_archives(
+        self, user: User, before_ms: int | None, keep: int | None
+    ) -> Sequence[ArchiveSummary]:
+        def look() -> list[ArchiveSummary]:
+            with _reading():
+                self._tools.recovery.refuse_links(self._layout.user(user.id))
+                return self._archives.expired(user.id, before_ms, keep)
+
+        return await self._unowned(look)
+
+    async def _unowned(self, look: Callable[[], _R]) -> _R:
+        """Looks at what is there, beside whatever is done to it."""
+        if not self._accepting:
+            raise JournalUnavailableError("The journal is closed.")
+        return await self._threaded(look)
 
     @override
     async def import_archives(self, user: User, dialogs: Sequence[ImportedDialog]) -> ImportOutcome:

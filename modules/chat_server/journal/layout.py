@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from potoserver import folder_name
 
@@ -82,6 +83,15 @@ class Layout:
             told=self.users / name / ".told",
             anew=dialogs / "archived" / ".anew",
         )
+
+
+def user_of(name: str) -> str | None:
+    """The user whom a folder or a marker of that name belongs to; None where it is no user's."""
+    user_id = unquote(name, errors="replace")
+    try:
+        return user_id if folder_name(user_id) == name else None
+    except ValueError:
+        return None
 
 
 def second_name(at_ms: int) -> str:

@@ -230,8 +230,10 @@ class MemoryDialogueJournal(DialogueJournal):
         return Restored(restored, superseded)
 
     @override
-    async def delete_archive(self, user: User, archive_id: str) -> bool:
+    async def delete_archive(self, user: User, archive_id: str, *, unless_pinned: bool = False) -> bool:
         dialogs = self._of(user)
+        if unless_pinned and archive_id in dialogs.archives and dialogs.archives[archive_id].pinned:
+            return False
         dialog = dialogs.archives.pop(archive_id, None)
         if dialog is not None:
             dialogs.bytes -= sum(len(message.content.encode()) for message in dialog.messages)
@@ -258,6 +260,21 @@ class MemoryDialogueJournal(DialogueJournal):
         own.archives |= added
         imported = tuple(summarize_dialog(archive_id, dialog) for archive_id, dialog in added.items())
         return ImportOutcome(imported, len(dialogs) - len(added))
+
+    @override
+    async def stored_users(self) -> Sequence[str]:
+        return list(self._users)
+
+    @override
+    async def expired_archives(
+        self, user: User, before_ms: int | None, keep: int | None
+    ) -> Sequence[ArchiveSummary]:
+        archives = [summarize_dialog(*each) for each in self._newest_archives(user) if not each[1].pinned]
+        return [
+            each
+            for number, each in enumerate(archives, 1)
+            if (keep is not None and number > keep) or (before_ms is not None and each.ended_ms < before_ms)
+        ]
 
     @override
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:

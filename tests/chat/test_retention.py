@@ -1,0 +1,178 @@
+"""Retention: what is too old or too many goes, pinned archives stay, and a dry run only tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from modules.chat_server.journal import MemoryDialogueJournal
+from modules.chat_server.journal.base import ArchiveSummary
+from modules.chat_server.journal.errors import JournalUnavailableError
+from modules.chat_server.settings import ChatSettings
+from potoserver import User
+
+from ..journal.support import FIRST, USER, dialogs_of, message, opened
+from .support import A1, Chat
+
+DAY_S = 24 * 3600.0
+B2 = User("b2")
+
+
+def kept(**retention: Any) -> dict[str, Any]:
+    return {"retention": retention}
+
+
+async def archive(chat: Chat, text: str, user: User = A1) -> str:
+    await chat.ask(text, user=user)
+    archive_id = (await chat.module.end_user_session(user.id)).archive_id
+    assert archive_id is not None
+    return archive_id
+
+
+async def left(chat: Chat, user: User = A1) -> list[str]:
+    return [dialog.messages[0].content for dialog in await chat.archives(user)]
+
+
+async def test_old_archives_go_and_pinned_ones_stay(tmp_path: Path) -> None:
+    """Each day, of every user; those that are not old enough stay."""
+    async with Chat.in_memory(tmp_path, settings=kept(max_age_days=3, dry_run=False)) as chat:
+        pinned = await archive(chat, "pinned")
+        await chat.module.pin_archive(A1, pinned, True)
+        await archive(chat, "old")
+        await archive(chat, "old", B2)
+        for _ in range(2):
+            await chat.until(DAY_S)
+        await archive(chat, "newer")
+        assert await left(chat) == ["pinned", "old", "newer"]
+        for _ in range(2):
+            await chat.until(DAY_S)
+        assert await left(chat) == ["pinned", "newer"]
+        assert await left(chat, B2) == []
+        assert len(chat.context.logged("retention deleted archive")) == 2
+        assert (
+            chat.context.registry.get_sample_value(
+                "potoserver_retention_archives_total", {"outcome": "deleted"}
+            )
+            == 2
+        )
+
+
+async def test_the_newest_so_many_stay_pinned_ones_beside_them(tmp_path: Path) -> None:
+    """Pinned archives are not counted."""
+    async with Chat.in_memory(tmp_path, settings=kept(max_count=2, dry_run=False)) as chat:
+        for text in ("one", "two", "three", "four"):
+            archive_id = await archive(chat, text)
+            if text == "two":
+                await chat.module.pin_archive(A1, archive_id, True)
+        await chat.until(DAY_S)
+        assert await left(chat) == ["two", "three", "four"]
+
+
+async def test_a_dry_run_only_tells(tmp_path: Path) -> None:
+    """That is what limits alone give: nothing goes before the operator has seen what would."""
+    async with Chat.in_memory(tmp_path, settings=kept(max_count=1)) as chat:
+        first = await archive(chat, "one")
+        await archive(chat, "two")
+        await chat.until(DAY_S)
+        assert await left(chat) == ["one", "two"]
+        (line,) = chat.context.logged("retention would delete archive")
+        assert (line["user"], line["archive"]) == ("a1", first)
+        assert (
+            chat.context.registry.get_sample_value(
+                "potoserver_retention_archives_total", {"outcome": "would"}
+            )
+            == 1
+        )
+
+
+async def test_without_limits_nothing_is_looked_at(tmp_path: Path) -> None:
+    """Off by default."""
+    async with Chat.in_memory(tmp_path) as chat:
+        await archive(chat, "one")
+        await chat.until(2 * DAY_S)
+        assert await left(chat) == ["one"]
+        assert chat.context.logged("retention finished") == []
+
+
+async def test_it_runs_after_the_start(tmp_path: Path) -> None:
+    """Also what went beyond the limits while the server was down or had others is found."""
+    async with Chat(tmp_path) as chat:
+        for text in ("one", "two"):
+            await archive(chat, text)
+    async with Chat(tmp_path, settings=kept(max_count=1, dry_run=False)) as chat:
+        await chat.quiet()
+        assert await left(chat) == ["two"]
+
+
+async def test_connections_are_told_and_nobody_is_told_of_what_has_gone(tmp_path: Path) -> None:
+    """As when the user deletes it."""
+    async with Chat.in_memory(tmp_path, settings=kept(max_age_days=1, dry_run=False)) as chat:
+        archive_id = await archive(chat, "old")
+        await archive(chat, "old", B2)
+        await chat.context.connect(A1.id)
+        await chat.until(DAY_S)
+        await chat.until(DAY_S)
+        assert await left(chat) == []
+        change = {"change": "deleted", "id": archive_id, "title": None, "pinned": None}
+        assert chat.context.events(A1.id, "archives") == [change]
+        assert chat.context.events(B2.id, "archives") == []
+        assert (await chat.module.connected_fields(B2.id))["archived"] is None
+
+
+class FailsForOne(MemoryDialogueJournal):
+    """Can't read the archives of `a1`."""
+
+    @override
+    async def expired_archives(
+        self, user: User, before_ms: int | None, keep: int | None
+    ) -> list[ArchiveSummary]:
+        if user.id == A1.id:
+            raise JournalUnavailableError
+        return list(await super().expired_archives(user, before_ms, keep))
+
+
+async def test_a_user_at_whom_it_fails_holds_up_no_other(tmp_path: Path) -> None:
+    """It is told, and tried again the next day."""
+    async with Chat.in_memory(tmp_path) as plain:
+        registry = plain.context.registry.__class__()
+        journal = FailsForOne(clock=plain.clock, logger=plain.context.logger, registry=registry)
+    async with Chat(tmp_path, journal=journal, settings=kept(max_count=1, dry_run=False)) as chat:
+        for user in (A1, B2):
+            for text in ("one", "two"):
+                await archive(chat, text, user)
+        await chat.until(DAY_S)
+        assert await left(chat, B2) == ["two"]
+        assert await left(chat) == ["one", "two"]
+        assert [line["user"] for line in chat.context.logged("retention failed")] == ["a1"]
+
+
+async def test_only_what_may_have_expired_is_looked_at(tmp_path: Path) -> None:
+    """What can't be read is never deleted, and what was pinned since it was looked at stays."""
+    async with opened(tmp_path) as journal:
+        ids = []
+        for number in range(3):
+            conversation = FIRST.__class__(f"c{number}", FIRST.started_ms)
+            await journal.add_message(USER, message(2 * number), conversation)
+            ended_ms = FIRST.started_ms + number * 86_400_000
+            archive_id = await journal.archive_conversation(USER, ended_ms=ended_ms)
+            assert archive_id is not None
+            ids.append(archive_id)
+        (dialogs_of(tmp_path) / "archived" / "2000-01-01-00-00-00.yaml").write_bytes(b"no dialog")
+        now_ms = FIRST.started_ms + 86_400_000 + 1000
+        assert [each.id for each in await journal.expired_archives(USER, now_ms, None)] == [ids[1], ids[0]]
+        assert [each.id for each in await journal.expired_archives(USER, None, 1)] == [ids[1], ids[0]]
+        assert await journal.expired_archives(USER, None, 4) == []
+        await journal.pin_archive(USER, ids[1], pinned=True)
+        assert [each.id for each in await journal.expired_archives(USER, now_ms, 1)] == [ids[0]]
+        assert await journal.delete_archive(USER, ids[1], unless_pinned=True) is False
+        assert await journal.stored_users() == ["a1"]
+
+
+@pytest.mark.parametrize("key", ["max_age_days", "max_count"])
+def test_a_limit_below_none_stops_the_start(key: str) -> None:
+    """As any setting that is impossible."""
+    with pytest.raises(ValueError, match=key):
+        ChatSettings.model_validate({"retention": {key: -1}})
