@@ -48,12 +48,12 @@ class DownloadSender:
                 hdrs.CONTENT_DISPOSITION: download.content_disposition,
             }
             response = web.StreamResponse(headers=headers)
-            await response.prepare(request)
             # Where the end of the connection is the end of the file, only a reset tells it from a failure.
             unmarked = request.version < HttpVersion11
+            if unmarked:
+                _reset_when_closed(request, on=True)
+            await response.prepare(request)
             try:
-                if unmarked:
-                    _reset_when_closed(request, on=True)
                 while chunk is not None:
                     if chunk:
                         await response.write(chunk)
