@@ -310,6 +310,16 @@ async def test_a_users_events_are_numbered_without_a_gap(engine: Engine) -> None
     assert numbers == [1, 2, 1, 3]
 
 
+async def test_a_log_is_cut_until_it_is_within_its_bytes(engine: Engine) -> None:
+    """A small event that goes makes no room for a large one."""
+    small = await engine.publish("a1", Event("note", "x"))
+    large = await engine.publish("a1", Event("note", "y" * 6000))
+    newest = await engine.publish("a1", Event("note", "z" * 6000))
+    assert (await engine.replay("a1", str(small))).gap
+    replay = await engine.replay("a1", str(large))
+    assert [entry.id for entry in replay.entries] == [newest]
+
+
 async def test_the_users_in_the_grace_are_told_the_next_to_depart_first(
     engine: Engine, clock: ManualClock
 ) -> None:
