@@ -14,6 +14,7 @@ from tests.support.process import CHECKOUT
 README = "process/test_readme::test_every_command_of_readme_does_what_it_says"
 PROGRAMS = "docs/test_clients::test_the_python_programs_do_what_they_say"
 COMMANDS = "docs/test_operator_commands::test_a_block_of_commands_does_what_it_says"
+TALKING = "docs/test_commands::test_the_commands_that_talk_to_a_server"
 MODULE = "docs/test_module_page::test_each_kind_of_method_and_the_settings_work_as_shown"
 EXAMPLE = "docs/test_docs::test_the_example_module_is_the_one_that_the_page_builds"
 PAGES = "browser/test_docs::test_the_scripts_for_pages_of_the_server"
@@ -35,7 +36,7 @@ RUN_BY: dict[tuple[str, str, str], str] = {
     ("docs/commands.md", "sh", 'eval "$(potoserver --show-completion)"'): (
         "cli/test_completion::test_tab_completes_in_bash"
     ),
-    ("docs/commands.md", "sh", ALL): COMMANDS,
+    ("docs/commands.md", "sh", ALL): f"{COMMANDS} or {TALKING}",
     ("docs/operations.md", "sh", ALL): COMMANDS,
     ("docs/operations.md", "yaml", ALL): "docs/test_blocks::test_the_example_of_a_retention_is_accepted",
     ("docs/configuration.md", "yaml", ALL): "docs/test_blocks::test_the_example_of_settings_is_accepted",

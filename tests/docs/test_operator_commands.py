@@ -14,7 +14,7 @@ from tests.support.dialog_files import archive, leave_open
 from tests.support.process import server_environment
 
 LIMIT_S = 60
-SECTIONS = ("check", "modules", "dialogs", "restore", "verify")
+SECTIONS = ("check", "modules", "dialogs", "import", "verify")
 """Of docs/commands.md; completion is typed in a terminal, the others talk to a server."""
 
 SAYS = {
@@ -24,6 +24,7 @@ SAYS = {
     "potoserver dialogs show current --user a1": "Is it still open?",
     "potoserver dialogs search '\"coffee machine\"' --after 2024-03-01": "",
     "potoserver dialogs export --user a1 --format markdown": "Where is the coffee machine?",
+    "potoserver dialogs export --user a1 --output a1.json": "a1.json: 1 archives imported",
     "potoserver dialogs verify": "nothing is wrong",
     "python -m potoserver dialogs verify": "nothing is wrong",
     "python -m potoserver dialogs verify --repair": "nothing is wrong",
@@ -42,6 +43,7 @@ async def test_a_block_of_commands_does_what_it_says(tmp_path: Path, block: Bloc
     """In a folder with an archive and an open dialog of a1; the shell stops at the first failure."""
     archive(tmp_path / "data", "a1", ("Where is the coffee machine?", "On the second floor"))
     leave_open(tmp_path / "data", "a1", ("Is it still open?",))
+    (tmp_path / "other-data").mkdir()
     path = put_on_path(
         tmp_path / "bin",
         ("python", f'exec "{sys.executable}" "$@"'),

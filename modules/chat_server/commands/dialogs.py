@@ -11,6 +11,7 @@ import typer
 from ..journal import Reason
 from .exporting import export_dialogs
 from .folder import DialogFolder
+from .importing import import_dialogs
 from .listing import list_dialogs, show_dialog
 from .restoring import restore_dialog
 from .searching import query_of, search_dialogs
@@ -68,6 +69,14 @@ Examples:
   potoserver dialogs export --user a1 --output a1.json
   potoserver dialogs export --user a1 --format markdown | less
   potoserver dialogs export --user a1 --format zip --output a1.zip
+
+{_STATUSES}"""
+
+_IMPORT: Final = f"""\b
+Examples:
+  potoserver dialogs import a1.json
+  potoserver dialogs import a1.json --user b2
+  potoserver dialogs import messages.json --user a1 --title "From elsewhere"
 
 {_STATUSES}"""
 
@@ -173,6 +182,29 @@ def dialogs_app() -> typer.Typer:
         """Writes one user's archives as JSON (for `import`), as Markdown, or the files themselves."""
         folder = _folder(context.obj, data_dir)
         _leave(export_dialogs(folder, user, ids or (), form.value, output, as_json=json))
+
+    @app.command("import", epilog=_IMPORT)
+    def import_command(
+        context: typer.Context,
+        file: Annotated[
+            str, typer.Argument(metavar="FILE", help="A JSON export, or a list of messages; - for the input.")
+        ],
+        user: Annotated[
+            str | None,
+            typer.Option(
+                "--user", metavar="ID", help="Whose they become, else the one that the export names."
+            ),
+        ] = None,
+        title: Annotated[
+            str | None, typer.Option("--title", metavar="TEXT", help="What a list of messages is called.")
+        ] = None,
+        json: _Json = False,
+        data_dir: _Data = None,
+    ) -> None:
+        """Adds the archives of a file to a user's, all or none; those that are there are skipped."""
+        folder = _folder(context.obj, data_dir)
+        limit = context.obj.settings.limits.user_bytes
+        _leave(import_dialogs(folder.data_dir, file, user, title, limit, as_json=json))
 
     @app.command("restore", epilog=_RESTORE)
     def restore_command(

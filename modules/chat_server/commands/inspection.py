@@ -21,6 +21,7 @@ from .findings import Finding, Kind
 
 _ASIDE: Final = re.compile(r"current\.(torn|unreadable)-\S+")
 _MENDED: Final = re.compile(r"\S+\.torn-\S+")
+_HALF_A_CHANGE: Final = re.compile(r"\.anew(-\d+)?")
 _HALF_A_KEY: Final = re.compile(r"\.signing-key-[0-9a-f]+")
 _SUFFIX: Final = ".yaml"
 _OTHERS: Final = 0o077
@@ -179,7 +180,7 @@ class Inspection:
             yield Kind.SET_ASIDE, f"{found.st_size} bytes to look at, then to delete"
             return
         if path.suffix != _SUFFIX or archive_order(path.stem) is None:
-            half = path.name.startswith(self._layout.user(user_id).anew.name)
+            half = _HALF_A_CHANGE.fullmatch(path.name)
             yield (Kind.LEFTOVER, "half a change") if half else (Kind.FOREIGN, "no archive is called so")
             return
         self.counts.archives += 1

@@ -39,15 +39,24 @@ class OwnedJournal:
 
 
 @contextmanager
-def owned_journal(data_dir: Path) -> Iterator[OwnedJournal]:
+def owned_journal(data_dir: Path, user_bytes: int = 0) -> Iterator[OwnedJournal]:
     """Takes the folder for the length of a block, as a server would.
+
+    Args:
+        data_dir: The folder.
+        user_bytes: What one user's dialogs may take; 0 for no limit.
 
     Raises:
         typer.TyperException: A server uses it, or it can't be used.
     """
     with asyncio.Runner() as runner:
         journal = FileSystemDialogueJournal(
-            data_dir, clock=SystemClock(), fsync=True, logger=_logger, registry=CollectorRegistry()
+            data_dir,
+            clock=SystemClock(),
+            fsync=True,
+            logger=_logger,
+            registry=CollectorRegistry(),
+            user_bytes=user_bytes,
         )
         try:
             runner.run(journal.start())
