@@ -14,6 +14,7 @@ from modules.chat_server.journal import Conversation, JournalUnavailableError, a
 from modules.chat_server.journal.layout import last_ms_of
 from modules.chat_server.journal.references import ReferenceIndex
 from modules.chat_server.journal.stored import StoredArchive
+from potoserver import User
 from tests.faults.disk import Fault, FaultyDisk
 from tests.support.clock import ManualClock
 
@@ -252,8 +253,8 @@ async def test_what_can_not_be_read_is_shown_without_bytes_and_what_is_gone_not_
     assert (folder / f"{ids[2]}.yaml").read_bytes() == seen[1].data
 
 
-async def test_appends_do_not_wait_for_a_visit(tmp_path: Path) -> None:
-    """However long somebody looks at archives, the same user goes on talking."""
+async def test_nobody_waits_for_those_who_look_through_archives(tmp_path: Path) -> None:
+    """By whatever number, and however long: the same user and others go on talking, and archive."""
     clock = ManualClock()
     ids = await archived(tmp_path, 1, clock)
     looking, enough = threading.Event(), threading.Event()
@@ -263,9 +264,14 @@ async def test_appends_do_not_wait_for_a_visit(tmp_path: Path) -> None:
         return not enough.wait(20)
 
     async with opened(tmp_path, clock=clock) as journal:
-        visiting = asyncio.create_task(journal.visit_archives(USER, ids, visit))
+        visiting = [asyncio.create_task(journal.visit_archives(USER, ids, visit)) for _ in range(12)]
         assert await asyncio.to_thread(looking.wait, 20)
-        await journal.add_message(USER, message(0), SECOND)
-        assert not visiting.done()
-        enough.set()
-        await visiting
+        try:
+            async with asyncio.timeout(10):
+                for user in (USER, User("b2")):
+                    await journal.add_message(user, message(0), SECOND)
+                    assert await journal.archive_conversation(user) is not None
+            assert not any(visit.done() for visit in visiting)
+        finally:
+            enough.set()
+            await asyncio.gather(*visiting)

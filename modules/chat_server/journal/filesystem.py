@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,13 +42,15 @@ from .metrics import JournalMetrics
 from .recovery import Recovery
 from .references import key_line, reply_line
 from .scan import summarize_dialog
-from .spent import counted
 from .stored import Visit
+from .threads import Threads
 from .tools import DiskWatch, RecentArchives, Tools, journal_errors
 from .usage import Usage
 from .user_dialogs import UserDialogs
 
 _THREADS: Final = 4
+_VISIT_THREADS: Final = 2
+"""Others than those: whoever looks through archives, by whatever number, is in nobody else's way."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -129,7 +128,8 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._in_use: dict[str, _InUse] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepting = False
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="journal")
+        self._threads = Threads(_THREADS, "journal")
+        self._visits = Threads(_VISIT_THREADS, "journal-visit")
         self._appends = GroupedAppends(clock, self._append_log)
 
     @override
@@ -154,7 +154,8 @@ class FileSystemDialogueJournal(DialogueJournal):
 
     def _give_back(self) -> None:
         self._appends.close()
-        self._pool.shutdown()
+        self._threads.close()
+        self._visits.close()
         self._folder.give_back()
 
     @override
@@ -406,7 +407,7 @@ class FileSystemDialogueJournal(DialogueJournal):
     async def _watched_reading(self, read: Callable[[], None]) -> None:
         """Reads what no call changes in its place, and tells when the disk failed."""
         try:
-            await self._threaded(read)
+            await self._visits.run(read)
         except JournalError as error:
             if self._watch is not None and isinstance(error.__cause__, OSError):
                 self._watch.failed(error.__cause__)
@@ -455,10 +456,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 self._watch.failed(cause)  # whatever could be written before it
 
     async def _threaded(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        call = functools.partial(counted, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, contextvars.copy_context().run, call
-        )
+        return await self._threads.run(function, *args, **kwargs)
 
 
 def _reading() -> AbstractContextManager[None]:
