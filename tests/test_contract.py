@@ -334,6 +334,32 @@ WIRE = (
         "::test_what_was_current_is_archived_first_and_told",
     ),
     row(
+        "a restore, a title, a pin and a deletion are whole or not at all, whatever is unplugged",
+        "process/test_crash_points::test_kill_9_at_every_named_point_loses_and_doubles_nothing",
+        "journal/test_restoring::test_the_process_ends_at_each_call",
+        "journal/test_crash_consistency::test_power_loss_loses_and_doubles_nothing",
+    ),
+    row(
+        "users delete only what is theirs, and the operator can turn it off",
+        "chat/test_archive_desk::test_anothers_archive_is_404",
+        "::test_the_operator_can_keep_users_from_deleting",
+    ),
+    row(
+        "an import is all or nothing, and twice adds nothing",
+        "chat/test_importing::test_a_corrupt_archive_is_named_and_adds_nothing",
+        "journal/test_import_faults::test_a_call_that_fails_adds_nothing",
+    ),
+    row(
+        "who finds the dialog archived can undo that in one step",
+        "chat/test_restoring::test_who_finds_the_dialog_archived_undoes_that_in_one_step",
+    ),
+    row(
+        "archives go by age and by count where that is set, pinned ones stay, a dry run comes first",
+        "chat/test_retention::test_old_archives_go_and_pinned_ones_stay",
+        "::test_the_newest_so_many_stay_pinned_ones_beside_them",
+        "::test_a_dry_run_only_tells",
+    ),
+    row(
         "archives can be imported",
         "chat/test_importing::test_an_export_imported_elsewhere_is_exported_alike",
     ),

@@ -20,6 +20,12 @@ from tests.fuzz.bad import (
     post,
 )
 
+_AT = '"2024-01-15T10:12:03.120Z"'
+IMPORTED = (
+    f'{{"conversationId": "NAME", "startedAt": {_AT}, "endedAt": {_AT}, "messages": '
+    f'[{{"id": "m", "role": "user", "content": "x", "timestamp": {_AT}}}]}}'
+)
+
 BODIES = (
     Bad(
         "not JSON",
@@ -243,6 +249,81 @@ FIELDS = (
         422,
         ARGUMENTS,
         {"ids": "must not be empty"},
+    ),
+    *(
+        Bad(
+            f"{method} of what is no archive",
+            call(f'{{"id": "../current"{more}}}', path=f"/ChatServerModule/{method}"),
+            404,
+            "You have no such archive.",
+        )
+        for method, more in (
+            ("getArchive", ""),
+            ("restoreArchive", ""),
+            ("deleteArchive", ""),
+            ("renameArchive", ', "title": "x"'),
+            ("pinArchive", ', "pinned": true'),
+        )
+    ),
+    Bad(
+        "a title of two lines",
+        call('{"id": "x", "title": "a\\nb"}', path="/ChatServerModule/renameArchive"),
+        422,
+        "The title is not valid.",
+        {"title": "must not contain line breaks or other control characters"},
+    ),
+    Bad(
+        "a title too long",
+        call(f'{{"id": "x", "title": "{"x" * 201}"}}', path="/ChatServerModule/renameArchive"),
+        422,
+        ARGUMENTS,
+        {"title": "must have at most 200 characters"},
+    ),
+    Bad(
+        "a pin that is none",
+        call('{"id": "x", "pinned": 1}', path="/ChatServerModule/pinArchive"),
+        422,
+        ARGUMENTS,
+        {"pinned": "must be true or false"},
+    ),
+    Bad(
+        "an import of nothing",
+        call("{}", path="/ChatServerModule/importArchives"),
+        422,
+        ARGUMENTS,
+        {"archives": "give either archives or messages"},
+    ),
+    Bad(
+        "an import of what is no archive",
+        call('{"archives": [{}]}', path="/ChatServerModule/importArchives"),
+        422,
+        ARGUMENTS,
+        {
+            f"archives.0.{field}": "is required"
+            for field in ("conversationId", "startedAt", "endedAt", "messages")
+        },
+    ),
+    Bad(
+        "an import of a conversation with a path for a name",
+        call(
+            f'{{"archives": [{IMPORTED.replace("NAME", "../x")}]}}', path="/ChatServerModule/importArchives"
+        ),
+        422,
+        ARGUMENTS,
+        {"archives.0.conversationId": "must match ^[A-Za-z0-9._-]{1,128}$"},
+    ),
+    Bad(
+        "an import of a day that never was",
+        call(
+            f'{{"archives": [{IMPORTED.replace("NAME", "x").replace("01-15", "02-31")}]}}',
+            path="/ChatServerModule/importArchives",
+        ),
+        422,
+        "These archives can't be imported; nothing was added.",
+        {
+            f"archives.0.{field}": "must be a time that there is, not before 1970"
+            for field in ("startedAt", "messages.0.timestamp", "endedAt")
+        },
     ),
     Bad("a login without a token", post("/login", "{}"), 422, ARGUMENTS, {"token": "is required"}),
     Bad(

@@ -322,6 +322,24 @@ async def test_what_a_crash_left_of_a_change_is_no_archive_and_goes(tmp_path: Pa
     assert len(yaml_files(tmp_path)) == 1
 
 
+async def test_something_odd_in_the_place_of_half_a_change(tmp_path: Path) -> None:
+    """A link there is replaced, not followed; with a folder there titles wait, and nothing else does."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    async with opened(tmp_path / "data") as journal:
+        archive_id = await archived(journal)
+        odd = dialogs_of(tmp_path / "data") / "archived" / ".anew"
+        odd.symlink_to(secret)
+        assert await journal.rename_archive(USER, archive_id, "Trees") is not None
+        assert secret.read_bytes() == b"secret"
+        odd.mkdir()
+        with pytest.raises(JournalError) as caught:
+            await journal.rename_archive(USER, archive_id, "Woods")
+        assert caught.value.status == 503
+        assert [each.title for each in await listed(journal)] == ["Trees"]
+        await journal.add_message(USER, message(2), SECOND)
+
+
 async def test_a_link_in_an_archives_place_is_not_changed(tmp_path: Path) -> None:
     """Nor what it leads to."""
     secret = tmp_path / "secret.yaml"

@@ -171,8 +171,8 @@ class ArchiveImport:
                     self._disk.close(handle)
             for number, each in enumerate(new):
                 target = paths.archived / f"{each.archive_id}.yaml"
-                self._disk.rename(paths.staged(number), target)
                 made.append(target)
+                self._disk.rename(paths.staged(number), target)
             self._disk.sync_folder(paths.archived)
         except OSError:
             for path in made:
@@ -182,9 +182,9 @@ class ArchiveImport:
 
     def _settle_told(self, user_id: str, imported: Sequence[ArchiveSummary]) -> None:
         """An import is no news: nobody is told of the newest one as of a dialog that has just ended."""
-        newest = self._archives.page(user_id, 1, None).archives
-        if newest and newest[0].id in {each.id for each in imported}:
-            with suppress(OSError):
+        with suppress(OSError):  # they are there, whatever becomes of this
+            newest = self._archives.page(user_id, 1, None).archives
+            if newest and newest[0].id in {each.id for each in imported}:
                 self._archives.mark_told(user_id, newest[0].id)
 
 

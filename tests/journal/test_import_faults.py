@@ -1,0 +1,116 @@
+"""Every system call of an import fails once, fails for a while, or is the last."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+from modules.chat_server.journal import Conversation, JournalError, Reason
+from modules.chat_server.journal.base import Dialog, ImportedDialog
+from tests.faults.disk import Fault, FaultyDisk, How, Stopped
+from tests.journal.support import (
+    FIRST,
+    USER,
+    LogRecord,
+    assert_each_once,
+    dialogs_of,
+    make_journal,
+    message,
+    opened,
+    yaml_files,
+)
+
+MOST_CALLS = 200
+GIVEN = [
+    ImportedDialog(
+        Dialog(
+            Conversation(f"c{number}", FIRST.started_ms),
+            USER.id,
+            (message(2 * number), message(2 * number + 1)),
+            FIRST.started_ms + 60_000,
+            Reason.REQUEST,
+        ),
+        wanted_id=None,
+        path=f"archives.{number}",
+    )
+    for number in range(3)
+]
+ALL = {f"m-{number}" for number in range(6)}
+
+
+def there(data: Path) -> int:
+    return len(yaml_files(data))
+
+
+@pytest.mark.parametrize("how", ["before", "half", "after"])
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
+async def test_a_call_that_fails_adds_nothing(tmp_path: Path, error: int, how: How) -> None:
+    """All or none: what was written is taken back; a repeat adds all of it, once."""
+    for at in range(1, MOST_CALLS):
+        data = tmp_path / str(at)
+        disk = FaultyDisk()
+        async with opened(data, disk=disk) as journal:
+            disk.faults.set(Fault(at=at, error=error, how=how))
+            try:
+                outcome = await journal.import_archives(USER, GIVEN)
+            except JournalError as problem:
+                assert problem.status == (507 if error == errno.ENOSPC else 503)
+                assert there(data) == 0
+            else:
+                assert len(outcome.imported) == 3
+            reached = disk.faults.reached > 0
+            disk.faults.set()
+            await journal.import_archives(USER, GIVEN)
+        assert_each_once(data, ALL)
+        assert {path.suffix for path in (dialogs_of(data) / "archived").iterdir()} == {".yaml"}
+        shutil.rmtree(data)
+        if not reached:
+            break
+    else:
+        pytest.fail("the import makes more calls than the loop allows")
+
+
+@pytest.mark.parametrize("how", ["before", "half", "after"])
+async def test_a_process_that_ends_leaves_whole_archives_and_a_repeat_adds_the_others(
+    tmp_path: Path, how: How
+) -> None:
+    """Never half a file among the archives, never one twice."""
+    for at in range(1, MOST_CALLS):
+        data = tmp_path / str(at)
+        disk = FaultyDisk()
+        journal = make_journal(data, disk=disk)
+        await journal.start()
+        disk.faults.set(Fault(at=at, how=how, stop=True))
+        try:
+            await journal.import_archives(USER, GIVEN)
+        except Stopped:
+            reached = True
+        else:
+            reached = False
+        disk.faults.set()
+        disk.faults.stopped = False
+        await journal.close()
+        assert_each_once(data, set())
+        before = there(data)
+        async with opened(data, disk=FaultyDisk()) as again:
+            outcome = await again.import_archives(USER, GIVEN)
+            assert (len(outcome.imported), outcome.skipped) == (3 - before, before)
+        assert_each_once(data, ALL)
+        shutil.rmtree(data)
+        if not reached:
+            break
+    else:
+        pytest.fail("the import makes more calls than the loop allows")
+
+
+async def test_it_is_logged_without_a_word_of_it(tmp_path: Path) -> None:
+    """How many, and whose."""
+    log = LogRecord()
+    async with opened(tmp_path, disk=FaultyDisk(), log=log) as journal:
+        await journal.import_archives(USER, GIVEN)
+    (entry,) = [each for each in log.entries if each["event"] == "archives imported"]
+    assert (entry["user"], entry["archives"]) == ("a1", 3)
+    assert "text" not in str(entry)
