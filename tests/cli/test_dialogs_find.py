@@ -269,7 +269,9 @@ def test_what_was_open_is_archived_first(data: Path, said: Said) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([FIRST], "Missing option '--user'"),
+        ([FIRST], "--user is missing: whose archive is it?"),
+        ([FIRST, "--user", "a1", "--url", "http://localhost"], "the token says whose it is"),
+        ([FIRST, "--url", "nowhere"], "--url: "),
         (["2024-01-01-00-00-00", "--user", "a1"], "a1 has no archive 2024-01-01-00-00-00"),
         (["../../b", "--user", "a1"], "a1 has no archive ../../b"),
         ([FIRST, "--user", "nobody"], "nobody has no dialogs"),
@@ -289,7 +291,7 @@ def test_what_can_not_be_restored_is_one_line(
 
 @pytest.mark.process
 async def test_beside_a_running_server_all_is_read_and_nothing_changed(tmp_path: Path, said: Said) -> None:
-    """Its open dialog is found; a restore says that the server has it."""
+    """Its open dialog is found; a restore says that the server has it, and can be done there."""
     archive(tmp_path / "data", "a1", ("Old words", "Yes"))
     async with ServerProcess(tmp_path) as server, aiohttp.ClientSession() as session:
         await chat(session, server.url, "New words")
@@ -301,3 +303,12 @@ async def test_beside_a_running_server_all_is_read_and_nothing_changed(tmp_path:
         assert status == 2
         assert "is owned by another potoserver process" in err
         assert len(server.archives()) == 1
+        at = ("--url", server.url)
+        status, out, _ = await asyncio.to_thread(said, "restore", FIRST, *at, "--json")
+        assert status == 0
+        restored = json.loads(out)
+        assert restored["messageCount"] == 2
+        assert [path.stem for path in server.archives()] == [restored["superseded"]]
+        status, _, err = await asyncio.to_thread(said, "restore", "2024-01-01-00-00-00", *at)
+        assert status == 1
+        assert "no such archive" in err

@@ -15,7 +15,7 @@ import pytest
 from modules.chat_server.commands import importing
 from potoserver.cli import run
 from tests.support.dialog_files import archive, make_folders
-from tests.support.process import ServerProcess
+from tests.support.process import ServerProcess, tokens_of
 
 Said = Callable[..., tuple[int, str, str]]
 
@@ -253,4 +253,42 @@ async def test_beside_a_running_server_it_says_so(data: Path, said: Said, tmp_pa
         status, _, err = await asyncio.to_thread(said, "import", "a1.json", "--user", "b2")
         assert status == 2
         assert "is owned by another potoserver process" in err
+        assert "Or do it there: --url" in err
         assert server.archives("b2") == []
+
+
+@pytest.mark.process
+async def test_a_users_own_are_imported_into_a_running_server(
+    data: Path, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches, as the user of the token; twice adds nothing, and what is corrupt is not sent."""
+    monkeypatch.setattr(importing, "_BATCH", 2)
+    text = await asyncio.to_thread(exported, said, "a1")
+    (tmp_path / "a1.json").write_bytes(text)
+    (tmp_path / "bad.json").write_bytes(broken(text, 2, lambda one: one.pop("endedAt")))
+    (tmp_path / "list.json").write_text('[{"role": "user", "content": "Hi"}]')
+    async with ServerProcess(tmp_path / "server", environment=tokens_of(["b2"])) as server:
+
+        async def told(*arguments: str) -> tuple[int, str, str]:
+            return await asyncio.to_thread(said, "import", *arguments, "--url", server.url, "--token", "t-b2")
+
+        status, _, err = await told("bad.json")
+        assert status == 1
+        assert "archives.2.endedAt" in err
+        assert server.archives("b2") == []
+        assert await told("a1.json") == (0, "a1.json: 3 archives imported\n", "")
+        assert await told("a1.json") == (0, "a1.json: 0 archives imported, 3 were there already\n", "")
+        status, out, _ = await told("list.json", "--title", "Listed", "--json")
+        assert [each["title"] for each in json.loads(out)["imported"]] == ["Listed"]
+        assert len(server.archives("b2")) == 4
+        status, _, err = await told("a1.json", "--user", "b2")
+        assert status == 2
+        assert "the token says whose it is" in err
+        status, _, err = await asyncio.to_thread(
+            said, "import", "a1.json", "--url", server.url, "--token", "wrong"
+        )
+        assert status == 1
+        assert "does not take this token" in err
+    status, _, err = await told("a1.json")
+    assert status == 1
+    assert "Traceback" not in err

@@ -11,9 +11,10 @@ import typer
 from ..journal import Reason
 from .exporting import export_dialogs
 from .folder import DialogFolder
-from .importing import import_dialogs
+from .importing import import_here, import_online
 from .listing import list_dialogs, show_dialog
-from .restoring import restore_dialog
+from .online import ServerChoice, Token, choose_server
+from .restoring import restore_here, restore_online
 from .searching import query_of, search_dialogs
 from .verify import verify
 
@@ -23,6 +24,10 @@ _Data = Annotated[
 ]
 _User = Annotated[
     str | None, typer.Option("--user", metavar="ID", help="Only this user's, else everybody's.")
+]
+_Url = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help="A running server's, to do it there, as the user of --token."),
 ]
 _OneUser = Annotated[str, typer.Option("--user", metavar="ID", help="Whose.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
@@ -77,12 +82,14 @@ Examples:
   potoserver dialogs import a1.json
   potoserver dialogs import a1.json --user b2
   potoserver dialogs import messages.json --user a1 --title "From elsewhere"
+  potoserver dialogs import a1.json --url http://localhost:3799    with POTO_TOKEN
 
 {_STATUSES}"""
 
 _RESTORE: Final = f"""\b
 Examples:
   potoserver dialogs restore 2024-01-15-10-30-00 --user a1
+  potoserver dialogs restore 2024-01-15-10-30-00 --url http://localhost:3799
 
 {_STATUSES}"""
 
@@ -198,26 +205,42 @@ def dialogs_app() -> typer.Typer:
         title: Annotated[
             str | None, typer.Option("--title", metavar="TEXT", help="What a list of messages is called.")
         ] = None,
+        url: _Url = None,
+        token: Token = None,
         json: _Json = False,
         data_dir: _Data = None,
     ) -> None:
         """Adds the archives of a file to a user's, all or none; those that are there are skipped."""
+        if url is not None:
+            server = _server(context.obj, url, token, user, data_dir)
+            _leave(import_online(server, file, title, as_json=json))
+            return
         folder = _folder(context.obj, data_dir)
         limit = context.obj.settings.limits.user_bytes
-        _leave(import_dialogs(folder.data_dir, file, user, title, limit, as_json=json))
+        _leave(import_here(folder.data_dir, file, user, title, limit, as_json=json))
 
     @app.command("restore", epilog=_RESTORE)
     def restore_command(
         context: typer.Context,
         id: Annotated[str, typer.Argument(help="The archive's id.")],  # noqa: A002 - its name in the usage
-        user: _OneUser,
+        user: Annotated[
+            str | None, typer.Option("--user", metavar="ID", help="Whose, without --url.")
+        ] = None,
+        url: _Url = None,
+        token: Token = None,
         json: _Json = False,
         data_dir: _Data = None,
     ) -> None:
         """Makes an archive the user's current dialog again. What was current is archived first."""
+        if url is not None:
+            server = _server(context.obj, url, token, user, data_dir)
+            _leave(restore_online(server, id, as_json=json))
+            return
+        if user is None:
+            raise typer.TyperException("--user is missing: whose archive is it?")
         folder = _folder(context.obj, data_dir)
         folder.chosen(user)
-        _leave(restore_dialog(folder.data_dir, user, id, as_json=json))
+        _leave(restore_here(folder.data_dir, user, id, as_json=json))
 
     @app.command("verify", epilog=_VERIFY)
     def verify_command(
@@ -240,6 +263,16 @@ def dialogs_app() -> typer.Typer:
 
 def _folder(loaded: Any, data_dir: Path | None) -> DialogFolder:
     return DialogFolder(loaded.settings.data_dir if data_dir is None else data_dir.absolute())
+
+
+def _server(
+    loaded: Any, url: str, token: str | None, user: str | None, data_dir: Path | None
+) -> ServerChoice:
+    if user is not None or data_dir is not None:
+        raise typer.TyperException(
+            "--user and --data-dir don't go with --url: there the token says whose it is"
+        )
+    return choose_server(loaded, url, token, "test-token")
 
 
 def _leave(status: int) -> None:

@@ -1,8 +1,9 @@
-"""`dialogs import`."""
+"""`dialogs import`: into a folder of data, or a user's own into a running server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,19 +12,21 @@ import typer
 from potoserver import SystemClock, User, visible
 
 from ..importing.shapes import NewArchive
-from ..journal import JournalError
+from ..journal import DialogueJournal, JournalError
 from .import_files import MOST_TOLD, BadImportError, Batch, ImportFile, open_import
+from .online import ServerChoice, run_online
 from .output import Work, fail, print_json, warn
-from .owned import OwnedJournal, owned_journal
+from .owned import ON_THE_SERVER, owned_journal
 
-_BATCH_BYTES: Final = 8 * 1024 * 1024
+_BATCH_BYTES: Final = 4 * 1024 * 1024
 _BATCH: Final = 200
+"""Of one call: far below what `importArchives` takes."""
 
-Send = Callable[[Batch], tuple[list[dict[str, Any]], int]]
+Send = Callable[[Batch], Awaitable[tuple[list[dict[str, Any]], int]]]
 """Adds a batch; gives what was added, as on the wire, and how many were there already."""
 
 
-def import_dialogs(
+def import_here(
     data_dir: Path, path: str, user_id: str | None, title: str | None, user_bytes: int, *, as_json: bool
 ) -> int:
     """Adds archives of a file to a user's, where no server runs. All of the file is looked at before.
@@ -43,30 +46,71 @@ def import_dialogs(
         typer.TyperException: The file, the user or the folder can't be used; nothing was added.
         typer.Exit: Something in the file can't be imported, or the disk refused; that is told.
     """
-    with open_import(path) as file:
-        try:
-            given = ImportFile(file, user_id, title, SystemClock().now_ms())
-            if given.user_id is None:
-                raise typer.TyperException("--user is missing: the file names nobody")
-            user = _user(given.user_id)
-            checking = Work("Checking", given.size)
-            with checking.shown():
-                count = given.check(checking.step)
-            with owned_journal(data_dir, user_bytes) as owned:
-                send_all(given, count, path, lambda batch: _add(owned, user, batch), as_json=as_json)
-        except BadImportError as error:
-            raise _refused(path, error) from None
+    with _checked(path, user_id, title) as (given, count):
+        if given.user_id is None:
+            raise typer.TyperException("--user is missing: the file names nobody")
+        user = _user(given.user_id)
+        with owned_journal(data_dir, user_bytes, ON_THE_SERVER) as owned:
+            try:
+                owned.run(_send_all(given, count, path, _into(owned.journal, user), as_json=as_json))
+            except JournalError as error:
+                raise fail(error.detail) from None
     return 0
 
 
-def send_all(given: ImportFile, count: int, path: str, send: Send, *, as_json: bool) -> None:
+def import_online(server: ServerChoice, path: str, title: str | None, *, as_json: bool) -> int:
+    """The same for the user whom a running server knows by the token.
+
+    Args:
+        server: The server, and who asks.
+        path: As above.
+        title: As above.
+        as_json: As above.
+    """
+
+    async def work(given: ImportFile, count: int) -> int:
+        async with server.client() as client:
+            method = client.module("ChatServerModule").importArchives
+
+            async def send(batch: Batch) -> tuple[list[dict[str, Any]], int]:
+                if given.messages is not None:
+                    more = {"title": title} if title is not None else {}
+                    outcome = await method(messages=given.messages, **more)
+                else:
+                    outcome = await method(archives=batch.raw)
+                return outcome["imported"], outcome["skipped"]
+
+            await _send_all(given, count, path, send, as_json=as_json)
+        return 0
+
+    with _checked(path, None, title) as (given, count):
+        return run_online(work(given, count), server)
+
+
+@contextmanager
+def _checked(path: str, user_id: str | None, title: str | None) -> Iterator[tuple[ImportFile, int]]:
+    """The file, once all of it was looked at, and how many archives it holds."""
+    with open_import(path) as file:
+        try:
+            given = ImportFile(file, user_id, title, SystemClock().now_ms())
+            checking = Work("Checking", given.size)
+            with checking.shown():
+                count = given.check(checking.step)
+            yield given, count
+        except BadImportError as error:
+            for each in error.faults[:MOST_TOLD]:
+                warn(f"{path}: {each}")
+            raise fail(f"{path} can't be imported; nothing was added") from None
+
+
+async def _send_all(given: ImportFile, count: int, path: str, send: Send, *, as_json: bool) -> None:
     """Adds all of a file, batch by batch, and says what that came to."""
     imported: list[dict[str, Any]] = []
     skipped = 0
     work = Work("Importing", count)
     with work.shown():
         for batch in given.batches(_BATCH_BYTES, _BATCH):
-            added, there = send(batch)
+            added, there = await send(batch)
             imported += added
             skipped += there
             work.step(len(batch.raw))
@@ -77,13 +121,13 @@ def send_all(given: ImportFile, count: int, path: str, send: Send, *, as_json: b
         typer.echo(f"{visible(path)}: {len(imported)} archives imported{known}")
 
 
-def _add(owned: OwnedJournal, user: User, batch: Batch) -> tuple[list[dict[str, Any]], int]:
-    try:
-        outcome = owned.run(owned.journal.import_archives(user, batch.dialogs))
-    except JournalError as error:
-        raise fail(error.detail) from None
-    added = [NewArchive(id=each.id, title=each.shown_title) for each in outcome.imported]
-    return [each.model_dump(by_alias=True) for each in added], outcome.skipped
+def _into(journal: DialogueJournal, user: User) -> Send:
+    async def send(batch: Batch) -> tuple[list[dict[str, Any]], int]:
+        outcome = await journal.import_archives(user, batch.dialogs)
+        added = [NewArchive(id=each.id, title=each.shown_title) for each in outcome.imported]
+        return [each.model_dump(by_alias=True) for each in added], outcome.skipped
+
+    return send
 
 
 def _user(user_id: str) -> User:
@@ -91,9 +135,3 @@ def _user(user_id: str) -> User:
         return User.create(user_id)
     except ValueError as error:
         raise typer.TyperException(f"--user: {error}") from None
-
-
-def _refused(path: str, error: BadImportError) -> typer.Exit:
-    for each in error.faults[:MOST_TOLD]:
-        warn(f"{path}: {each}")
-    return fail(f"{path} can't be imported; nothing was added")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 import typer
@@ -19,6 +19,9 @@ from potoserver import SystemClock, visible
 from ..journal import FileSystemDialogueJournal, JournalError
 
 _R = TypeVar("_R")
+
+
+ON_THE_SERVER: Final = "Or do it there: --url, with the user's token in POTO_TOKEN."
 
 
 class OwnedJournal:
@@ -39,12 +42,13 @@ class OwnedJournal:
 
 
 @contextmanager
-def owned_journal(data_dir: Path, user_bytes: int = 0) -> Iterator[OwnedJournal]:
+def owned_journal(data_dir: Path, user_bytes: int = 0, instead: str = "") -> Iterator[OwnedJournal]:
     """Takes the folder for the length of a block, as a server would.
 
     Args:
         data_dir: The folder.
         user_bytes: What one user's dialogs may take; 0 for no limit.
+        instead: What can be done where a server runs, for people.
 
     Raises:
         typer.TyperException: A server uses it, or it can't be used.
@@ -61,7 +65,7 @@ def owned_journal(data_dir: Path, user_bytes: int = 0) -> Iterator[OwnedJournal]
         try:
             runner.run(journal.start())
         except JournalError as error:
-            raise typer.TyperException(error.detail) from None
+            raise typer.TyperException(f"{error.detail} {instead}".rstrip()) from None
         try:
             yield OwnedJournal(journal, runner)
         finally:
