@@ -157,6 +157,7 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         archiver = self._life.archiver
         try:
             await asyncio.gather(*map(archiver.finish, archiver.pending_users), return_exceptions=True)
+            await self._restorer.finish()
         finally:
             cut.cancel()
             try:

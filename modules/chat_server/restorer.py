@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import asyncio
+from collections import Counter, OrderedDict
 
 from potoserver import ModuleContext, User
 
@@ -42,6 +43,7 @@ class Restorer:
         self._reads = reads
         self._announcer = Announcer(context)
         self._last: OrderedDict[str, tuple[str, RestoredDialog]] = OrderedDict()
+        self._users: Counter[str] = Counter()
 
     async def restore(self, user: User, archive_id: str) -> RestoredDialog:
         """Makes an archive the current dialog. Who asks twice gets the same answer while it is current.
@@ -55,6 +57,23 @@ class Restorer:
             ProblemError: 404, the user has no such archive; 409, it can't be restored; 503 or 507.
         """
         await self._life.adoption.recovered(user.id)
+        self._users[user.id] += 1
+        try:
+            return await self._restore(user, archive_id)
+        finally:
+            self._users[user.id] -= 1
+            self._users += Counter()  # without those of whom there is none
+
+    async def finish(self) -> None:
+        """Waits for the restores that have begun, and for the end of what they restore in a stop."""
+        await asyncio.gather(*map(self._finish, list(self._users)), return_exceptions=True)
+
+    async def _finish(self, user_id: str) -> None:
+        async with self._lanes.join(user_id):
+            pass  # behind the restore
+        await self._life.archiver.finish(user_id)
+
+    async def _restore(self, user: User, archive_id: str) -> RestoredDialog:
         async with self._lanes.join(user.id), self._reads.turn(user.id):
             self._life.refuse_when_stopping()
             again = self._answered(user.id, archive_id)

@@ -220,6 +220,44 @@ async def test_a_failed_restore_loses_nothing_and_can_be_repeated(tmp_path: Path
         assert [texts(each)[0] for each in await chat.archives()] == ["current", "meanwhile"]
 
 
+class Held(MemoryDialogueJournal):
+    """Restores when the test says so."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.begun, self.go = asyncio.Event(), asyncio.Event()
+
+    @override
+    async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
+        self.begun.set()
+        await self.go.wait()
+        return await super().restore_archive(user, archive_id)
+
+
+async def test_a_stop_in_the_middle_of_a_restore_ends_what_it_restores(tmp_path: Path) -> None:
+    """The stop waits for it; nothing is left open for the next start, and no other one begins."""
+    async with Chat.in_memory(tmp_path) as plain:
+        registry = plain.context.registry.__class__()
+        journal = Held(clock=plain.clock, logger=plain.context.logger, registry=registry)
+    async with Chat(tmp_path, journal=journal) as chat:
+        archive_id, conversation = await archived(chat)
+        await chat.ask("current")
+        restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
+        await journal.begun.wait()
+        stopping = asyncio.create_task(chat.context.stop(chat.module))
+        await asyncio.sleep(0)
+        with pytest.raises(UnavailableError):
+            waiting = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
+            await asyncio.sleep(0)
+            journal.go.set()
+            await waiting
+        assert (await restoring).conversation_id == conversation
+        await stopping
+        await journal.start()
+        assert set(reasons(await chat.archives())) == {Reason.SUPERSEDED, Reason.SHUTDOWN}
+        assert await chat.open_texts() == []
+
+
 async def test_a_stop_ends_what_was_restored(chat: Chat) -> None:
     """As it does every session."""
     archive_id, _ = await archived(chat)

@@ -45,15 +45,15 @@ def there(data: Path) -> int:
     return len(yaml_files(data))
 
 
-@pytest.mark.parametrize("how", ["before", "half", "after"])
+@pytest.mark.parametrize(("how", "call"), [("before", ""), ("half", "write"), ("after", "")])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-async def test_a_call_that_fails_adds_nothing(tmp_path: Path, error: int, how: How) -> None:
+async def test_a_call_that_fails_adds_nothing(tmp_path: Path, error: int, how: How, call: str) -> None:
     """All or none: what was written is taken back; a repeat adds all of it, once."""
     for at in range(1, MOST_CALLS):
         data = tmp_path / str(at)
         disk = FaultyDisk()
         async with opened(data, disk=disk) as journal:
-            disk.faults.set(Fault(at=at, error=error, how=how))
+            disk.faults.set(Fault(call, at=at, error=error, how=how))
             try:
                 outcome = await journal.import_archives(USER, GIVEN)
             except JournalError as problem:
@@ -73,9 +73,9 @@ async def test_a_call_that_fails_adds_nothing(tmp_path: Path, error: int, how: H
         pytest.fail("the import makes more calls than the loop allows")
 
 
-@pytest.mark.parametrize("how", ["before", "half", "after"])
+@pytest.mark.parametrize(("how", "call"), [("half", "write"), ("after", "")])
 async def test_a_process_that_ends_leaves_whole_archives_and_a_repeat_adds_the_others(
-    tmp_path: Path, how: How
+    tmp_path: Path, how: How, call: str
 ) -> None:
     """Never half a file among the archives, never one twice."""
     for at in range(1, MOST_CALLS):
@@ -83,7 +83,7 @@ async def test_a_process_that_ends_leaves_whole_archives_and_a_repeat_adds_the_o
         disk = FaultyDisk()
         journal = make_journal(data, disk=disk)
         await journal.start()
-        disk.faults.set(Fault(at=at, how=how, stop=True))
+        disk.faults.set(Fault(call, at=at, how=how, stop=True))
         try:
             await journal.import_archives(USER, GIVEN)
         except Stopped:

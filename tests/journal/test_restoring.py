@@ -297,7 +297,7 @@ async def lay(data: Path) -> None:
         await journal.add_message(USER, message(2), SECOND)
 
 
-@pytest.mark.parametrize("how", ["before", "half", "after"])
+@pytest.mark.parametrize(("how", "call"), [("before", ""), ("half", "write"), ("after", "")])
 @pytest.mark.parametrize(
     ("error", "times"),
     [
@@ -307,14 +307,14 @@ async def lay(data: Path) -> None:
         pytest.param(errno.ENOSPC, 4, marks=pytest.mark.long),
     ],
 )
-async def test_each_call_fails(tmp_path: Path, error: int, how: How, times: int) -> None:
+async def test_each_call_fails(tmp_path: Path, error: int, how: How, call: str, times: int) -> None:
     """Whichever call of restore, rename, pin and delete fails: a repeat succeeds, and there is one of all."""
     for at in range(1, MOST_CALLS):
         data = tmp_path / str(at)
         await lay(data)
         disk = FaultyDisk()
         async with opened(data, disk=disk) as journal:
-            disk.faults.set(Fault(at=at, times=times, error=error, how=how))
+            disk.faults.set(Fault(call, at=at, times=times, error=error, how=how))
             errors = await everything(journal, tries=times + 2)
             reached = disk.faults.reached > 0
             disk.faults.set()
@@ -327,8 +327,8 @@ async def test_each_call_fails(tmp_path: Path, error: int, how: How, times: int)
         pytest.fail("there are more calls than the loop allows")
 
 
-@pytest.mark.parametrize("how", ["before", "half", "after"])
-async def test_the_process_ends_at_each_call(tmp_path: Path, how: How) -> None:
+@pytest.mark.parametrize(("how", "call"), [("half", "write"), ("after", "")])
+async def test_the_process_ends_at_each_call(tmp_path: Path, how: How, call: str) -> None:
     """Wherever it ends, every dialog is in one file, every file loads, and the user can do it again."""
     for at in range(1, MOST_CALLS):
         data = tmp_path / str(at)
@@ -336,7 +336,7 @@ async def test_the_process_ends_at_each_call(tmp_path: Path, how: How) -> None:
         disk = FaultyDisk()
         journal = make_journal(data, disk=disk)
         await journal.start()
-        disk.faults.set(Fault(at=at, how=how, stop=True))
+        disk.faults.set(Fault(call, at=at, how=how, stop=True))
         try:
             await everything(journal, tries=1)
         except Stopped:
