@@ -102,6 +102,7 @@ AREAS = {
             f"modules/chat_server/journal/{name}.py"
             for name in (
                 "archive_changes",
+                "archive_import",
                 "archives",
                 "data_folder",
                 "dialog_yaml",
