@@ -2,10 +2,10 @@
 
 Usage: scripts/mutate [--keep FOLDER] [AREA ...]
 
-AREA is sessions, presence or journal; without one, all three. mutmut does the work in a copy, so the checkout
-stays as it is: a temporary one, or FOLDER, where a further run tries only what is new, and what no test
-noticed before. Prints counts, and each change that survived though mutation_argued.toml does not say why it
-may; then the exit status is 1. Takes an hour or two.
+AREA is sessions, archives, presence or journal; without one, all of them. mutmut does the work in a copy, so
+the checkout stays as it is: a temporary one, or FOLDER, where a further run tries only what is new, and what
+no test noticed before. Prints counts, and each change that survived though mutation_argued.toml does not say
+why it may; then the exit status is 1. Takes an hour or two.
 """
 
 from __future__ import annotations
@@ -77,16 +77,24 @@ AREAS = {
             f"modules/chat_server/{name}.py"
             for name in (
                 "adoption",
-                "archive_desk",
                 "archiver",
                 "lanes",
                 "lifecycle",
                 "notices",
-                "restorer",
                 "sessions",
             )
         ],
         ["tests/chat"],
+    ),
+    "archives": Area(
+        [
+            *(f"modules/chat_server/{name}.py" for name in ("archive_desk", "restorer", "retention")),
+            "modules/chat_server/journal/archive_import.py",
+        ],
+        [
+            f"tests/chat/test_{name}.py"
+            for name in ("archive_desk", "importing", "restoring", "retention", "session_rules")
+        ],
     ),
     "presence": Area(
         [
@@ -102,7 +110,6 @@ AREAS = {
             f"modules/chat_server/journal/{name}.py"
             for name in (
                 "archive_changes",
-                "archive_import",
                 "archives",
                 "data_folder",
                 "dialog_yaml",

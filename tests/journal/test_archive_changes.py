@@ -15,6 +15,7 @@ from modules.chat_server.journal import (
     Conversation,
     DialogueJournal,
     JournalError,
+    JournalUnavailableError,
     MemoryDialogueJournal,
     UserFullError,
     archive_changes,
@@ -214,6 +215,67 @@ async def test_a_title_may_take_the_last_byte_that_there_is(
         assert b"title" not in path.read_bytes()
         await journal.rename_archive(USER, archive_id, "Trees")
         assert path.stat().st_size == size
+
+
+@pytest.mark.parametrize(
+    ("before", "keep", "expired"),
+    [
+        (None, None, ""),
+        (3, None, "ba"),
+        (3.001, None, "edba"),
+        (99, None, "edba"),
+        (None, 0, "edba"),
+        (None, 1, "dba"),
+        (None, 2, "ba"),
+        (None, 3, "a"),
+        (None, 4, ""),
+        (None, 9, ""),
+        (1.001, 2, "ba"),
+        (2, 2, "ba"),
+        (1.001, 9, "a"),
+        (3, 1, "dba"),
+    ],
+)
+async def test_archives_expire_by_age_and_by_number(
+    journal: DialogueJournal, before: float | None, keep: int | None, expired: str
+) -> None:
+    """The newest stay, as many as are asked for, and those that have ended since; a pinned one always."""
+    began_ms = FIRST.started_ms + 1000
+    names: dict[str, str] = {}
+    for name, ended_s in (("a", 1), ("b", 2), ("c", 2.5), ("d", 3), ("e", 3)):
+        await journal.add_message(USER, message(0), Conversation(f"sse-{name}", FIRST.started_ms))
+        archive_id = await journal.archive_conversation(USER, ended_ms=began_ms + round(ended_s * 1000))
+        assert archive_id is not None
+        names[archive_id] = name
+        if name == "c":
+            await journal.pin_archive(USER, archive_id, pinned=True)
+    before_ms = None if before is None else began_ms + round(before * 1000)
+    found = await journal.expired_archives(USER, before_ms, keep)
+    assert "".join(names[archive.id] for archive in found) == expired
+    assert await journal.expired_archives(OTHER, 0, 0) == []
+
+
+async def test_what_can_not_be_read_expires_not_and_counts_for_nothing(tmp_path: Path) -> None:
+    """A person has to look at it. Once the journal is closed nothing does."""
+    async with opened(tmp_path) as journal:
+        ids = []
+        for number in range(3):
+            await journal.add_message(USER, message(0), Conversation(f"sse-{number}", FIRST.started_ms))
+            ids.append(await journal.archive_conversation(USER))
+        (dialogs_of(tmp_path) / "archived" / f"{ids[2]}.yaml").write_bytes(b"?")
+        expired = await journal.expired_archives(USER, None, 1)
+    assert [archive.id for archive in expired] == ids[:1]
+    with pytest.raises(JournalUnavailableError):
+        await journal.expired_archives(USER, None, 1)
+
+
+async def test_whoever_has_anything_is_a_user(journal: DialogueJournal) -> None:
+    """Whatever the id is made of; once."""
+    assert list(await journal.stored_users()) == []
+    for user in (OTHER, User("a/b ü"), USER):
+        await journal.add_message(user, message(0), Conversation(f"sse-{user.id}", FIRST.started_ms))
+    await journal.archive_conversation(USER)
+    assert sorted(await journal.stored_users()) == ["a/b ü", "a1", "b2"]
 
 
 async def test_deleting_makes_room(tmp_path: Path) -> None:
