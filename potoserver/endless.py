@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from potoserver.errors import ProblemError
 from potoserver.metrics import Metrics
 
+_RETRY_AFTER_S = 10
+
 
 class EndlessCalls:
     """The endless calls that are open on this node.
@@ -43,7 +45,9 @@ class EndlessCalls:
         if self._most_per_user and self._of_users[user_id] >= self._most_per_user:
             self._metrics.calls_refused.labels("endless").inc()
             raise ProblemError(
-                429, f"You have {self._most_per_user} endless calls open; close one.", retry_after_s=1
+                429,
+                f"You have {self._most_per_user} endless calls open; close one.",
+                retry_after_s=_RETRY_AFTER_S,
             )
         key = object()
         self._of_users[user_id] += 1

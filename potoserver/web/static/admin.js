@@ -80,7 +80,7 @@ function draw() {
   table.show(rows);
   const isFiltered = byId("filter").value.trim() !== "";
   const isCut = rows.length >= ROWS;
-  byId("nobody").hidden = rows.length > 0;
+  byId("nobody").hidden = rows.length > 0 || !now.view;
   setText(byId("nobody"), isFiltered ? "Nobody matches." : "Nobody is here.");
   const all = (now.seen?.active ?? 0) + (now.seen?.pendingArchives ?? 0);
   const shown = isFiltered || isCut ? `${countWords(rows.length, "row")} of ${countWords(all, "session")}` : "";

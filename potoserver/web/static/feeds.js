@@ -16,7 +16,7 @@ export class Alarms {
     const list = el("ul", { role: "list" });
     container.append(this.#stopping, this.#well, list);
     this.#list = new LiveList(list, (alarm) => alarmElement(alarm, clock));
-    this.#stopping.hidden = true;
+    this.#stopping.hidden = this.#well.hidden = true; // Nobody has told yet.
   }
 
   /** @param {object} view Of `Operations/watch`. */
