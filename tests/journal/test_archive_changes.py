@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -335,6 +336,30 @@ async def test_what_a_person_has_written_into_a_file_stays(tmp_path: Path) -> No
         assert path.read_text() == EDITED.replace(
             "pinned: true\nmessages:", 'title: "Trees"\npinned: true\nmessages:'
         )
+
+
+async def test_pinned_archives_are_not_looked_for_in_a_folder_that_has_not_changed(tmp_path: Path) -> None:
+    """Ten thousand archives are looked through once, not at each view of a page; a pin is seen at once."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        ids = [await archived(journal), await archived(journal, SECOND, 2)]
+        folder = dialogs_of(tmp_path) / "archived"
+
+        async def looked_into(settled: bool) -> tuple[list[str], int]:
+            if settled:
+                os.utime(folder, (1_700_000_000, 1_700_000_000 + len(disk.calls)))
+            disk.calls.clear()
+            page = await journal.list_archives(USER, 10, None, pinned=True)
+            return [each.id for each in page.archives], len(set(disk.targets("read")))
+
+        assert await looked_into(settled=True) == ([], 2)
+        assert await looked_into(settled=False) == ([], 0)
+        await journal.pin_archive(USER, ids[0], pinned=True)
+        assert await looked_into(settled=False) == ([ids[0]], 2)
+        assert await looked_into(settled=True) == ([ids[0]], 2)
+        assert await looked_into(settled=False) == ([ids[0]], 1)
+        await journal.pin_archive(USER, ids[0], pinned=False)
+        assert await looked_into(settled=False) == ([], 2)
 
 
 async def test_a_layout_that_cannot_be_changed_is_told_and_left(tmp_path: Path) -> None:

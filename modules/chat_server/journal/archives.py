@@ -16,6 +16,7 @@ from .base import ArchivePage, ArchiveSummary, Dialog
 from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, emit_field, parse_dialog
 from .disk import Disk
 from .layout import Layout, archive_order, second_name
+from .pins import PinIndex
 from .references import ReferenceIndex, lines_in
 from .scan import HEAD_BYTES, TAIL_BYTES, summarize, summarize_dialog
 from .stored import StoredArchive
@@ -43,6 +44,7 @@ class Archives:
         self._logger = logger
         self._reported: OrderedDict[Path, None] = OrderedDict()
         self._references = ReferenceIndex()
+        self._pins = PinIndex()
 
     def page(
         self, user_id: str, limit: int, cursor: str | None, *, pinned: bool | None = None
@@ -56,10 +58,11 @@ class Archives:
         if cursor is not None:
             before = archive_order(cursor)
             ids = [found for found in ids if before is None or _order(found) < before]
+        if pinned:
+            candidates = self._pinned(user_id)
+            ids = [found for found in ids if found in candidates]
         page: list[ArchiveSummary] = []
         for position, archive_id in enumerate(ids):
-            if pinned and not self._may_be_pinned(user_id, archive_id):
-                continue
             summary = self.summary(user_id, archive_id)
             if summary is not None and pinned in {None, summary.pinned}:
                 page.append(summary)
@@ -234,6 +237,16 @@ class Archives:
     def forget(self, user_id: str, archive_id: str) -> None:
         """An archive is none any more; another one may get its id."""
         self._references.remove(user_id, archive_id)
+
+    def _pinned(self, user_id: str) -> frozenset[str]:
+        """The ids of those that may be pinned."""
+        folder = self._disk.find(self._layout.user(user_id).archived)
+        changed_ns = folder.st_mtime_ns if folder is not None else 0
+        known = self._pins.find(user_id, changed_ns)
+        if known is None:
+            known = frozenset(each for each in self.ids(user_id) if self._may_be_pinned(user_id, each))
+            self._pins.keep(user_id, changed_ns, known)
+        return known
 
     def _may_be_pinned(self, user_id: str, archive_id: str) -> bool:
         """Whether reading its summary may show that. Of ten thousand archives only few are pinned."""
