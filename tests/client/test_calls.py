@@ -332,6 +332,23 @@ async def test_a_download_is_kept_once_it_is_whole(tmp_path: Path) -> None:
             assert b"".join([chunk async for chunk in download]) == b'{"all": 1}'
 
 
+async def test_archives_are_exported_and_imported_by_the_client(serving: Serving, tmp_path: Path) -> None:
+    """The real server's file is saved whole, and is JSON that it takes in again, once."""
+    target = tmp_path / "archives.json"
+    async with serving() as running, client_of(running.url) as client:
+        chat = client.module("ChatServerModule")
+        await chat.chatWithHistory(message="Where is the blue lamp?")
+        await chat.endSession()
+        assert await chat.exportArchives.download(target, format="json") == target.stat().st_size
+        (entry,) = (await chat.listArchives())["archives"]
+        await chat.deleteArchive(id=entry["id"])
+        archives = json.loads(target.read_bytes())["archives"]
+        assert len((await chat.importArchives(archives=archives))["imported"]) == 1
+        assert (await chat.importArchives(archives=archives))["skipped"] == 1
+        (match,) = (await chat.searchArchives(query="lamp", role="user"))["matches"]
+        assert match["archiveId"]
+
+
 # By itself
 
 

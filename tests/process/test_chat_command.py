@@ -168,7 +168,14 @@ async def test_what_other_tabs_do_is_shown_and_can_not_command_the_terminal(
         await http.post(
             f"{server.url}/ChatServerModule/endSession", headers={"Authorization": "Bearer test-token"}
         )
-        screen.until("Archived because it was ended at ", "goes on with it.", PROMPT)
+        text = screen.until("Archived because it was ended at ", "goes on with it.", PROMPT)
+        archive_id = text.rpartition("/restore ")[2].split()[0]
+        await http.post(
+            f"{server.url}/ChatServerModule/renameArchive",
+            json={"id": archive_id, "title": "A new name"},
+            headers={"Authorization": "Bearer test-token"},
+        )
+        screen.until("changed elsewhere (renamed: A new name).", PROMPT)
 
 
 async def test_a_restart_of_the_server_is_shown_and_survived(start_server: StartServer) -> None:

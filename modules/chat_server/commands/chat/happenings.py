@@ -39,6 +39,7 @@ class Happenings:
             "failed": self._failed,
             "archived": self.tell_archived,
             "restored": lambda data: self._slash.tell_restored(str(data.get("id"))),
+            "archives": self._archives,
             "shutdown": lambda _: self._view.note("The server stops."),
             "delta": lambda _: None,  # the finished message follows
             "online": lambda _: None,
@@ -85,6 +86,10 @@ class Happenings:
     def _failed(self, data: Mapping[str, Any]) -> None:
         if data.get("requestId") not in self._own_calls:
             self._view.wrong(f"A reply elsewhere will not come: {data.get('detail')}")
+
+    def _archives(self, data: Mapping[str, Any]) -> None:
+        title = f": {data['title']}" if data.get("title") else ""
+        self._view.note(f"What is archived was changed elsewhere ({data.get('change')}{title}).")
 
     def tell_archived(self, archived: Mapping[str, Any] | None) -> None:
         """Says that a dialog was archived, and how to go on with it; nothing for None."""
