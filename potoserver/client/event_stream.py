@@ -35,19 +35,17 @@ class EventStreamParser:
     """Turns the bytes of one stream into events, by the rules of the HTML standard.
 
     What stands at the end of a stream without an empty line behind it is no event, and its id does not
-    count: after a cut the stream is resumed from `last_id`.
+    count: after a cut the stream is resumed from the `last_id` of the last event.
 
     Args:
         last_id: With which last event id the stream was asked for.
         max_event_bytes: The largest event.
 
     Attributes:
-        last_id: The last event id.
         retry_ms: The reconnection time that the stream has given, in milliseconds; None for none.
     """
 
     def __init__(self, last_id: str = "", max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.last_id = last_id
         self.retry_ms: int | None = None
         self._max_event_bytes = max_event_bytes
         self._line: list[bytes] = []
@@ -110,7 +108,6 @@ class EventStreamParser:
 
     def _dispatch(self) -> RawEvent | None:
         """The event that the empty line ends. Without data it is none, but its id counts."""
-        self.last_id = self._id
         event = None
         if self._data:
             event = RawEvent(self._type or "message", "\n".join(self._data), self._id, self._has_id)

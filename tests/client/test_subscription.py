@@ -15,8 +15,13 @@ from potoserver.client import (
     NotFoundError,
     NotSignedInError,
     ProtocolError,
+    StreamEvent,
+    Subscription,
 )
+from potoserver.client.http import Http
 from potoserver.client.inbox import MAX_EVENTS
+from potoserver.client.subscription import SubscriptionOptions
+from potoserver.client.tokens import Tokens
 from potoserver.engine.base import Cause
 from tests.client.conftest import Serving
 from tests.client.support import (
@@ -152,6 +157,20 @@ async def test_a_caller_who_is_too_slow_for_the_log_is_told_of_the_gap(serving: 
         assert seen == list(range(1, MAX_EVENTS + 1))
         await publish(running, 9999, 9999)
         assert (await next_of(events, "number")).data == 9999
+
+
+async def test_nothing_of_a_stream_follows_what_was_not_kept() -> None:
+    """Also when the caller catches up before the stream is closed: else there would be a hole."""
+    events = Subscription(Http("http://localhost:1", Tokens(None)), SubscriptionOptions())
+    for number in range(MAX_EVENTS + 1):
+        events._tell(StreamEvent("number", number), 0, f"e-{number}")
+    for number in range(MAX_EVENTS):
+        assert (await events._inbox.get()).data == number
+    events._tell(StreamEvent("number", MAX_EVENTS + 1), 0, f"e-{MAX_EVENTS + 1}")
+    assert events.last_event_id == f"e-{MAX_EVENTS - 1}"
+    await events.close()
+    with pytest.raises(StopAsyncIteration):
+        await events._inbox.get()
 
 
 async def test_an_event_larger_than_the_inbox_comes_through() -> None:
