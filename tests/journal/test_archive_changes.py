@@ -257,14 +257,17 @@ async def test_archives_expire_by_age_and_by_number(
 
 
 async def test_what_can_not_be_read_expires_not_and_counts_for_nothing(tmp_path: Path) -> None:
-    """A person has to look at it. Once the journal is closed nothing does."""
+    """A person has to look at it: it is not deleted either. Once the journal is closed nothing expires."""
     async with opened(tmp_path) as journal:
         ids = []
         for number in range(3):
             await journal.add_message(USER, message(0), Conversation(f"sse-{number}", FIRST.started_ms))
             ids.append(await journal.archive_conversation(USER))
-        (dialogs_of(tmp_path) / "archived" / f"{ids[2]}.yaml").write_bytes(b"?")
+        spoiled = dialogs_of(tmp_path) / "archived" / f"{ids[2]}.yaml"
+        spoiled.write_bytes(b"?")
         expired = await journal.expired_archives(USER, None, 1)
+        assert not await journal.delete_archive(USER, spoiled.stem)
+        assert spoiled.read_bytes() == b"?"
     assert [archive.id for archive in expired] == ids[:1]
     with pytest.raises(JournalUnavailableError):
         await journal.expired_archives(USER, None, 1)

@@ -1,0 +1,116 @@
+"""Dialogs from elsewhere become archives: what is there already, in whatever form, is not added again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modules.chat_server.journal import (
+    Conversation,
+    Dialog,
+    DialogueJournal,
+    Reason,
+)
+from modules.chat_server.journal.base import ImportedDialog
+from tests.journal.support import (
+    FIRST,
+    SECOND,
+    USER,
+    LogRecord,
+    dialogs_of,
+    message,
+    opened,
+)
+
+FIRST_NAME = "2024-01-15-10-12-04"
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[DialogueJournal]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+def given(
+    conversation: Conversation = FIRST, count: int = 2, wanted_id: str | None = FIRST_NAME, word: str = "text"
+) -> ImportedDialog:
+    """A dialog of that many messages that ended in the second of `FIRST_NAME`."""
+    messages = tuple(message(number, f"{word} {number}") for number in range(count))
+    dialog = Dialog(conversation, USER.id, messages, FIRST.started_ms + 1000, Reason.REQUEST)
+    return ImportedDialog(dialog, wanted_id, f"archives.{conversation.id}.{word}.{count}")
+
+
+async def test_what_is_imported_is_an_archive_and_is_imported_once(journal: DialogueJournal) -> None:
+    """Under the names that they had; the second time all are there."""
+    both = [given(), given(SECOND, 1, f"{FIRST_NAME}-2")]
+    outcome = await journal.import_archives(USER, both)
+    assert ([archive.id for archive in outcome.imported], outcome.skipped) == (
+        [FIRST_NAME, f"{FIRST_NAME}-2"],
+        0,
+    )
+    dialog = await journal.get_archive(USER, FIRST_NAME)
+    assert dialog == both[0].dialog
+    again = await journal.import_archives(USER, both)
+    assert (again.imported, again.skipped) == ((), 2)
+    assert len((await journal.list_archives(USER, 10, None)).archives) == 2
+
+
+async def test_what_has_grown_since_is_there(journal: DialogueJournal) -> None:
+    """As the open dialog, or as a longer archive; other words under its name are another dialog."""
+    for number in range(3):
+        await journal.add_message(USER, message(number), FIRST)
+    assert (await journal.import_archives(USER, [given()])).skipped == 1
+    await journal.archive_conversation(USER)
+    outcome = await journal.import_archives(USER, [given(), given(count=4), given(word="other")])
+    assert outcome.skipped == 1
+    assert len({archive.conversation.id for archive in outcome.imported} | {FIRST.id}) == 3
+    again = await journal.import_archives(USER, [given(), given(count=4), given(word="other")])
+    assert (again.imported, again.skipped) == ((), 3)
+
+
+async def test_a_name_that_is_taken_or_wrong_gives_way(journal: DialogueJournal) -> None:
+    """To the next one of the second in which the dialog ended."""
+    others = [
+        given(Conversation(f"sse-{number}", FIRST.started_ms), 1, wanted)
+        for number, wanted in enumerate((None, FIRST_NAME, "2020-01-01-00-00-00", FIRST_NAME, "x"))
+    ]
+    outcome = await journal.import_archives(USER, others)
+    names = [archive.id for archive in outcome.imported]
+    assert names[1] == FIRST_NAME
+    assert sorted(names) == [FIRST_NAME, *(f"{FIRST_NAME}-{number}" for number in range(2, 6))]
+
+
+async def test_an_archive_that_a_person_laid_out_is_known_too(tmp_path: Path) -> None:
+    """Beside others, before and behind it; what can't be read is not in the way."""
+    async with opened(tmp_path) as journal:
+        conversations = [Conversation(f"sse-{number}", FIRST.started_ms) for number in range(4)]
+        all_of_them = [given(each, 1, None) for each in conversations]
+        names = [archive.id for archive in (await journal.import_archives(USER, all_of_them)).imported]
+        folder = dialogs_of(tmp_path) / "archived"
+        for name, own, by_hand in ((names[1], b'"sse-1"', b"'sse-1'"), (names[2], b'"sse-2"', b"[")):
+            path = folder / f"{name}.yaml"
+            path.write_bytes(path.read_bytes().replace(own, by_hand))
+        again = await journal.import_archives(USER, all_of_them)
+        assert [archive.conversation.id for archive in again.imported] == ["sse-2"]
+        assert again.skipped == 3
+
+
+async def test_an_import_is_logged_by_its_number(tmp_path: Path) -> None:
+    """One that adds nothing is not; and the newest of what was imported is no news."""
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        for _ in range(2):
+            await journal.import_archives(USER, [given(), replace(given(SECOND), wanted_id=None)])
+        assert await journal.untold_archive(USER) is None
+    assert log.entries == [
+        {
+            "logger": "journal:archive",
+            "level": "info",
+            "event": "archives imported",
+            "user": "a1",
+            "archives": 2,
+        }
+    ]
