@@ -14,12 +14,13 @@ from typing import Protocol
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
 
 from tests.support.npm import npm_is_there, npm_packages
 from tests.support.process import ServerProcess
 
 HERE = Path(__file__).parent
+STATIC = HERE.parents[1] / "potoserver" / "web" / "static"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _ARGUMENTS = [
     "--no-sandbox",
@@ -59,6 +60,25 @@ async def browser() -> AsyncIterator[Browser]:
         )
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def modules(browser: Browser) -> AsyncIterator[Page]:
+    """A page without a server: the page's own modules, straight from the package."""
+    context = await browser.new_context()
+
+    async def serve(route: Route) -> None:
+        name = route.request.url.rpartition("/")[2]
+        if name.endswith(".js"):
+            await route.fulfill(path=STATIC / name, content_type="text/javascript")
+        else:
+            await route.fulfill(body="<!doctype html>", content_type="text/html")
+
+    await context.route("**", serve)
+    page = await context.new_page()
+    await page.goto("http://localhost/")
+    yield page
+    await context.close()
 
 
 class Console:

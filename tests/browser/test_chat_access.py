@@ -141,9 +141,10 @@ async def test_a_screen_reader_hears_finished_replies_and_no_piece_of_one(
         )
     text = " ".join(f"w{number}" for number in range(20))
     await view.send(text)
-    await expect(view.announced).to_have_text(text)
-    await expect(other.announced).to_have_text(text)
     for each in (view, other):
+        await expect(each.messages).to_have_text([text, text])
+        await each.until_settled()
+        await expect(each.announced).to_have_text(text)
         assert await each.page.evaluate("heard") == [text]
     assert (
         await view.page.locator("#messages").evaluate("element => element.closest('[aria-live], [role=log]')")

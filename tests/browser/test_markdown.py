@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, Route
-
-STATIC = Path(__file__).parents[2] / "potoserver" / "web" / "static"
+from playwright.async_api import Page
 
 _SHOW = """async (texts) => {
     const { showMarkdown } = await import("/static/markdown-dom.js");
@@ -22,25 +16,6 @@ _SHOW = """async (texts) => {
     return element.innerHTML;
 }"""
 LINK = '<a href="https://example.org/">'
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def bare(browser: Browser) -> AsyncIterator[Page]:
-    """A page without a server: the page's own modules, straight from the package."""
-    context = await browser.new_context()
-
-    async def serve(route: Route) -> None:
-        name = route.request.url.rpartition("/")[2]
-        if name.endswith(".js"):
-            await route.fulfill(path=STATIC / name, content_type="text/javascript")
-        else:
-            await route.fulfill(body="<!doctype html>", content_type="text/html")
-
-    await context.route("**", serve)
-    page = await context.new_page()
-    await page.goto("http://localhost/")
-    yield page
-    await context.close()
 
 
 def figure(language: str, code: str) -> str:
@@ -108,15 +83,15 @@ CASES = {
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES)
-async def test_what_is_written_becomes_these_elements(bare: Page, text: str, expected: str) -> None:
+async def test_what_is_written_becomes_these_elements(modules: Page, text: str, expected: str) -> None:
     """And the same ones when it came letter by letter."""
-    assert await bare.evaluate(_SHOW, [text]) == expected
-    assert await bare.evaluate(_SHOW, [text[:end] for end in range(1, len(text) + 1)]) == expected
+    assert await modules.evaluate(_SHOW, [text]) == expected
+    assert await modules.evaluate(_SHOW, [text[:end] for end in range(1, len(text) + 1)]) == expected
 
 
-async def test_what_has_not_changed_is_left_alone(bare: Page) -> None:
+async def test_what_has_not_changed_is_left_alone(modules: Page) -> None:
     """A reader's selection in a paragraph stays while the reply grows behind it."""
-    same = await bare.evaluate(
+    same = await modules.evaluate(
         """async () => {
             const { showMarkdown } = await import("/static/markdown-dom.js");
             const element = document.createElement("div");
@@ -152,9 +127,9 @@ SLOW = {
 
 @pytest.mark.parametrize("text", SLOW.values(), ids=SLOW)
 @pytest.mark.timeout(20)
-async def test_no_text_holds_the_page_up(bare: Page, text: str) -> None:
+async def test_no_text_holds_the_page_up(modules: Page, text: str) -> None:
     """It takes time in proportion to its length; what takes the square of it takes minutes here."""
-    await bare.evaluate(
+    await modules.evaluate(
         """async (text) => {
             const { parseMarkdown } = await import("/static/markdown.js");
             parseMarkdown(text);
