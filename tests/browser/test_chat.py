@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import aiohttp
+import jwt
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import PACED, SLOW, ChatPage
@@ -14,6 +16,7 @@ from tests.faults.proxy import Proxy
 from tests.support.process import ServerProcess, chat
 
 CUT = r"net::ERR_|Failed to load resource"
+SECRET = "a secret of at least sixty-four bytes, so that no algorithm finds it short"
 WORDS = " ".join(f"word{number}" for number in range(60))
 
 
@@ -50,6 +53,40 @@ async def test_a_wrong_token_is_told_and_nothing_is_lost(
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("alert")).to_have_text("This token is not valid.")
     await expect(page.get_by_label("Token")).to_have_value("wrong")
+
+
+async def test_a_login_that_ends_leads_back_to_signing_in(
+    context: BrowserContext, start_server: StartServer
+) -> None:
+    """With the reason; nothing else is lost."""
+    server = await start_server(POTO_AUTH__JWT_SECRET=SECRET)
+    short = jwt.encode({"sub": "ann", "exp": time.time() + 5}, SECRET, algorithm="HS256")
+    await sign_in(context, server, short)
+    view = await ChatPage.open(context, server)
+    await view.box.fill("half a thought")
+    await expect(view.page.get_by_role("alert").filter(visible=True)).to_have_text(
+        "Your login has ended. Sign in again to go on.", timeout=15_000
+    )
+    await view.page.get_by_label("Token").fill(jwt.encode({"sub": "ann"}, SECRET, algorithm="HS256"))
+    await view.page.keyboard.press("Enter")
+    await view.until_connected()
+    await expect(view.box).to_have_value("half a thought")
+
+
+async def test_while_the_server_is_away_the_page_says_so_from_its_start(
+    context: BrowserContext, server: Place, console: Console
+) -> None:
+    """And begins by itself when it is there."""
+    console.expect(CUT)
+    await sign_in(context, server)
+    page = await context.new_page()
+    await page.route("**/whoami", lambda route: route.abort())
+    await page.goto(server.url)
+    await expect(page.get_by_role("alert").filter(visible=True)).to_contain_text(
+        "The server could not be reached. This page tries again"
+    )
+    await page.unroute("**/whoami")
+    await ChatPage(page).until_connected()
 
 
 async def test_with_tokens_of_its_own_a_server_names_none(

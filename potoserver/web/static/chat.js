@@ -20,6 +20,8 @@ import { endOfArchive, errorWords, firstWords, reasonWords, whenWords } from "./
 const OWN = "web-";
 const RETRY_START_MS = 3_000;
 const HIDDEN_DRAW_MS = 200;
+/** Where it is kept for the next load of this page why one has to sign in. */
+const WHY = "poto-why";
 
 let me = null;
 const dialog = new Dialog(changed);
@@ -320,6 +322,7 @@ function handle() {
 
 async function signOut() {
   await client.logout();
+  composer.set(""); // The next one at this screen may be somebody else.
   location.reload();
 }
 
@@ -329,11 +332,17 @@ async function start() {
   let who;
   try {
     who = await client.whoami();
-  } catch {
-    setTimeout(start, RETRY_START_MS); // The server is away; the browser shows this page from its store.
+  } catch (error) {
+    // The server is away; the browser shows this page from its store.
+    byId("trouble").textContent = `${errorWords(error)} This page tries again every few seconds.`;
+    byId("trouble").hidden = false;
+    setTimeout(start, RETRY_START_MS);
     return;
   }
-  enter(who.user === null ? await signIn(client, who.developmentTokens) : who);
+  byId("trouble").hidden = true;
+  const why = sessionStorage.getItem(WHY) ?? "";
+  sessionStorage.removeItem(WHY);
+  enter(who.user === null ? await signIn(client, who.developmentTokens, why) : who);
 }
 
 function enter(who) {
@@ -345,11 +354,9 @@ function enter(who) {
   handle();
   listen();
   new ConnectionView(byId("connection"), client);
-  client.watch(async ({ name }) => {
+  client.watch(({ name }) => {
     if (name !== "signed-out") return;
-    byId("app").hidden = true;
-    const { developmentTokens } = await client.whoami();
-    await signIn(client, developmentTokens, "Your login has ended. Sign in again to go on.");
+    sessionStorage.setItem(WHY, "Your login has ended. Sign in again to go on.");
     location.reload();
   });
   draw();
