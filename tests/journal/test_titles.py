@@ -43,6 +43,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
         ("", "…"),
         (" \n\u200a", "…"),
         ("word " * 12 + "end", "word " * 11 + "word…"),
+        ("word " * 11 + "so, and more", "word " * 11 + "so…"),
         ("x" * 60, "x" * 60),
         ("x" * 61, "x" * 59 + "…"),
         ("one " + "x" * 100, "one " + "x" * 55 + "…"),

@@ -20,6 +20,8 @@ _LINE_BREAKING: Final = frozenset({"Cc", "Zl", "Zp"})
 _TURNING: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """These change the direction of what stands behind them, also of what is not the title's."""
 _JOINER: Final = "\u200d"
+_PAUSES: Final = ",;: "
+"""Not left in front of the `…`."""
 _LEAST_KEPT_CHARS: Final = 30
 """Of words so long that the last blank is further in front, a piece is kept."""
 
@@ -55,7 +57,7 @@ def words_of(text: str) -> str:
         # Not within what is drawn as one character.
         while end > 1 and (_joins(folded[end]) or folded[end - 1] == _JOINER):
             end -= 1
-    return f"{folded[:end]}…"
+    return f"{folded[:end].rstrip(_PAUSES)}…"
 
 
 def fold(text: str) -> str:
