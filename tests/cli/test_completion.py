@@ -90,3 +90,34 @@ def test_tab_completes_in_bash(tmp_path: Path, program: Path) -> None:
         shell.expect_exact("show")
         shell.sendcontrol("c")
         shell.expect_exact("ready> ")
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_tab_completes_in_zsh(tmp_path: Path, program: Path) -> None:
+    """By the same line."""
+    environ = {"PATH": f"{program.parent}:/usr/bin:/bin", "PS1": "ready> ", "HOME": str(tmp_path)}
+    with terminal("-f", "-i", cwd=tmp_path, program="zsh", **environ) as shell:
+        for line in ("autoload -Uz compinit; compinit -u", 'eval "$(potoserver --show-completion)"'):
+            shell.expect_exact("ready> ")
+            shell.sendline(line)
+        shell.expect_exact("ready> ")
+        shell.send("potoserver dia\t")
+        shell.expect_exact("dialogs")
+        shell.send(" sh\t")
+        shell.expect_exact("show")
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+def test_fish_is_given_completions(tmp_path: Path, program: Path) -> None:
+    """With what each does."""
+    asks = 'potoserver --show-completion | source; complete -C "potoserver dialogs sh"'
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", asks],
+        cwd=tmp_path,
+        env=server_environment({"PATH": f"{program.parent}:/usr/bin:/bin", "HOME": str(tmp_path)}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.startswith("show\tShows one dialog.")

@@ -13,10 +13,9 @@ from ..journal.base import Dialog
 from ..journal.titles import title_of
 from ..wire import ArchivedDialog, ArchiveEntry
 from .folder import OPEN_ID, DialogFolder, Found
-from .output import Column, Rows, plain_console, print_json
+from .output import Column, Rows, plain_console, print_json, user_column
 
 _COLUMNS: Final = (
-    Column("user", 20),
     Column("id", 22),
     Column("reason", 10),
     Column("messages", 8, right=True),
@@ -31,8 +30,9 @@ def list_dialogs(folder: DialogFolder, user_id: str | None, *, as_json: bool) ->
     Returns:
         The exit status: 1 when something could not be read.
     """
-    rows = Rows(_COLUMNS)
-    for each in folder.chosen(user_id):
+    users = folder.chosen(user_id)
+    rows = Rows((user_column(users), *_COLUMNS))
+    for each in users:
         dialog = folder.open_dialog(each)
         if dialog is not None:
             _print(rows, _open_entry(each, dialog), as_json)

@@ -24,6 +24,7 @@ _LONGEST_S: Final = 0.5
 """How long a row waits for others to be printed with."""
 _WIDTH_WITHOUT_TERMINAL: Final = 160
 _LEAST_WIDTH: Final = 8
+_WIDEST_ID: Final = 20
 _UNSEEN: Final = re.compile("[\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]")
 """What JSON lets stand in a text and a terminal or a reader of lines would obey."""
 
@@ -94,6 +95,11 @@ class Rows:
             with self._console.capture() as printed:
                 self._console.print(table)
             typer.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def user_column(users: Sequence[str]) -> Column:
+    """The column of users' ids, no wider than they need."""
+    return Column("user", max(4, *(min(len(each), _WIDEST_ID) for each in users), 0))
 
 
 class Work:

@@ -13,10 +13,9 @@ from potoserver import visible
 from ..search import Found, Matcher, Query, QueryError, SnippetPart
 from ..wire import FoundMessage
 from .folder import DialogFolder
-from .output import Column, Rows, Work, print_json, warn
+from .output import Column, Rows, Work, print_json, user_column, warn
 
 _COLUMNS: Final = (
-    Column("user", 14),
     Column("id", 22),
     Column("role", 9),
     Column("message", wraps=True),
@@ -51,7 +50,7 @@ def search_dialogs(folder: DialogFolder, user_id: str | None, query: Query, *, a
     matches = 0
     work = Work("Searching", sum(map(folder.count, users)))
     with work.shown():
-        rows = Rows(_COLUMNS, work)
+        rows = Rows((user_column(users), *_COLUMNS), work)
         for each in users:
             for found in _found(folder, matcher, each, work):
                 matches += 1
