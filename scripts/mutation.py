@@ -45,6 +45,10 @@ EXHAUSTIVE = (
     "power_loss",
     "largest_dialog",
     "many_users_at_once",
+    "call_that_fails_adds_nothing",
+    "process_that_ends_leaves_whole_archives",
+    "dialog_that_is_full_can_be_restored",
+    "full_archive_can_be_pinned",
 )
 """Tests that take seconds: what they alone notice deserves a plain test of its own."""
 PYTEST = [
@@ -225,7 +229,12 @@ class Arguments:
 
 
 def try_again(folder: Path, arguments: Arguments) -> None:
-    """Lets a run try what an earlier one left unnoticed: there may be tests for it now."""
+    """Lets a run try what an earlier one left unnoticed: there may be tests for it now.
+
+    Which tests cover what is found out anew, too: mutmut would ask the new tests alone, also where a function
+    has moved.
+    """
+    (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     for path, results in results_in(folder):
         for mutant, code in results["exit_code_by_key"].items():
             if VERDICTS.get(code) in UNNOTICED and not arguments.reason(change_of(mutant, path, folder)):
