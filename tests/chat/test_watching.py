@@ -210,6 +210,8 @@ async def test_an_admin_ends_a_session_by_its_name(tmp_path: Path) -> None:
         new = await chat.ask("new")
         ended = await chat.module.end_user_session("a1", old.conversation_id)
         assert (ended.conversation_id, ended.archive_id) == (None, None)
+        await chat.quiet()
+        assert chat.module.user_sessions["a1"].conversation.id == new.conversation_id
         assert await chat.open_texts(A1) == ["new", "new"]
         ended = await chat.module.end_user_session("a1", new.conversation_id)
         assert ended.conversation_id == new.conversation_id
