@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from potoserver.cli import run
+from tests.cli.conftest import Said
 from tests.support.dialog_files import archive, leave_open, make_folders, write
-
-Said = Callable[..., tuple[int, str, str]]
+from tests.support.process import server_environment
 
 ESCAPES = "\x1b[2J\x1b]0;mine\x07\x9b31m \u202egnol"
 
@@ -26,19 +26,6 @@ def data(tmp_path: Path) -> Path:
     archive(tmp_path / "data", "b/2", (ESCAPES, ESCAPES))
     leave_open(tmp_path / "data", "b/2")
     return tmp_path / "data"
-
-
-@pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Runs `dialogs …` in the test's folder; gives its status, its output and its error output."""
-    monkeypatch.chdir(tmp_path)
-
-    def dialogs(*arguments: str) -> tuple[int, str, str]:
-        status = run(["dialogs", *arguments])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return dialogs
 
 
 def test_the_list_has_each_users_open_dialog_then_the_archives_newest_first(data: Path, said: Said) -> None:
@@ -185,3 +172,24 @@ def test_a_backup_is_read_where_it_lies(data: Path, said: Said, tmp_path: Path) 
     assert (status, len(out.splitlines())) == (0, 6)
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "backup").rglob("*")) == before
     assert not (tmp_path / "data").exists()
+
+
+def test_a_reader_that_has_had_enough_ends_a_list_quietly(tmp_path: Path) -> None:
+    """More is listed than a pipe holds."""
+    paths = make_folders(tmp_path / "data", "a1")
+    whole = archive(tmp_path / "data", "a1").read_bytes()
+    for number in range(2, 600):
+        write(paths.archived / f"2023-11-14-22-14-10-{number}.yaml", whole)
+    with subprocess.Popen(
+        [sys.executable, "-m", "potoserver", "dialogs", "list", "--json"],
+        cwd=tmp_path,
+        env=server_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 1
+        assert process.stderr.read() == b""

@@ -7,18 +7,16 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from potoserver.cli import run
+from tests.cli.conftest import Said
 from tests.support.dialog_files import archive, leave_open, make_folders, write
 from tests.support.process import ServerProcess, chat
 from tests.support.terminal import ended, terminal
-
-Said = Callable[..., tuple[int, str, str]]
 
 FIRST, SECOND, THIRD = "2023-11-14-22-14-10", "2023-11-14-22-15-10", "2023-11-14-22-16-10"
 ESCAPES = "\x1b[2J coffee \x9b31m"
@@ -34,19 +32,6 @@ def data(tmp_path: Path) -> Path:
     archive(folder, "b/2", ("No coffee here", "No"))
     leave_open(folder, "b/2", ("More coffee!",))
     return folder
-
-
-@pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Runs `dialogs …` in the test's folder; gives its status, its output and its error output."""
-    monkeypatch.chdir(tmp_path)
-
-    def dialogs(*arguments: str) -> tuple[int, str, str]:
-        status = run(["dialogs", *arguments])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return dialogs
 
 
 def found(out: str) -> list[tuple[str, str, str]]:

@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from modules.chat_server.commands import importing
-from potoserver.cli import run
+from tests.cli.conftest import Said
 from tests.support.dialog_files import archive, make_folders
 from tests.support.process import ServerProcess, tokens_of
-
-Said = Callable[..., tuple[int, str, str]]
 
 FIRST = "2023-11-14-22-14-10"
 ESCAPES = "\x1b[2J coffee \x9b31m \u2028 😀"
@@ -31,19 +29,6 @@ def data(tmp_path: Path) -> Path:
         path = archive(folder, "a1", (f"Question {number}", ESCAPES), number=number)
     path.write_bytes(path.read_bytes().replace(b"messages:", b'title: "My own"\npinned: true\nmessages:', 1))
     return folder
-
-
-@pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Runs `dialogs …` in the test's folder; gives its status, its output and its error output."""
-    monkeypatch.chdir(tmp_path)
-
-    def dialogs(*arguments: str) -> tuple[int, str, str]:
-        status = run(["dialogs", *arguments])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return dialogs
 
 
 def exported(said: Said, user: str) -> bytes:
