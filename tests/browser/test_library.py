@@ -225,6 +225,37 @@ async def test_a_tab_that_begins_late_resumes_from_the_leader(
     assert (await tab.until_connected(1))["gap"] is False
 
 
+async def test_a_tab_that_is_ahead_of_a_new_leader_misses_nothing(
+    bare: BrowserContext, server: Place, http: aiohttp.ClientSession
+) -> None:
+    """It may have got an event that the new leader has not: that is no gap. An id of a lost log is one."""
+    leader = await LibraryPage.open(bare, server.url)
+    await chat(http, server.url, "hello", server.token)
+    await leader.until_seen(2)
+    first, last = await leader.ids()
+    epoch, _, number = last.rpartition("-")
+    page = await bare.new_page()
+    await page.goto(f"{server.url}/health/live")
+
+    async def welcomed(after: str) -> tuple[bool, int]:
+        answer = await page.evaluate(
+            """([name, after]) => new Promise((resolve) => {
+                const channel = new BroadcastChannel(name);
+                channel.onmessage = ({ data }) => {
+                    if (data.kind === "welcome") resolve([data.connected.gap, data.events.length]);
+                };
+                channel.postMessage({ kind: "hello", from: "me", after, types: [] });
+            })""",
+            [f"poto {server.url} {server.user}", after],
+        )
+        return answer[0], answer[1]
+
+    assert await welcomed(last) == (False, 0)
+    assert await welcomed(first) == (False, 1)
+    assert await welcomed(f"{epoch}-{int(number) + 3}") == (False, 0)
+    assert await welcomed(f"0123456789-{number}") == (True, 0)
+
+
 async def test_a_leader_that_its_browser_put_to_sleep_is_replaced(
     bare: BrowserContext, server: Place, http: aiohttp.ClientSession
 ) -> None:

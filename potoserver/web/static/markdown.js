@@ -172,7 +172,7 @@ export function parseInline(text, links = true) {
     if (typeof node === "string" && typeof nodes.at(-1) === "string") nodes[nodes.length - 1] += node;
     else if (node !== "") nodes.push(node);
   };
-  const runs = new Map(); // of backticks: from where on there is none of that length
+  const missing = new Set(); // lengths of runs of backticks of which there is none any more
   let at = 0;
   for (const special = new RegExp(SPECIAL); ; ) {
     special.lastIndex = at;
@@ -184,9 +184,9 @@ export function parseInline(text, links = true) {
     if (token[0] === "\\") {
       add(token[1]);
     } else if (token[0] === "`") {
-      const end = runs.has(token.length) ? -1 : endOfCode(text, token, at);
+      const end = missing.has(token.length) ? -1 : endOfCode(text, token, at);
       if (end < 0) {
-        runs.set(token.length, true);
+        missing.add(token.length);
         add(token);
       } else {
         add({ type: "code", text: text.slice(at, end).replace(/^ (.*[^ ].*) $/s, "$1") });

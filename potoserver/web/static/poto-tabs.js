@@ -271,7 +271,8 @@ export class SharedStream {
 
   /** The events behind an id; null when that is not known any more. */
   #eventsAfter(id) {
-    if (id === this.lastId) return [];
+    // A new leader may not have got yet what another tab has from the one before: its own stream brings it.
+    if (id === this.lastId || isBehind(this.lastId, id)) return [];
     const first = this.#recent.findIndex((event) => event.after === id);
     return first < 0 ? null : this.#recent.slice(first);
   }
@@ -279,4 +280,11 @@ export class SharedStream {
   #post(message) {
     this.#channel?.postMessage(message);
   }
+}
+
+/** Whether an id is of the same log as another one and before it; see docs/protocol.md for their form. */
+function isBehind(id, other) {
+  if (id === null || other === null) return false;
+  const [at, otherAt] = [id.lastIndexOf("-"), other.lastIndexOf("-")];
+  return id.slice(0, at) === other.slice(0, otherAt) && Number(id.slice(at + 1)) < Number(other.slice(otherAt + 1));
 }
