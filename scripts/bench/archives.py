@@ -30,6 +30,8 @@ from scripts.bench.dialogs import ABSENT, FREQUENT, RARE, USER, Made, make
 from scripts.bench.gauge import Gauge
 from tests.support.process import ServerProcess, tokens_of
 
+BYSTANDER = "b2"
+_BYSTANDERS_CALLS = 200
 _REST_S = 6.0
 """After this no earlier reading is rested from."""
 
@@ -160,6 +162,39 @@ class Bench:
                 row.plain_s.append(_processor_s() - begun_s)
             print(line_of(row), flush=True)
 
+    async def bystander(self) -> None:
+        """How another user's calls do, alone and while the archives are searched and exported without end."""
+        alone_s = await self._talk()
+        busy = [
+            asyncio.create_task(self._repeat(each)) for each in (self._list_all, lambda: self._export("json"))
+        ]
+        try:
+            beside_s = await self._talk()
+        finally:
+            for task in busy:
+                task.cancel()
+            await asyncio.wait(busy)
+        for name, seconds in (("alone", alone_s), ("meanwhile", beside_s)):
+            print(f"another user's calls, {name}: {_time(median(seconds))}, at most {_time(max(seconds))}")
+
+    async def _talk(self) -> list[float]:
+        took_s = []
+        headers = {"Authorization": f"Bearer t-{BYSTANDER}"}
+        url = f"{self._server.url}/ChatServerModule/chatWithHistory"
+        for _ in range(_BYSTANDERS_CALLS):
+            begun_s = time.monotonic()
+            async with self._session.post(url, json={"message": "Hello!"}, headers=headers) as answer:
+                answer.raise_for_status()
+                await answer.read()
+            took_s.append(time.monotonic() - begun_s)
+            await asyncio.sleep(0.05)
+        return took_s
+
+    @staticmethod
+    async def _repeat(ask: Callable[[], Awaitable[int]]) -> None:
+        while True:
+            await ask()
+
     async def _call(self, method: str, **arguments: object) -> int:
         async with self._session.post(
             f"{self._server.url}/ChatServerModule/{method}", json=arguments
@@ -256,14 +291,17 @@ async def main(archives: int, messages: int, runs: int) -> None:
         made = make(folder / "data", archives, messages)
         print(f"{archives:,} archives, {messages:,} messages, {made.bytes / 1e6:.1f} MB, made in", end=" ")
         print(f"{time.monotonic() - begun_s:.1f} s\n\n{HEAD}", flush=True)
-        environment = tokens_of([USER]) | {"POTO_LIMITS__CALLS_PER_MINUTE": "0"}
+        environment = tokens_of([USER, BYSTANDER]) | {"POTO_LIMITS__CALLS_PER_MINUTE": "0"}
         headers = {"Authorization": f"Bearer t-{USER}"}
         timeout = aiohttp.ClientTimeout(total=600)
         async with (
             ServerProcess(folder, environment=environment) as server,
             aiohttp.ClientSession(headers=headers, timeout=timeout) as session,
         ):
-            await Bench(server, session, made, runs).run()
+            bench = Bench(server, session, made, runs)
+            await bench.run()
+            print()
+            await bench.bystander()
 
 
 if __name__ == "__main__":

@@ -153,6 +153,21 @@ def test_zip_has_the_files_as_they_are() -> None:
     assert len(made) < 4000
 
 
+@pytest.mark.long
+def test_a_zip_of_more_than_65535_files_is_one() -> None:
+    """By the larger table (zip64), which is written where it is needed."""
+    form, data = ZipForm(), archive("x")
+    dialog = parse_dialog(data)
+    pieces = [
+        form.begin("a1"),
+        *(form.add(str(number), data, dialog) for number in range(65_537)),
+        form.end([]),
+    ]
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as file:
+        assert len(file.namelist()) == 65_537
+        assert file.read("65536.yaml") == data
+
+
 def test_an_empty_zip_is_a_zip_too() -> None:
     """With no entry."""
     with zipfile.ZipFile(io.BytesIO(exported(ZipForm(), []))) as file:
