@@ -7,9 +7,9 @@ import gc
 import json
 import random
 import tracemalloc
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import pytest
 
@@ -23,6 +23,7 @@ from tests.search.support import START_MS, dialog_bytes, put_archive
 from tests.support.clock import ManualClock, settle
 
 HOUR_MS = 3600 * 1000
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -63,18 +64,22 @@ def make(folder: Path, count: int, content: str = "text", messages: int = 2) -> 
     return ids
 
 
+async def led(work: Awaitable[T], clock: ManualClock) -> T:
+    """Its result, however long there is rest before it."""
+    doing = asyncio.ensure_future(work)
+    async with asyncio.timeout(20):
+        while not doing.done():
+            await clock.advance(0.5)
+            await asyncio.sleep(0.002)
+    return await doing
+
+
+async def next_of(chunks: AsyncIterator[bytes], clock: ManualClock) -> bytes | None:
+    return await led(anext(chunks, None), clock)
+
+
 async def chunks_of(download: Download, clock: ManualClock) -> AsyncIterator[bytes]:
-    """One after the other, however long there is rest between them."""
-    chunks = aiter(download.chunks)
-    while True:
-        taking = asyncio.ensure_future(anext(chunks, None))
-        async with asyncio.timeout(20):
-            while not taking.done():
-                await clock.advance(0.5)
-                await asyncio.sleep(0.002)
-        chunk = await taking
-        if chunk is None:
-            return
+    while (chunk := await next_of(download.chunks, clock)) is not None:
         yield chunk
 
 
@@ -91,7 +96,7 @@ async def test_all_archives_are_in_it_oldest_first(
 ) -> None:
     """Over many turns; it is named for the day, and logged when it is done."""
     ids = make(tmp_path, 1200)
-    download = await exporter.export(USER, "json", None)
+    download = await led(exporter.export(USER, "json", None), clock)
     assert (download.content_type, download.file_name) == ("application/json", "archives-2024-01-15.json")
     assert log.events() == []
     assert await ids_in(download, clock) == ids
@@ -102,14 +107,14 @@ async def test_all_archives_are_in_it_oldest_first(
 async def test_some_archives_by_their_ids(exporter: Exporter, clock: ManualClock, tmp_path: Path) -> None:
     """Each once and in order, whatever the order of the ids; an unknown one is told before any is sent."""
     ids = make(tmp_path, 5)
-    chosen = await exporter.export(USER, "json", [ids[3], ids[1], ids[3]])
+    chosen = await led(exporter.export(USER, "json", [ids[3], ids[1], ids[3]]), clock)
     assert await ids_in(chosen, clock) == [ids[1], ids[3]]
     for unknown in ("2020-01-01-00-00-00", "../current", "", ids[0] + ".yaml"):
         with pytest.raises(UnknownArchiveError) as caught:
-            await exporter.export(USER, "json", [ids[0], unknown])
+            await led(exporter.export(USER, "json", [ids[0], unknown]), clock)
         assert caught.value.position == 1
     with pytest.raises(UnknownArchiveError):
-        await exporter.export(User("b2"), "json", [ids[0]])
+        await led(exporter.export(User("b2"), "json", [ids[0]]), clock)
 
 
 @pytest.mark.parametrize("form", get_args(ExportFormat))
@@ -117,7 +122,7 @@ async def test_without_archives_it_is_an_empty_file_of_its_kind(
     exporter: Exporter, clock: ManualClock, form: ExportFormat
 ) -> None:
     """And no error."""
-    assert await whole(await exporter.export(USER, form, None), clock)
+    assert await whole(await led(exporter.export(USER, form, None), clock), clock)
 
 
 async def test_what_can_not_be_read_is_passed_over_and_told(
@@ -129,7 +134,7 @@ async def test_what_can_not_be_read_is_passed_over_and_told(
     (folder / f"{ids[1]}.yaml").write_bytes(b"torn: [")
     (folder / f"{ids[2]}.yaml").write_bytes(dialog_bytes(["secret"], user="b2"))
     (folder / "2030-01-01-00-00-00.yaml").symlink_to(folder / f"{ids[0]}.yaml")
-    download = await exporter.export(USER, "json", None)
+    download = await led(exporter.export(USER, "json", None), clock)
     (folder / f"{ids[3]}.yaml").unlink()
     loaded = json.loads(await whole(download, clock))
     assert [each["id"] for each in loaded["archives"]] == [ids[0]]
@@ -142,7 +147,7 @@ async def test_what_is_archived_meanwhile_is_not_in_it(
 ) -> None:
     """It is of one moment."""
     ids = make(tmp_path, 2)
-    download = await exporter.export(USER, "json", None)
+    download = await led(exporter.export(USER, "json", None), clock)
     put_archive(tmp_path / "data", dialog_bytes(["new"]), START_MS + 99 * HOUR_MS)
     assert await ids_in(download, clock) == ids
 
@@ -152,10 +157,9 @@ async def test_the_users_other_readings_go_on_while_a_download_is_taken_slowly(
 ) -> None:
     """Between two chunks no turn is held, however long the caller takes for them."""
     make(tmp_path, 1200)
-    download = await exporter.export(USER, "json", None)
-    chunks = aiter(download.chunks)
+    download = await led(exporter.export(USER, "json", None), clock)
     for _ in range(2):
-        await anext(chunks)
+        await next_of(download.chunks, clock)
     await clock.advance(5)  # what was read is rested from
     async with asyncio.timeout(5), reads.turn(USER.id):
         pass
@@ -180,7 +184,7 @@ async def test_an_export_rests_as_any_other_reading(
 
     monkeypatch.setattr(journal, "visit_archives", costly)
     begun_s = clock.monotonic_s()
-    await whole(await exporter.export(USER, "zip", None), clock)
+    await whole(await led(exporter.export(USER, "zip", None), clock), clock)
     assert turns >= 3
     assert clock.monotonic_s() - begun_s >= 4 * (turns - 1)
 
@@ -190,14 +194,13 @@ async def test_a_disk_that_fails_in_the_middle_breaks_it_off(
 ) -> None:
     """With the journal's own error; so does a server that stops."""
     make(tmp_path, 1200)
-    download = await exporter.export(USER, "json", None)
-    chunks = aiter(download.chunks)
+    download = await led(exporter.export(USER, "json", None), clock)
     for _ in range(2):
-        await anext(chunks)
+        await next_of(download.chunks, clock)
     await clock.advance(5)
     await journal.close()
     with pytest.raises(JournalUnavailableError):
-        await anext(chunks)
+        await next_of(download.chunks, clock)
 
 
 @pytest.mark.parametrize("form", get_args(ExportFormat))
@@ -211,7 +214,7 @@ async def test_memory_stays_bounded(
     tracemalloc.start()
     try:
         size = 0
-        download = await exporter.export(USER, form, None)
+        download = await led(exporter.export(USER, form, None), clock)
         async for chunk in chunks_of(download, clock):
             size += len(chunk)
         peak = tracemalloc.get_traced_memory()[1]
@@ -227,11 +230,11 @@ async def test_a_caller_that_goes_leaves_no_work_behind(
 ) -> None:
     """Closed in the middle, nothing more is read."""
     make(tmp_path, 1200)
-    download = await exporter.export(USER, "json", None)
+    download = await led(exporter.export(USER, "json", None), clock)
     chunks = download.chunks
     assert isinstance(chunks, AsyncGenerator)
     for _ in range(2):
-        await anext(chunks)
+        await next_of(chunks, clock)
     await chunks.aclose()
     await settle()
     assert not journal._tasks
