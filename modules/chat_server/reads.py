@@ -13,7 +13,7 @@ from .lanes import Lanes
 _REST_PER_READING = 4
 _MOST_REST_S = 5.0
 _SHORT_S = 0.05
-"""A shorter rest is none. 600 such readings a minute (`limits.calls_per_minute`) take an eighth of a processor."""
+"""A shorter rest is none: `limits.calls_per_minute` holds readings so cheap to an eighth of a processor."""
 
 
 class Reads:
