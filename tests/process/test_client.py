@@ -108,9 +108,10 @@ def is_subsequence(part: list[Any], whole: list[Any]) -> bool:
     return all(each in rest for each in part)
 
 
+@pytest.mark.parametrize("drops", [10, pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 @pytest.mark.parametrize("by_ticket", [False, True], ids=["header", "ticket"])
 async def test_a_network_that_cuts_anywhere_loses_and_doubles_nothing(
-    start_server: StartServer, http: aiohttp.ClientSession, by_ticket: bool
+    start_server: StartServer, http: aiohttp.ClientSession, by_ticket: bool, drops: int
 ) -> None:
     """Each connection is cut after a number of bytes drawn by chance: in heads, in ids, between events."""
     server = await start_server(SESSION_RECONNECT_GRACE="5000", **UNLIMITED)
@@ -122,9 +123,11 @@ async def test_a_network_that_cuts_anywhere_loses_and_doubles_nothing(
     ):
         async with cutting(proxy, chance):
             said = 0
-            while said < 40 or follower.drops < 10:
+            while said < 40 or follower.drops < drops:
                 await chat(http, server.url, f"message {said} " + "word " * chance.randint(1, 40))
                 said += 1
+                # Not so far behind that the log would not reach: then it would be told of a gap.
+                await follower.until(lambda it: len(it.ids("message")) > 2 * said - 60)  # noqa: B023
         await until_seen(witness, 2 * said)
         proxy.reset()
         last = ids_of(witness, "message")[-1]

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Final
 
@@ -70,6 +70,9 @@ class _Terminal:
         self._history = InMemoryHistory()
         self._happenings = Happenings(self._chat, self._slash, self._view, self._history.append_string)
         self._user = ""
+        self._prompt: PromptSession[str] | None = None
+        self._interrupt: Callable[[], None] | None = None
+        self._interrupted_early = False
 
     async def open(self, url: str, first: Connected) -> None:
         """Says where one is, and how things stand."""
@@ -80,6 +83,7 @@ class _Terminal:
 
     async def run(self, events: Subscription) -> int:
         """Follows the events and takes what is typed, until either has an end; returns the exit status."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._on_interrupt)
         following = asyncio.create_task(self._happenings.follow(events))
         talking = asyncio.create_task(self._talk())
         try:
@@ -93,7 +97,7 @@ class _Terminal:
             await asyncio.wait({following, talking})
 
     async def _talk(self) -> int:
-        prompt: PromptSession[str] = PromptSession(
+        self._prompt = prompt = PromptSession[str](
             f"{self._user}> ",
             history=self._history,
             completer=WordCompleter(self._slash.names, sentence=True),
@@ -106,8 +110,9 @@ class _Terminal:
         while not self._slash.wants_to_leave:
             try:
                 # What happens while one types is printed above the prompt.
+                self._interrupted_early = False
                 with patch_stdout(raw=True):
-                    line = await prompt.prompt_async()
+                    line = await prompt.prompt_async(handle_sigint=False)
             except EOFError:
                 break
             except KeyboardInterrupt:
@@ -129,9 +134,10 @@ class _Terminal:
     async def _do(self, line: str) -> None:
         try:
             if line.startswith("/") and not line.startswith("//"):
-                await self._slash.run(line)
+                await self._interruptible(self._slash.run(line))
             else:
-                await self._say(line.removeprefix("/") if line.startswith("//") else line)
+                message = line.removeprefix("/") if line.startswith("//") else line
+                await self._interruptible(self._say(message), self._stop)
         except AnswerError as error:
             if error.status == 401:
                 raise
@@ -139,38 +145,71 @@ class _Terminal:
         except (ClientError, UsageError) as error:
             self._view.wrong(str(error))
 
+    async def _interruptible(
+        self,
+        work: Coroutine[None, None, None],
+        stop: Callable[[], Coroutine[None, None, None]] | None = None,
+    ) -> None:
+        """Does something until it is done, or the user has had enough of waiting.
+
+        Args:
+            work: What is done.
+            stop: How Ctrl+C brings it to its own end; a second one does not wait for that.
+        """
+        doing = asyncio.create_task(work)
+        begun = {doing}
+
+        def interrupt() -> None:
+            if stop is not None and len(begun) == 1:
+                begun.add(asyncio.create_task(stop()))
+            else:
+                doing.cancel()
+
+        self._interrupt = interrupt
+        if self._interrupted_early:
+            interrupt()
+        try:
+            with _keys_unseen():
+                await asyncio.wait({doing})
+        finally:
+            self._interrupt = None
+            for each in begun:
+                each.cancel()
+            await asyncio.wait(begun)
+        if doing.cancelled():
+            self._view.note("No longer waiting.")
+        else:
+            doing.result()
+
+    def _on_interrupt(self) -> None:
+        """A signal; at the prompt Ctrl+C is a key like others, and only a signal from elsewhere comes here.
+
+        One that comes between a line and what it asks for is meant for that.
+        """
+        app = self._prompt.app if self._prompt is not None else None
+        if self._interrupt is not None:
+            self._interrupt()
+        elif app is not None and app.is_running and not app.is_done:
+            app.exit(exception=KeyboardInterrupt())
+        else:
+            self._interrupted_early = True
+
     async def _say(self, message: str) -> None:
         reply = self._chat.chatWithHistory.stream(message=message)
         self._happenings.is_own(reply.request_id)
-        asking = asyncio.current_task()
-        assert asking is not None
-        stopping: list[asyncio.Task[None]] = []
-
-        def interrupt() -> None:
-            # The first one stops the reply, which then ends; a second one does not wait for that.
-            if stopping:
-                asking.cancel()
-            else:
-                stopping.append(asyncio.create_task(self._stop()))
-
-        try:
-            with _keys_unseen(), _on_interrupt(interrupt), GrowingMarkdown(self._view.console) as growing:
-                async with aclosing(reply):
-                    async for delta in reply:
-                        growing.add(delta["text"])
-                if reply.replaced:
-                    self._view.note("The reply began anew:")
-                    growing.replace(reply.result["reply"])
-        except asyncio.CancelledError:
-            if not stopping or asking.uncancel():
-                raise
-            self._view.note("No longer waiting for the reply.")
-            return
+        with GrowingMarkdown(self._view.console) as growing:
+            async with aclosing(reply):
+                async for delta in reply:
+                    growing.add(delta["text"])
+            if reply.replaced:
+                self._view.note("The reply began anew:")
+                growing.replace(reply.result["reply"])
         self._happenings.is_shown(reply.result["messageId"])
         if reply.result["finishReason"] in _CUT:
             self._view.note(f"[{reply.result['finishReason']}]")
 
     async def _stop(self) -> None:
+        self._view.note("Stopping it; Ctrl+C again does not wait for that.")
         try:
             await self._chat.stopGeneration()
         except ClientError as error:
@@ -189,14 +228,3 @@ def _keys_unseen() -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(descriptor, termios.TCSANOW, before)
-
-
-@contextmanager
-def _on_interrupt(action: Callable[[], None]) -> Iterator[None]:
-    """Has Ctrl+C do this, and not end the program."""
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, action)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)

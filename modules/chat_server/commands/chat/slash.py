@@ -164,7 +164,7 @@ class Slash:
             print_json(restored)
             return
         superseded = restored.get("superseded")
-        if superseded:
+        if superseded and superseded not in self.told:
             self.told.add(superseded)
             self._view.note(f"What you were in is archived as {superseded}.")
         self.tell_restored(archive_id)
