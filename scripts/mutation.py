@@ -49,6 +49,7 @@ EXHAUSTIVE = (
     "process_that_ends_leaves_whole_archives",
     "dialog_that_is_full_can_be_restored",
     "full_archive_can_be_pinned",
+    "disk_that_does_not_flush",
 )
 """Tests that take seconds: what they alone notice deserves a plain test of its own."""
 PYTEST = [
@@ -125,6 +126,7 @@ AREAS = {
                 "layout",
                 "marks",
                 "order",
+                "pins",
                 "recovery",
                 "references",
                 "restoring",

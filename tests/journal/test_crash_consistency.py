@@ -301,9 +301,8 @@ class Verdict:
             elif kind == "gone":
                 assert name not in found, f"{name} is there again, not lost"
             else:
-                assert "reason" in load(dialogs_of(data, user) / "archived" / f"{name}.yaml"), (
-                    f"{name} is lost"
-                )
+                archive = load(dialogs_of(data, user) / "archived" / f"{name}.yaml") or {}
+                assert "reason" in archive, f"{name} is lost"
 
     def _check_unmarked(self, data: Path) -> None:
         """No dialog is open that the next start would not find."""
