@@ -99,7 +99,8 @@ def _(data: Path) -> None:
     "torn",
 )
 def _(data: Path) -> None:
-    replace(first(data), b'role: "user"', b'role: "user: [')
+    archive(data, "a1", ("Question 0", "Answer 0", "Question 1"))
+    replace(first(data), b'role: "assistant"', b'role: "assist: [')
 
 
 @fault("an archive of which only the head is there", "torn")
@@ -270,6 +271,16 @@ def _(data: Path) -> None:
 @fault("a change of which nothing was written", "leftover", ".anew", mended=True)
 def _(data: Path) -> None:
     write(at(data) / "archived/.anew", b"")
+
+
+@fault("half a change without one whole message", "leftover", ".anew")
+def _(data: Path) -> None:
+    write(at(data) / "archived/.anew", lines_of("a1", conversation_at(BEGIN_MS), ["Half"])[:-20])
+
+
+@fault("half an import that holds words of its own", "leftover", ".anew-3")
+def _(data: Path) -> None:
+    write(at(data) / "archived/.anew-3", lines_of("a1", conversation_at(BEGIN_MS + 1), ["Other words"]))
 
 
 @fault("half a change that holds words of its own", "leftover", ".anew")

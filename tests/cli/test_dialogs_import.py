@@ -140,9 +140,15 @@ def broken(text: bytes, number: int, change: Callable[[Any], object]) -> bytes:
     ],
 )
 def test_a_corrupt_archive_changes_nothing_and_is_named(
-    data: Path, said: Said, tmp_path: Path, change: Callable[[Any], object], words: str
+    data: Path,
+    said: Said,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], object],
+    words: str,
 ) -> None:
     """By the path of the field, though it stands in a later batch."""
+    monkeypatch.setattr(importing, "_BATCH", 1)
     (tmp_path / "bad.json").write_bytes(broken(exported(said, "a1"), 2, change))
     before = files(data)
     status, out, err = said("import", "bad.json", "--user", "b2")

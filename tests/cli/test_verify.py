@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_UN
+from fcntl import flock as lock_file
 from pathlib import Path
 
 import aiohttp
@@ -155,6 +157,22 @@ async def test_beside_a_running_server_nothing_is_wrong_and_nothing_repaired(
         status, findings, err = await asyncio.to_thread(verify, "--repair")
         assert (status, findings) == (2, [])
         assert err.startswith(f"potoserver: The data folder {server.data_dir} is owned by another")
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_message_that_is_just_being_written_is_no_fault(
+    data: Path, verify: Verify, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """Where somebody holds the folder's lock, what a write may look like is looked at twice."""
+    current = at(data, "c3") / "current.yaml"
+    whole = current.read_bytes()
+    write(current, whole[:-5])
+    monkeypatch.setattr("time.sleep", lambda _: write(current, whole))
+    with (data / ".lock").open("wb") as lock:
+        lock_file(lock, LOCK_EX if held else LOCK_UN)
+        status, findings, _ = verify()
+    assert [each["kind"] for each in findings] == ([] if held else ["torn"])
+    assert status == (0 if held else 1)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
