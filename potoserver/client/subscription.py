@@ -217,10 +217,8 @@ class Subscription:
             self._acknowledge()
             return
         if raw.type == _UNAVAILABLE:
-            reason = data.get("reason") if isinstance(data, dict) else None
-            self._ending = _Ended(
-                str(reason or _UNAVAILABLE), "the server is not to be had now", _after_s(data)
-            )
+            reason = str(data.get("reason")) if isinstance(data, dict) else _UNAVAILABLE
+            self._ending = _Ended(reason, f"the server takes no stream now: {reason}", _after_s(data))
             return
         event_id = raw.last_id if raw.has_id else None
         event = StreamEvent(raw.type, data, event_id)

@@ -19,6 +19,7 @@ from tests.process.conftest import StartServer
 from tests.support.commands import potoserver
 from tests.support.process import ServerProcess, chat, server_environment
 from tests.support.screen import ENTER, TAB, UP, Screen, screen_of
+from tests.support.sse import stream
 
 pytestmark = pytest.mark.process
 
@@ -226,7 +227,8 @@ WRONG: list[tuple[list[str], int, str]] = [
 async def test_what_does_not_work_is_one_line(start_server: StartServer, way: str) -> None:
     """In a terminal and in a pipe, at once and without a traceback."""
     server = await start_server()
-    for wrong, status, words in WRONG:
+    # The words are the same for both; what a terminal changes shows in the first few.
+    for wrong, status, words in WRONG[:3] if way == "terminal" else WRONG:
         arguments = ["chat", *([] if "--url" in wrong else ["--url", server.url]), *wrong]
         if way == "terminal":
             with screen_of(*arguments, cwd=server.folder) as screen:
@@ -239,6 +241,18 @@ async def test_what_does_not_work_is_one_line(start_server: StartServer, way: st
         *notes, last = printed.splitlines()
         assert words in last
         assert [each for each in notes if "for development" not in each] == []
+
+
+async def test_a_server_that_takes_no_stream_says_why(
+    start_server: StartServer, http: aiohttp.ClientSession
+) -> None:
+    """Here because the user has too many."""
+    server = await start_server(POTO_LIMITS__CONNECTIONS_PER_USER="1")
+    async with stream(http, f"{server.url}/subscribe") as reader:
+        await reader.next("connected")
+        with screen_of("chat", "--url", server.url, cwd=server.folder) as screen:
+            assert screen.end() == 1
+            assert "the server takes no stream now: too-many-connections-of-user" in screen.text
 
 
 # Without a terminal
