@@ -135,9 +135,13 @@ class Archiver:
 
     def waiting_session(self, user_id: str) -> Session | None:
         """The ended session whose ending waits next behind whoever has the turn in the user's lane."""
+        return next((ending.session for ending in self.waiting(user_id)), None)
+
+    def waiting(self, user_id: str) -> Iterator[Ending]:
+        """The user's sessions that have ended and have not had their turn yet, the oldest first."""
         backlog = self._by_user.get(user_id)
-        running = backlog.running.values() if backlog else ()
-        return next((ending.session for ending in running if ending.waiting), None)
+        running = list(backlog.running.values()) if backlog else []
+        return (ending for ending in running if ending.waiting)
 
     def begin(self, ending: Ending) -> None:
         """Queues an ending behind the calls that came before it, at once. `finish` awaits it."""
@@ -207,6 +211,8 @@ class Archiver:
 
     async def _first_try(self, ending: Ending, ticket: Ticket) -> None:
         async with ticket:
+            if not ending.waiting:
+                return  # a restore has gone before
             with suppress(Exception):  # logged there, and tried again
                 await self.archive_now(ending)
 

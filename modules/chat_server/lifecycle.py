@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -53,7 +54,7 @@ class SessionLife(TurnSessions):
         self._activity_log = context.logger("session:activity")
         self._monitoring_log = context.logger("session:monitoring")
         self._stopping = False
-        self._left_behind: set[tuple[str, str]] = set()
+        self._left_behind: Counter[tuple[str, str]] = Counter()
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
         self.recent = RecentArchives(context.clock)
@@ -156,19 +157,26 @@ class SessionLife(TurnSessions):
     async def supersede(self, user_id: str) -> str | None:
         """Ends the user's session, if there is one, for another conversation; in the user's lane.
 
+        One that ended while that waited for its turn is archived now, for the reason that it has.
+
         Returns:
             Its archive's id; None where there was no session, or no message in it.
 
         Raises:
             JournalError: It could not be archived now; that is tried again until it is.
         """
+        archive_id = None
+        for ending in self.archiver.waiting(user_id):
+            self._leave_behind(user_id, ending.session)
+            await self.archiver.archive_now(ending)
+            archive_id = ending.archive_id or archive_id
         session = self.sessions.get(user_id)
-        if session is None or self.sessions.end(session) is None:
-            return None
-        self._leave_behind(user_id, session)
-        ending = self._ending(session, Reason.SUPERSEDED)
-        await self.archiver.archive_now(ending)
-        return ending.archive_id
+        if session is not None and self.sessions.end(session) is not None:
+            self._leave_behind(user_id, session)
+            ending = self._ending(session, Reason.SUPERSEDED)
+            await self.archiver.archive_now(ending)
+            archive_id = ending.archive_id or archive_id
+        return archive_id
 
     async def go_on_with(self, user_id: str, conversation: Conversation) -> None:
         """Makes an older conversation the user's session, in the user's lane, once it is open in the journal.
@@ -189,13 +197,15 @@ class SessionLife(TurnSessions):
 
     def _leave_behind(self, user_id: str, session: Session) -> None:
         left = (user_id, session.conversation.id)
-        self._left_behind.add(left)
+        self._left_behind[left] += 1
         # Behind the calls that came for it.
         self._context.spawn(self._forget(left, self._lanes.join(user_id)), f"forget what {user_id} has left")
 
     async def _forget(self, left: tuple[str, str], ticket: Ticket) -> None:
         async with ticket:
-            self._left_behind.discard(left)
+            self._left_behind[left] -= 1
+            if not self._left_behind[left]:
+                del self._left_behind[left]
 
     def refuse_when_stopping(self) -> None:
         """Sees whether anything may still begin.

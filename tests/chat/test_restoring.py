@@ -14,6 +14,7 @@ from modules.chat_server.journal import MemoryDialogueJournal, Reason
 from modules.chat_server.journal.base import Restored
 from modules.chat_server.journal.errors import JournalUnavailableError
 from potoserver import ProblemError, UnavailableError, User
+from tests.support.clock import settle
 
 from .support import A1, Chat, LedResponder, reasons, texts
 
@@ -119,7 +120,58 @@ async def test_it_waits_for_the_calls_before_and_takes_those_behind(tmp_path: Pa
         assert texts(superseded) == ["before", "reply before"]
         assert await chat.open_texts() == ["old", "old reply", "behind", "reply behind"]
         await chat.quiet()
-        assert chat.module._life._left_behind == set()
+        assert not chat.module._life._left_behind
+
+
+async def test_a_call_goes_on_with_what_is_restored_though_its_session_has_ended_meanwhile(
+    tmp_path: Path,
+) -> None:
+    """Nothing that was sent is refused, and the dialog that ended is archived once, for its own reason."""
+    responder = LedResponder()
+    async with Chat.in_memory(tmp_path, responder=responder) as chat:
+        responder.answer("old reply")
+        archive_id, conversation = await archived(chat)
+        await chat.context.connect(A1.id)
+        before = chat.begin("before")
+        await before_asked(responder, 2)
+        restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
+        await asyncio.sleep(0)
+        behind = chat.begin("behind")
+        ending = asyncio.create_task(chat.module.end_user_session(A1.id))
+        await asyncio.sleep(0)
+        responder.answer("reply before")
+        responder.answer("reply behind")
+        ended = (await before.answer()).conversation_id
+        restored = await restoring
+        assert (await behind.answer()).conversation_id == conversation != ended
+        (dialog,) = await chat.archives()
+        assert (dialog.conversation.id, texts(dialog), dialog.reason) == (
+            ended,
+            ["before", "reply before"],
+            Reason.REQUEST,
+        )
+        await chat.quiet()
+        archive = {"id": restored.superseded, "reason": "request", "conversation": ended}
+        assert ((await ending).archive_id, events(chat, "archived")) == (restored.superseded, [archive])
+
+
+async def test_a_call_goes_on_with_what_is_restored_though_its_own_was_left_before(tmp_path: Path) -> None:
+    """Back and forth from several tabs: that the first leaving is over says nothing of the second."""
+    responder = LedResponder()
+    async with Chat.in_memory(tmp_path, responder=responder) as chat:
+        responder.answer("old reply")
+        archive_id, conversation = await archived(chat)
+        responder.answer("reply")
+        await chat.ask("current")
+        life = chat.module._life
+        async with chat.module._lanes.join(A1.id):
+            restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
+            await settle()
+            life._leave_behind(A1.id, life.sessions[A1.id])
+            behind = chat.begin("behind")
+        responder.answer("reply behind")
+        await restoring
+        assert (await behind.answer()).conversation_id == conversation
 
 
 async def before_asked(responder: LedResponder, times: int) -> None:
