@@ -184,6 +184,34 @@ async def test_an_archive_laid_out_by_hand_is_refused_and_left(tmp_path: Path) -
         assert len(await journal.get_conversation(USER)) == 1
 
 
+@pytest.mark.parametrize("added", [b'note: "mine"\n', b"# mine\n"])
+async def test_what_a_person_has_added_behind_the_end_does_not_go_with_it(
+    tmp_path: Path, added: bytes
+) -> None:
+    """Restoring cuts the end off; what stands there of somebody's own would be lost, so it is refused."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        data = path.read_bytes() + added
+        path.write_bytes(data)
+        with pytest.raises(ArchiveLaidOutError):
+            await journal.restore_archive(USER, archive_id)
+        assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
+async def test_an_end_laid_out_in_another_way_is_cut_off_too(tmp_path: Path, newline: bytes) -> None:
+    """Other line ends, quotes, order and blank lines add nothing."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        data = path.read_bytes().replace(b'reason: "request"', b"reason: 'request'").replace(b"\n", newline)
+        path.write_bytes(data + newline * 2)
+        assert await journal.restore_archive(USER, archive_id) is not None
+        await journal.add_message(USER, message(2), FIRST)
+        assert len(await journal.get_conversation(USER)) == 3
+
+
 async def test_a_backup_made_of_hard_links_keeps_what_it_held(tmp_path: Path) -> None:
     """Archives never change under a backup; the restored dialog grows in a file of its own."""
     async with opened(tmp_path / "data") as journal:

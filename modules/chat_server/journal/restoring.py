@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from typing import Final
 
 from .base import (
     Dialog,
@@ -11,6 +13,9 @@ from .errors import (
     ArchiveLaidOutError,
 )
 from .scan import scan
+
+_END: Final = re.compile(rb"(?:(?:ended|reason|message_count): [^#\n]*\n?)*\s*")
+"""A footer and nothing else, in whatever order and quotes."""
 
 
 def open_part(data: bytes, archived: Dialog) -> tuple[Dialog, int]:
@@ -22,11 +27,13 @@ def open_part(data: bytes, archived: Dialog) -> tuple[Dialog, int]:
 
     Raises:
         ArchiveLaidOutError: A person has laid the file out so that its end can't be cut off, or so that
-            nothing could be appended then.
+            nothing could be appended then, or has added something behind it.
     """
     dialog = replace(archived, ended_ms=None, reason=None)
     size = data.rfind(b"\nended: ") + 1
     found = scan(data[:size])
+    if not _END.fullmatch(data, size):
+        raise ArchiveLaidOutError  # somebody has added to it, which would go with it
     if found.dialog != dialog or found.size != size:
         raise ArchiveLaidOutError
     return dialog, size
