@@ -24,6 +24,7 @@ from modules.chat_server.journal import (
 from modules.chat_server.journal.errors import ArchiveLaidOutError, DialogFullError
 from potoserver import User
 from tests.faults.disk import Fault, FaultyDisk
+from tests.journal.readers import python_readers
 from tests.journal.support import (
     FIRST,
     SECOND,
@@ -339,6 +340,24 @@ async def test_what_a_person_has_written_into_a_file_stays(tmp_path: Path) -> No
         assert path.read_text() == EDITED.replace(
             "pinned: true\nmessages:", 'title: "Trees"\npinned: true\nmessages:'
         )
+
+
+@pytest.mark.parametrize("added", ['title: "Mine"\n', "pinned: false\ntitle: Mine", '"title": "Mine"\n'])
+async def test_a_title_that_a_person_has_added_at_the_end_is_there_once(tmp_path: Path, added: str) -> None:
+    """Readers of YAML 1.2 refuse a file in which a name is there twice; so it moves to its place."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path.write_text(path.read_text() + added)
+        pinned = await journal.pin_archive(USER, archive_id, pinned=True)
+        assert pinned is not None
+        assert (pinned.title, pinned.pinned) == ("Mine", True)
+        for read in python_readers().values():
+            loaded = read(path.read_text())
+            assert (loaded["title"], loaded["pinned"], len(loaded["messages"])) == ("Mine", True, 2)
+        named = await journal.rename_archive(USER, archive_id, None)
+        assert named is not None and named.title is None
+        assert "Mine" not in path.read_text()
 
 
 async def test_pinned_archives_are_not_looked_for_in_a_folder_that_has_not_changed(tmp_path: Path) -> None:

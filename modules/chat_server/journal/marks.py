@@ -14,7 +14,7 @@ from .errors import (
     ArchiveLaidOutError,
 )
 
-_MARKS: Final = re.compile(rb"^(?:title|pinned):[^\n]*\n", re.MULTILINE)
+_MARKS: Final = re.compile(rb"^([\"']?)(?:title|pinned)\1[ \t]*:[^\n]*(?:\n|\Z)", re.MULTILINE)
 _MESSAGES: Final = re.compile(rb"^messages:", re.MULTILINE)
 
 
@@ -35,7 +35,8 @@ def with_marks(data: bytes, dialog: Dialog, title: str | None, *, pinned: bool) 
     if messages:
         begin = messages.start()
         head = _MARKS.sub(b"", data[:begin]) + emit_marks(title, pinned=pinned)
-        changed = head + data[begin:]
+        # A person may have added one at the end. Two of a name are a fault to readers of YAML 1.2.
+        changed = head + _MARKS.sub(b"", data[begin:])
         try:
             if parse_dialog(changed) == wanted:
                 return changed
