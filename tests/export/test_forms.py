@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Sequence
 
@@ -166,6 +167,17 @@ def test_a_zip_of_more_than_65535_files_is_one() -> None:
     with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as file:
         assert len(file.namelist()) == 65_537
         assert file.read("65536.yaml") == data
+
+
+@pytest.mark.parametrize(
+    ("ended", "told"), [("1969-01-01", 1980), ("2108-01-01", 2107), ("9999-12-31", 2107)]
+)
+def test_zip_holds_what_a_wrong_clock_has_stamped(ended: str, told: int) -> None:
+    """A zip tells times from 1980 to 2107; one archive of another keeps nobody from all of theirs."""
+    data = re.sub(rb'ended: "[0-9-]{10}', f'ended: "{ended}'.encode(), archive("one"))
+    with zipfile.ZipFile(io.BytesIO(exported(ZipForm(), [data]))) as file:
+        (entry,) = file.infolist()
+        assert (file.read(entry), entry.date_time[0]) == (data, told)
 
 
 def test_an_empty_zip_is_a_zip_too() -> None:

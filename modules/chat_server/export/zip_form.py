@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from typing_extensions import override
-
-from potoserver import iso_utc
 
 from ..journal.base import Dialog
 from .form import ExportForm
 
 _FILE_MODE = 0o600
-_FIRST_YEAR = 1980
-"""Of the times that a zip can tell."""
+_FIRST_MS = 315_532_800_000
+_LAST_MS = 4_354_819_198_000
+"""From 1980 to 2107: the times that a zip can tell, in ms since 1970 UTC."""
 
 
 class ZipForm(ExportForm):
@@ -47,11 +47,8 @@ class ZipForm(ExportForm):
         return self._sink.take()
 
     def _put(self, name: str, data: bytes, at_ms: int) -> None:
-        stamp = iso_utc(at_ms)[:19]
-        year, month, day, hour, minute, second = (int(stamp[at : at + 2]) for at in (2, 5, 8, 11, 14, 17))
-        year += 100 * int(stamp[:2])
-        moment = (year, month, day, hour, minute, second)
-        info = ZipInfo(name, max(moment, (_FIRST_YEAR, 1, 1, 0, 0, 0)))
+        told = datetime.fromtimestamp(min(max(at_ms, _FIRST_MS), _LAST_MS) // 1000, UTC)
+        info = ZipInfo(name, (told.year, told.month, told.day, told.hour, told.minute, told.second))
         info.external_attr = _FILE_MODE << 16
         info.compress_type = ZIP_DEFLATED
         self._zip.writestr(info, data)
