@@ -136,6 +136,7 @@ AREAS = {
                 "titles",
                 "tools",
                 "usage",
+                "user_calls",
                 "user_dialogs",
             )
         ],

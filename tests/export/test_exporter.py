@@ -237,4 +237,4 @@ async def test_a_caller_that_goes_leaves_no_work_behind(
         await next_of(chunks, clock)
     await chunks.aclose()
     await settle()
-    assert not journal._tasks
+    assert not journal._calls.tasks

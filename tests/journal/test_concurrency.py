@@ -152,7 +152,7 @@ async def test_many_users_at_once(tmp_path: Path) -> None:
             await journal.archive_conversation(user, reason=Reason.SHUTDOWN)
 
         await asyncio.gather(*map(live, range(100)))
-        assert journal._in_use == {}
+        assert journal._calls.in_use == {}
     files = yaml_files(tmp_path)
     assert len(files) == 100
     assert all(loaded["message_count"] == 4 == len(loaded["messages"]) for loaded in files.values())
@@ -166,7 +166,7 @@ async def test_nothing_is_kept_for_users_without_a_dialog(tmp_path: Path) -> Non
             await journal.recover(user)
             await journal.get_conversation(user)
             await journal.list_archives(user, 1, None)
-        assert journal._in_use == {}
+        assert journal._calls.in_use == {}
     assert list((tmp_path / "users").iterdir()) == []
 
 

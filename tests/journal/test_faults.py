@@ -100,7 +100,7 @@ async def test_each_call_fails(tmp_path: Path, error: int, how: How, times: int)
             await life.live(journal, tries=times + 2)
             reached = disk.faults.reached > 0
             disk.faults.set()
-            assert journal._in_use == {}
+            assert journal._calls.in_use == {}
         check_loads(data)
         assert_each_once(data, {"m-0", "m-1", "m-2", "m-3"})
         archives = sorted(path.stem for path in (dialogs_of(data) / "archived").iterdir())

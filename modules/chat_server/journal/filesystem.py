@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
@@ -34,7 +33,7 @@ from .base import (
 )
 from .data_folder import DataFolder
 from .disk import Disk
-from .errors import JournalError, JournalUnavailableError, UserFullError
+from .errors import JournalError, UserFullError
 from .grouping import GroupedAppends
 from .keyed import find_question, with_reply
 from .layout import Layout, archive_order, user_of
@@ -46,6 +45,7 @@ from .stored import Visit
 from .threads import Threads
 from .tools import DiskWatch, RecentArchives, Tools, journal_errors
 from .usage import Usage
+from .user_calls import UserCalls
 from .user_dialogs import UserDialogs
 
 _THREADS: Final = 4
@@ -56,26 +56,10 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-@dataclass(slots=True)
-class _InUse:
-    """One user's dialogs while somebody uses them or one is open.
-
-    Attributes:
-        dialogs: The blocking part; only touched with the lock held.
-        lock: Calls for one user take effect one after the other.
-        calls: How many hold the lock or wait for it.
-    """
-
-    dialogs: UserDialogs
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    calls: int = 0
-
-
 class FileSystemDialogueJournal(DialogueJournal):
     """Keeps dialogs under a folder that this process owns.
 
-    Each call runs as a task of the journal's own, so that it finishes whoever asked for it; everything
-    that blocks runs on threads.
+    Each call runs to its end, whoever asked for it, and everything that blocks runs on threads.
 
     Args:
         data_dir: The folder; made if it is not there.
@@ -103,7 +87,6 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._clock = clock
         self._append_log = logger("journal:append")
         self._recovery_log = logger("journal:recovery")
-        self._watch = watch
         self._disk = disk or Disk(fsync=fsync)
         self._layout = Layout(data_dir)
         self._folder = DataFolder(self._disk, self._layout)
@@ -125,9 +108,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._archives = Archives(self._disk, self._layout, archive_log)
         self._changes = ArchiveChanges(self._tools, self._archives)
         self._import = ArchiveImport(self._tools, self._archives)
-        self._in_use: dict[str, _InUse] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._accepting = False
+        self._calls = UserCalls(self._tools, watch)
         self._threads = Threads(_THREADS, "journal")
         self._visits = Threads(_VISIT_THREADS, "journal-visit")
         self._appends = GroupedAppends(clock, self._append_log)
@@ -135,7 +116,7 @@ class FileSystemDialogueJournal(DialogueJournal):
     @override
     async def start(self) -> Sequence[str]:
         names = await self._threaded(self._folder.take_over)
-        self._accepting = True
+        self._calls.accepting = True
         users = []
         for name in sorted(names):
             user_id = user_of(name)
@@ -147,9 +128,7 @@ class FileSystemDialogueJournal(DialogueJournal):
 
     @override
     async def close(self) -> None:
-        self._accepting = False
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._calls.close()
         await asyncio.to_thread(self._give_back)
 
     def _give_back(self) -> None:
@@ -160,16 +139,18 @@ class FileSystemDialogueJournal(DialogueJournal):
 
     @override
     async def recover(self, user: User) -> OpenDialog | None:
-        return await self._owned(user, lambda dialogs: self._threaded(dialogs.recover))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(dialogs.recover))
 
     @override
     async def get_conversation(self, user: User) -> list[Message]:
-        dialog = await self._owned(user, lambda dialogs: self._threaded(dialogs.read))
+        dialog = await self._calls.alone(user, lambda dialogs: self._threaded(dialogs.read))
         return list(dialog.messages) if dialog else []
 
     @override
     async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
-        return await self._owned(user, lambda dialogs: self._append(dialogs, user.id, message, conversation))
+        return await self._calls.alone(
+            user, lambda dialogs: self._append(dialogs, user.id, message, conversation)
+        )
 
     async def _append(
         self, dialogs: UserDialogs, user_id: str, message: Message, conversation: Conversation
@@ -218,7 +199,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         reason: Reason = Reason.REQUEST,
         ended_ms: int | None = None,
     ) -> str | None:
-        return await self._owned(
+        return await self._calls.alone(
             user, lambda dialogs: self._threaded(dialogs.archive, conversation_id, reason, ended_ms)
         )
 
@@ -234,7 +215,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.page(user.id, limit, cursor, pinned=pinned)
 
-        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
 
     @override
     async def get_archive(self, user: User, archive_id: str) -> Dialog | None:
@@ -243,7 +224,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.get(user.id, archive_id)
 
-        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
 
     @override
     async def rename_archive(
@@ -268,7 +249,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             dialogs.openable(*found)
             return summarize_dialog(archive_id, found[1])
 
-        return await self._owned(user, lambda dialogs: self._threaded(look, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(look, dialogs))
 
     @override
     async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
@@ -283,7 +264,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             finally:
                 self._archives.forget(user.id, archive_id)
 
-        return await self._owned(user, lambda dialogs: self._threaded(restore, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(restore, dialogs))
 
     @override
     async def delete_archive(self, user: User, archive_id: str, *, unless_pinned: bool = False) -> bool:
@@ -298,7 +279,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 names = sorted(self._disk.names(self._layout.users))
             return [user_id for name in names if (user_id := user_of(name)) is not None]
 
-        return await self._unowned(look)
+        return await self._calls.looking(lambda: self._visits.run(look))
 
     @override
     async def expired_archives(
@@ -309,13 +290,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 self._tools.recovery.refuse_links(self._layout.user(user.id))
                 return self._archives.expired(user.id, before_ms, keep)
 
-        return await self._unowned(look)
-
-    async def _unowned(self, look: Callable[[], _R]) -> _R:
-        """Looks at what is there, beside whatever is done to it."""
-        if not self._accepting:
-            raise JournalUnavailableError("The journal is closed.")
-        return await self._threaded(look)
+        return await self._calls.looking(lambda: self._visits.run(look))
 
     @override
     async def import_archives(self, user: User, dialogs: Sequence[ImportedDialog]) -> ImportOutcome:
@@ -329,7 +304,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             own.wrote = bool(outcome.imported)
             return outcome
 
-        return await self._owned(user, lambda own: self._threaded(work, own))
+        return await self._calls.alone(user, lambda own: self._threaded(work, own))
 
     async def _changing(self, user: User, change: Callable[[], _R]) -> _R:
         """Changes a user's archives, once what a crash has left is in order."""
@@ -344,7 +319,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             dialogs.wrote = True
             return changed
 
-        return await self._owned(user, lambda dialogs: self._threaded(work, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(work, dialogs))
 
     @override
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:
@@ -357,7 +332,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 line = reply_line(found.question.id)
                 return with_reply(found, self._newest(dialogs, user.id, since_ms, line))
 
-        return await self._owned(user, lambda dialogs: self._threaded(search, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(search, dialogs))
 
     def _newest(self, dialogs: UserDialogs, user_id: str, since_ms: int, line: bytes) -> Iterator[Dialog]:
         """The dialogs that may hold a line, newest first."""
@@ -373,7 +348,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.untold(user.id)
 
-        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
 
     @override
     async def mark_told(self, user: User, archive_id: str) -> None:
@@ -382,7 +357,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 self._tools.recovery.refuse_links(self._layout.user(user.id))
                 self._archives.mark_told(user.id, archive_id)
 
-        await self._owned(user, lambda dialogs: self._threaded(write, dialogs))
+        await self._calls.alone(user, lambda dialogs: self._threaded(write, dialogs))
 
     @override
     async def archive_ids(self, user: User) -> list[str]:
@@ -391,7 +366,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.ids(user.id)
 
-        return await self._owned(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
 
     @override
     async def visit_archives(self, user: User, ids: Sequence[str], visit: Visit) -> None:
@@ -402,58 +377,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 if stored is not None and not visit(stored):
                     return
 
-        await self._finished(self._watched_reading(walk))
-
-    async def _watched_reading(self, read: Callable[[], None]) -> None:
-        """Reads what no call changes in its place, and tells when the disk failed."""
-        try:
-            await self._visits.run(read)
-        except JournalError as error:
-            if self._watch is not None and isinstance(error.__cause__, OSError):
-                self._watch.failed(error.__cause__)
-            raise
-
-    async def _owned(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
-        """Runs work on one user's dialogs to its end, alone, though the caller may be cancelled."""
-        return await self._finished(self._alone(user, work))
-
-    async def _finished(self, work: Coroutine[Any, Any, _R]) -> _R:
-        """Runs work to its end, though the caller may be cancelled."""
-        if not self._accepting:
-            work.close()
-            raise JournalUnavailableError("The journal is closed; nothing was kept.")
-        task = asyncio.create_task(work, name="journal call")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
-
-    async def _alone(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
-        in_use = self._in_use.get(user.id)
-        if in_use is None:
-            in_use = self._in_use[user.id] = _InUse(UserDialogs(user.id, self._tools))
-        in_use.calls += 1
-        try:
-            async with in_use.lock:
-                return await self._watched(in_use.dialogs, work)
-        finally:
-            in_use.calls -= 1
-            if in_use.calls == 0 and in_use.dialogs.idle:
-                del self._in_use[user.id]
-
-    async def _watched(self, dialogs: UserDialogs, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
-        """Runs work on one user's dialogs, and tells what that says of the disk."""
-        dialogs.wrote = False
-        cause: BaseException | None = None
-        try:
-            return await work(dialogs)
-        except JournalError as error:
-            cause = error.__cause__
-            raise
-        finally:
-            if self._watch is not None and dialogs.wrote:
-                self._watch.wrote()
-            if self._watch is not None and isinstance(cause, OSError):
-                self._watch.failed(cause)  # whatever could be written before it
+        await self._calls.looking(lambda: self._visits.run(walk))
 
     async def _threaded(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return await self._threads.run(function, *args, **kwargs)
