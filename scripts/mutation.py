@@ -133,6 +133,7 @@ AREAS = {
                 "rewriting",
                 "scan",
                 "spent",
+                "threads",
                 "titles",
                 "tools",
                 "usage",

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from modules.chat_server.journal import Conversation, JournalUnavailableError, archives
+from modules.chat_server.journal import Conversation, JournalUnavailableError, archives, pins
 from modules.chat_server.journal.layout import last_ms_of
+from modules.chat_server.journal.pins import PinIndex
 from modules.chat_server.journal.references import ReferenceIndex
 from modules.chat_server.journal.stored import StoredArchive
 from potoserver import User
@@ -213,6 +214,28 @@ def test_the_index_counts_what_it_holds() -> None:
     for name in ("d", "e", "f", "g"):
         index.add("u", name, lines)
     assert [name for name in "abcdefg" if index.find("u", name)] == ["e", "f", "g"]
+
+
+def test_which_archives_may_be_pinned_is_remembered_of_a_folder_at_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of as many users as may be, those asked about last; while the folder bears the time that it bore."""
+    now_ns = 1_705_313_523_120_000_000
+    monkeypatch.setattr(pins.time, "time_ns", lambda: now_ns)
+    index, at_rest, ids = PinIndex(limit=2), now_ns - 1_000_000_000, frozenset({"one"})
+    index.keep("hasty", at_rest + 1, ids)
+    index.keep("many", at_rest, frozenset(map(str, range(1001))))
+    assert [index.find(user, at_rest) for user in ("hasty", "many", "nobody")] == [None] * 3
+    index.keep("many", at_rest, frozenset(map(str, range(1000))))
+    assert len(index.find("many", at_rest) or ()) == 1000
+    for user in ("a", "b"):
+        index.keep(user, at_rest, ids)
+    assert (index.find("a", at_rest + 1), index.find("a", at_rest)) == (None, ids)
+    index.keep("c", at_rest, frozenset())
+    assert [index.find(user, at_rest) for user in ("many", "a", "b", "c")] == [None, ids, None, frozenset()]
+    index.keep("a", at_rest, ids)
+    index.keep("d", at_rest, ids)
+    assert [index.find(user, at_rest) for user in ("a", "c", "d")] == [ids, None, ids]
 
 
 async def test_a_disk_that_fails_ends_a_visit(tmp_path: Path) -> None:
