@@ -20,7 +20,13 @@ from modules.chat_server.journal import (
     MemoryDialogueJournal,
     Reason,
 )
-from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
+from modules.chat_server.journal.dialog_yaml import (
+    MAX_FILE_BYTES,
+    MAX_MESSAGES,
+    emit_footer,
+    emit_head,
+    emit_message,
+)
 from modules.chat_server.journal.errors import (
     ArchiveIsCurrentError,
     ArchiveLaidOutError,
@@ -140,6 +146,27 @@ async def test_a_dialog_that_is_full_can_be_restored_but_not_added_to(tmp_path: 
             await journal.add_message(USER, message(1, "x" * 1000), FIRST)
         assert await journal.archive_conversation(USER) is not None
     assert_each_once(tmp_path, {"m-0"})
+
+
+@pytest.mark.parametrize("fits", [True, False])
+async def test_what_is_restored_has_room_for_its_next_end(tmp_path: Path, fits: bool) -> None:
+    """An import or a title may fill a file; a longer reason would make it larger than what is read."""
+    begin = emit_head(FIRST, USER.id)
+    room = len(emit_footer(0, Reason.SUPERSEDED, MAX_MESSAGES))
+    more = MAX_FILE_BYTES - room - len(begin + emit_message(message(0, ""))) + (not fits)
+    data = begin + emit_message(message(0, "x" * more)) + emit_footer(FIRST.started_ms, Reason.REQUEST, 1)
+    async with opened(tmp_path) as journal:
+        await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{OLD}.yaml"
+        path.write_bytes(data)
+        if fits:
+            assert await journal.restore_archive(USER, OLD) is not None
+            await journal.archive_conversation(USER, reason=Reason.SUPERSEDED)
+        else:
+            with pytest.raises(DialogFullError, match="can't go on"):
+                await journal.restore_archive(USER, OLD)
+            assert path.read_bytes() == data
+        assert len((await journal.list_archives(USER, 10, None)).archives) == 1
 
 
 async def test_restoring_is_not_held_up_by_a_users_limit(tmp_path: Path) -> None:

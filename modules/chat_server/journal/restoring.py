@@ -8,11 +8,17 @@ from typing import Final
 
 from .base import (
     Dialog,
+    Reason,
 )
+from .dialog_yaml import MAX_FILE_BYTES, MAX_MESSAGES, emit_footer
 from .errors import (
     ArchiveLaidOutError,
+    DialogFullError,
 )
 from .scan import scan
+
+_ROOM: Final = max(len(emit_footer(0, reason, MAX_MESSAGES)) for reason in Reason)
+"""What the end of a dialog takes at most."""
 
 _END: Final = re.compile(rb"(?:(?:ended|reason|message_count): [^#\n]*\n?)*\s*")
 """A footer and nothing else, in whatever order and quotes."""
@@ -28,9 +34,13 @@ def open_part(data: bytes, archived: Dialog) -> tuple[Dialog, int]:
     Raises:
         ArchiveLaidOutError: A person has laid the file out so that its end can't be cut off, or so that
             nothing could be appended then, or has added something behind it.
+        DialogFullError: Its next end might not fit in.
     """
     dialog = replace(archived, ended_ms=None, reason=None)
     size = data.rfind(b"\nended: ") + 1
+    if size > MAX_FILE_BYTES - _ROOM:
+        # Another reason may be longer than the one that it has, and a larger file is read by nobody.
+        raise DialogFullError("This archive has the largest size that there is, so it can't go on.")
     found = scan(data[:size])
     if not _END.fullmatch(data, size):
         raise ArchiveLaidOutError  # somebody has added to it, which would go with it
