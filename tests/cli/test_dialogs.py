@@ -164,6 +164,20 @@ def test_what_can_not_be_read_is_told_and_the_rest_listed(data: Path, said: Said
     assert "\x1b" not in err
 
 
+@pytest.mark.parametrize("place", [".", "dialogs", "dialogs/archived"])
+def test_no_link_is_followed(data: Path, said: Said, tmp_path: Path, place: str) -> None:
+    """In the place of a folder; it is told, and the others are listed."""
+    link = data / "users" / "a1" / place
+    link.rename(tmp_path / "elsewhere")
+    link.symlink_to(tmp_path / "elsewhere")
+    status, out, err = said("list", "--json")
+    assert status == 1
+    assert {json.loads(line)["user"] for line in out.splitlines()} == {"b/2"}
+    assert "it is no folder, and links are not followed" in err
+    for arguments in (["list"], ["search", "Question"], ["export"]):
+        assert said(*arguments, "--user", "a1")[:2] == (1, "")
+
+
 def test_a_backup_is_read_where_it_lies(data: Path, said: Said, tmp_path: Path) -> None:
     """Any folder of data will do, without a lock and without a change."""
     data.rename(tmp_path / "backup")

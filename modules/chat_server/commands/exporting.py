@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import typer
 
@@ -45,7 +45,8 @@ def export_dialogs(
     Raises:
         typer.TyperException: There is no such archive, or the file can't be written there.
     """
-    folder.chosen(user_id)
+    if not folder.chosen(user_id):
+        return 1
     if output is None and as_json:
         raise typer.TyperException("--json says what was written to a file: give --output, too")
     if output is None and form == "zip" and sys.stdout.isatty():
@@ -110,15 +111,19 @@ def _opened(output: Path | None) -> Iterator[Callable[[bytes], object]]:
     if os.path.lexists(output):
         raise typer.TyperException(f"{visible(str(output))} is there already")
     half = output.with_name(f".{output.name}.part")
-    try:
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _FILE_MODE)
-    except OSError as error:
-        raise typer.TyperException(f"{visible(str(output))} can't be written: {error.strerror}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    try:  # around the making, too: wherever Ctrl+C is pressed, nothing is left
+        with _made(half, output) as file:
             yield file.write
         half.rename(output)
     except BaseException:
         with suppress(OSError):
             half.unlink()
         raise
+
+
+def _made(half: Path, output: Path) -> IO[bytes]:
+    try:
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _FILE_MODE)
+    except OSError as error:
+        raise typer.TyperException(f"{visible(str(output))} can't be written: {error.strerror}") from None
+    return os.fdopen(descriptor, "wb")

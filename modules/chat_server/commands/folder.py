@@ -7,6 +7,7 @@ the open dialog may grow while it is read, and then ends with a message that is 
 from __future__ import annotations
 
 import errno
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,22 @@ class DialogFolder:
             if error.errno == errno.ENOTDIR:
                 return []
             raise
-        return [user_id for name in sorted(names) if (user_id := user_of(name)) is not None]
+        ids = (user_of(name) for name in sorted(names))
+        return [user_id for user_id in ids if user_id is not None and not self._is_led_away(user_id)]
+
+    def _is_led_away(self, user_id: str) -> bool:
+        """Whether something else, such as a link, stands in the place of one of a user's folders."""
+        paths = self.layout.user(user_id)
+        for folder in (paths.folder, paths.dialogs, paths.archived):
+            try:
+                found = self.disk.find(folder)
+            except OSError as error:
+                self.tell(folder, error)
+                return True
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                self.tell(folder, OSError(errno.ENOTDIR, "it is no folder, and links are not followed"))
+                return True
+        return False
 
     def chosen(self, user_id: str | None) -> Sequence[str]:
         """The one user that was asked for, or all.
@@ -107,7 +123,7 @@ class DialogFolder:
             raise typer.TyperException(f"--user: {error}") from None
         if self.disk.find(self.layout.user(user_id).folder) is None:
             raise typer.TyperException(f"--user: {visible(user_id)} has no dialogs in {self.data_dir}")
-        return [user_id]
+        return [] if self._is_led_away(user_id) else [user_id]
 
     def count(self, user_id: str) -> int:
         """How many files a user's archives are."""

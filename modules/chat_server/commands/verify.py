@@ -37,7 +37,7 @@ def verify(folder: DialogFolder, user_id: str | None, *, as_json: bool, repair: 
         The exit status: 0 when nothing is wrong (any more), else 1.
     """
     layout, disk = folder.layout, folder.disk
-    names = all_names(layout, disk) if user_id is None else list(map(folder_name, folder.chosen(user_id)))
+    names = all_names(layout, disk) if user_id is None else _name_of(folder, user_id)
     with ExitStack() as stack:
         mender = None
         if repair:
@@ -53,6 +53,11 @@ def verify(folder: DialogFolder, user_id: str | None, *, as_json: bool, repair: 
         report.rows.print()
     report.conclude(looked.inspection.counts)
     return 1 if report.wrong else 0
+
+
+def _name_of(folder: DialogFolder, user_id: str) -> list[str]:
+    folder.chosen(user_id)
+    return [folder_name(user_id)]
 
 
 class _Looked:
