@@ -278,6 +278,13 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     @override
     def resume_writing(self) -> None:
+        # Not now: asyncio's transport is in the middle of a write, and when what is done here ends it (a last
+        # piece, a reset) it goes on to say that twice.
+        asyncio.get_running_loop().call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self._transport.is_closing():
+            return
         self._paused = False
         self._let_off()
         self._pass_on()

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from potoserver import Cause, Connection, Event, ServerModule
+from potoserver.events import Frame
+from potoserver.web.stream import TransportStream
 from tests.faults.readers import RawSubscriber
 from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer
@@ -252,6 +254,30 @@ async def test_an_orderly_end_waits_for_the_reader_and_not_for_ever(
     await stalling.read_to_end()
     assert numbers(stalling) == []
     assert causes.seen == [Cause.EXPIRED, Cause.EXPIRED]
+
+
+async def test_the_end_of_a_stream_that_was_full_is_told_once(clock: ManualClock) -> None:
+    """When the reader takes the last pieces, asyncio must not say twice that the connection is gone."""
+    loop = asyncio.get_running_loop()
+    complaints: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    ours, theirs = socket.socketpair()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+    stream = TransportStream(
+        transport, chunked=True, outbox_bytes=OUTBOX_BYTES, send_timeout_s=20, clock=clock
+    )
+    transport.set_protocol(stream)
+    transport.set_write_buffer_limits(high=0)
+    while not transport.get_write_buffer_size():
+        stream.write(Frame(b"data: x\n\n"))
+    stream.close(Cause.SHUTDOWN)
+    with theirs:
+        theirs.setblocking(False)
+        while await loop.sock_recv(theirs, 1_000_000):
+            pass
+    await settle()
+    assert transport.is_closing()
+    assert complaints == []
 
 
 # What no client should do
