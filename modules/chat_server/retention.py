@@ -43,6 +43,7 @@ class Retention:
         self._logger = context.logger("session:retention")
         self._timer: TimerHandle | None = None
         self._stopping = False
+        self._offset_ms = self._measure()
 
     def start(self) -> None:
         """Has it begin once the server serves, where anything is set."""
@@ -67,9 +68,7 @@ class Retention:
         """Once through all users."""
         settings = self._settings
         begun_s = self._context.clock.monotonic_s()
-        before_ms = None
-        if settings.max_age_days:
-            before_ms = self._context.clock.now_ms() - settings.max_age_days * _DAY_MS
+        before_ms = self._before_ms()
         users = gone = 0
         try:
             for user_id in await self._journal.stored_users():
@@ -96,6 +95,26 @@ class Retention:
             dry_run=settings.dry_run,
             s=round(self._context.clock.monotonic_s() - begun_s, 1),
         )
+
+    def _before_ms(self) -> int | None:
+        """What ended earlier is too old, in ms since 1970 UTC; None where nothing is.
+
+        Where the machine's clock has gone ahead by more than a day since the last run, nothing is until the
+        next one: by a wrong clock everything would be, and what is deleted does not come back.
+        """
+        before_ms, self._offset_ms = self._offset_ms, self._measure()
+        if not self._settings.max_age_days:
+            return None
+        ahead_ms = self._offset_ms - before_ms
+        if ahead_ms > _DAY_MS:
+            self._logger.warning("retention by age put off", clock_ahead_s=ahead_ms // 1000)
+            return None
+        return self._context.clock.now_ms() - self._settings.max_age_days * _DAY_MS
+
+    def _measure(self) -> int:
+        """From monotonic time to stamps, in ms."""
+        clock = self._context.clock
+        return clock.now_ms() - int(clock.monotonic_s() * 1000)
 
     async def _look_at(self, user: User, before_ms: int | None) -> int:
         """Deletes one user's archives, or tells which; returns how many."""

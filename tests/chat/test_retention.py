@@ -60,6 +60,28 @@ async def test_old_archives_go_and_pinned_ones_stay(tmp_path: Path) -> None:
         )
 
 
+async def test_a_clock_that_jumps_ahead_makes_nothing_old_at_once(tmp_path: Path) -> None:
+    """There is a day to set it right; else it is believed. What is too many goes meanwhile."""
+    limits = kept(max_age_days=3, max_count=2, dry_run=False)
+    async with Chat.in_memory(tmp_path, settings=limits) as chat:
+        for text in ("a", "b", "c"):
+            await archive(chat, text)
+        chat.clock.step_wall(int(365 * DAY_S * 1000))
+        await chat.until(DAY_S)
+        assert await left(chat) == ["b", "c"]
+        assert [each["clock_ahead_s"] for each in chat.context.logged("retention by age put off")] == [
+            365 * 24 * 3600
+        ]
+        chat.clock.step_wall(-int(365 * DAY_S * 1000))
+        await chat.until(DAY_S)
+        assert await left(chat) == ["b", "c"]
+        chat.clock.step_wall(int(365 * DAY_S * 1000))
+        await chat.until(DAY_S)
+        assert await left(chat) == ["b", "c"]
+        await chat.until(DAY_S)
+        assert await left(chat) == []
+
+
 async def test_the_newest_so_many_stay_pinned_ones_beside_them(tmp_path: Path) -> None:
     """Pinned archives are not counted."""
     async with Chat.in_memory(tmp_path, settings=kept(max_count=2, dry_run=False)) as chat:
