@@ -164,6 +164,8 @@ async def test_every_command_of_readme_does_what_it_says(tmp_path: Path) -> None
         async with asyncio.timeout(20):
             while "message_count: 4" not in "".join(each.read_text() for each in archived.glob("*.yaml")):
                 await asyncio.sleep(0.05)
+            while "dialog archived" not in (checkout / "logs" / "server.log").read_text():
+                await asyncio.sleep(0.05)
         assert 'content: "Test message"' in await run(command("cat data"), checkout)
         assert "dialog archived" in await run(command("grep "), checkout)
         assert "sha256:" in await run(command("potoserver token"), checkout)
