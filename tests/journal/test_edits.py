@@ -13,12 +13,14 @@ from typing_extensions import override
 
 from modules.chat_server.journal import (
     ConversationEndedError,
+    Dialog,
     FileSystemDialogueJournal,
     JournalError,
     JournalFullError,
     JournalUnavailableError,
     Reason,
 )
+from modules.chat_server.journal.base import ImportedDialog
 from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
 from modules.chat_server.journal.disk import Disk, Handle
 from modules.chat_server.journal.tools import RecentArchives
@@ -222,7 +224,11 @@ async def test_how_the_disk_does_is_told(tmp_path: Path) -> None:
         archive_id = await journal.archive_conversation(USER)
         await journal.list_archives(USER, 1, None)
         await journal.pin_archive(USER, archive_id or "", pinned=True)
-    assert told == ["wrote", errno.EIO, errno.ENOSPC, "wrote", "wrote"]
+        await journal.restore_archive(USER, archive_id or "")
+        for _ in range(2):  # the second time it is there
+            ended = Dialog(SECOND, "a1", (message(0),), SECOND.started_ms, Reason.REQUEST)
+            await journal.import_archives(USER, [ImportedDialog(ended, None, "archives.0")])
+    assert told == ["wrote", errno.EIO, errno.ENOSPC, "wrote", "wrote", "wrote", "wrote"]
 
 
 async def test_a_rename_that_took_effect_though_it_failed_is_no_second_archive(tmp_path: Path) -> None:

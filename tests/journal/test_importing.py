@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from modules.chat_server.journal import (
     Conversation,
     Dialog,
     DialogueJournal,
+    JournalError,
     Reason,
 )
 from modules.chat_server.journal.base import ImportedDialog
+from tests.faults.disk import Fault, FaultyDisk
 from tests.journal.support import (
     FIRST,
     SECOND,
@@ -96,6 +99,24 @@ async def test_an_archive_that_a_person_laid_out_is_known_too(tmp_path: Path) ->
         again = await journal.import_archives(USER, all_of_them)
         assert [archive.conversation.id for archive in again.imported] == ["sse-2"]
         assert again.skipped == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (errno.ENOSPC, 507, "The disk is full, so nothing was imported."),
+        (errno.EIO, 503, "The disk fails at the moment, so nothing was imported."),
+    ],
+)
+async def test_a_failing_disk_is_told(tmp_path: Path, error: int, status: int, told: str) -> None:
+    """And nothing is there of it."""
+    disk = FaultyDisk(Fault("write", error=error, how="half"))
+    async with opened(tmp_path, disk=disk) as journal:
+        with pytest.raises(JournalError) as failed:
+            await journal.import_archives(USER, [given()])
+        assert (failed.value.status, failed.value.detail) == (status, told)
+        assert (await journal.list_archives(USER, 10, None)).archives == ()
+    assert list((dialogs_of(tmp_path) / "archived").iterdir()) == []
 
 
 async def test_an_import_is_logged_by_its_number(tmp_path: Path) -> None:

@@ -92,3 +92,17 @@ def test_the_index_is_bounded() -> None:
     assert (index.find("u", "b"), index.find("u", "a")) == (None, {b"1"})
     index.add("u", "d", frozenset({b"1", b"2", b"3", b"4"}))
     assert (index.find("u", "d"), index.find("u", "a")) == (None, {b"1"})
+
+
+def test_what_is_removed_from_the_index_leaves_its_room() -> None:
+    """Exactly that which it took; what was not in it leaves none."""
+    index = ReferenceIndex(limit=5)
+    index.add("u", "large", frozenset({b"1", b"2"}))
+    index.add("u", "small", frozenset({b"1"}))
+    index.remove("u", "large")
+    index.remove("u", "large")
+    index.add("u", "other", frozenset({b"1", b"2"}))
+    assert index.find("u", "large") is None
+    assert index.find("u", "small") is not None and index.find("u", "other") is not None
+    index.add("u", "third", frozenset())
+    assert index.find("u", "small") is None

@@ -278,6 +278,39 @@ async def test_what_somebody_puts_there_at_the_last_moment_is_not_replaced(tmp_p
         assert await journal.get_archive(USER, archive_id) is not None
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (errno.ENOSPC, 507, "The disk is full; the archive could not be restored. Nothing of it is lost."),
+        (errno.EIO, 503, "The archive can't be restored at the moment. Nothing of it is lost."),
+    ],
+)
+async def test_a_failing_disk_is_told(tmp_path: Path, error: int, status: int, told: str) -> None:
+    """And the archive is one still, after a restart too; then it is restored."""
+    disk = FaultyDisk()
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+    async with opened(tmp_path, disk=disk) as journal:
+        disk.faults.set(Fault("rename", error=error))
+        with pytest.raises(JournalError) as failed:
+            await journal.restore_archive(USER, archive_id)
+        assert (failed.value.status, failed.value.detail) == (status, told)
+        assert await journal.get_archive(USER, archive_id) is not None
+        assert await journal.restore_archive(USER, archive_id) is not None
+
+
+async def test_an_end_that_is_cut_off_though_a_call_failed_is_a_restoring(tmp_path: Path) -> None:
+    """What is found on the disk counts."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        archive_id = await archived(journal)
+        disk.faults.set(Fault("flush", error=errno.EIO, how="after"))
+        restored = await journal.restore_archive(USER, archive_id)
+        assert restored is not None
+        assert restored.dialog.conversation == FIRST
+        assert len(await journal.get_conversation(USER)) == 2
+
+
 async def test_a_restoring_is_logged_with_its_subject(tmp_path: Path) -> None:
     """Which archive became which conversation."""
     log = LogRecord()

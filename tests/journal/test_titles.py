@@ -49,6 +49,11 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
         ("one " + "x" * 100, "one " + "x" * 55 + "…"),
         ("字" * 100, "字" * 59 + "…"),
         ("x" * 57 + "e\u0301e\u0301" + "x", "x" * 57 + "e\u0301…"),
+        ("x" * 58 + "e\u0301" + "xx", "x" * 58 + "…"),
+        ("x" * 58 + "👩\u200d👩xx", "x" * 58 + "…"),
+        ("x" * 60 + " y", "x" * 59 + "…"),
+        ("sentence " * 10, "sentence " * 5 + "sentence…"),
+        ("x" * 60 + " " * 300 + "late", "x" * 59 + "…"),
         (" " * 5000 + "late", "late"),
     ],
 )
@@ -71,6 +76,7 @@ def test_the_first_words_are_the_users() -> None:
     greeting, question = message(1, "How can I help?"), message(2, "Tell me of trees")
     assert first_words([greeting, question]) == "Tell me of trees"
     assert first_words([greeting]) == "How can I help?"
+    assert first_words([greeting, message(3, "Still there?")]) == "How can I help?"
     assert first_words([]) == "…"
     dialog = Dialog(FIRST, "a1", (greeting, question))
     assert title_of(dialog) == "Tell me of trees"
