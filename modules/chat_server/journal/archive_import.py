@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,18 +113,18 @@ class ArchiveImport:
             wanted.append(replace(each, dialog=dialog))
         return wanted
 
-    def _encoded(self, paths: UserPaths, wanted: Iterable[ImportedDialog]) -> list[_New]:
+    def _encoded(self, paths: UserPaths, wanted: Sequence[ImportedDialog]) -> list[_New]:
         names = {name.removesuffix(".yaml") for name in self._disk.names(paths.archived)}
         # What an export of them is called comes first, so that an import gives the same names.
-        kept: dict[str, str] = {}
-        for each in wanted:
+        kept: dict[int, str] = {}
+        for number, each in enumerate(wanted):
             if each.wanted_id is not None and each.wanted_id not in names and _names_its_end(each):
-                kept[each.path] = each.wanted_id
+                kept[number] = each.wanted_id
                 names.add(each.wanted_id)
         numbers: dict[str, int] = {}
         new = []
-        for each in wanted:
-            archive_id = kept.get(each.path) or self._free_name(each.dialog, names, numbers)
+        for number, each in enumerate(wanted):
+            archive_id = kept.get(number) or self._free_name(each.dialog, names, numbers)
             new.append(_New(archive_id, each.dialog, file_of(each)))
         return new
 
