@@ -325,9 +325,11 @@ async def test_something_else_in_the_files_place_is_set_aside(tmp_path: Path, ki
         current.symlink_to(outside)
     else:
         os.mkfifo(current)
-    async with opened(tmp_path) as journal:
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
         assert await journal.recover(USER) is None
         await journal.add_message(USER, message(0), FIRST)
+    assert log.entries[0]["why"] == "it is no ordinary file"
     assert outside.read_bytes() == whole_file(MESSAGES)
     assert current.is_file()
     assert not current.is_symlink()
@@ -354,7 +356,9 @@ async def test_a_file_larger_than_any_dialog_is_set_aside_whole(
     current = dialogs_of(tmp_path) / "current.yaml"
     before = current.read_bytes()
     monkeypatch.setattr(recovery, "MAX_FILE_BYTES", len(before) - 500)
-    async with opened(tmp_path) as journal:
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
         assert await journal.recover(USER) is None
+    assert log.entries[0]["why"] == "it is larger than any dialog"
     assert [path.read_bytes() for path in dialogs_of(tmp_path).glob("current.unreadable-*")] == [before]
     assert current.read_bytes() == b""

@@ -163,6 +163,12 @@ def test_what_cannot_be_a_title_is_named(title: str, fault: str) -> None:
     assert fault_of(title) == fault
 
 
+def test_a_title_that_is_too_long_is_cut_without_a_blank_at_its_end() -> None:
+    """As no title that is given has one."""
+    assert as_title("x" * 199 + " yy") == "x" * 199
+    assert as_title(" ") is None
+
+
 @given(TEXTS)
 def test_a_title_in_a_file_is_one_that_could_be_given(text: str) -> None:
     """Whatever a person writes into a file, and it comes back from the file as it is."""
