@@ -346,6 +346,15 @@ async def test_recovery_of_one_user_leaves_others_alone(tmp_path: Path) -> None:
     assert len(aside(others)) == 1
 
 
+async def test_a_file_of_the_largest_size_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the byte."""
+    data = whole_file(MESSAGES)
+    place(tmp_path, data)
+    monkeypatch.setattr(recovery, "MAX_FILE_BYTES", len(data))
+    async with opened(tmp_path) as journal:
+        assert await journal.recover(USER) is not None
+
+
 async def test_a_file_larger_than_any_dialog_is_set_aside_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
