@@ -76,8 +76,10 @@ class ArchiveMethods:
     async def import_archives(
         self,
         user: User,
-        archives: Annotated[list[ImportedArchive], Field(min_length=1, max_length=MOST_IDS)] | None = None,
-        messages: Annotated[list[ListedMessage], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None,
+        archives: Annotated[list[ImportedArchive], Field(fail_fast=True, min_length=1, max_length=MOST_IDS)]
+        | None = None,
+        messages: Annotated[list[ListedMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
+        | None = None,
         title: Title | None = None,
     ) -> ImportedArchives:
         """Adds archives of a JSON export, or one list of messages like OpenAI's; all or nothing."""
@@ -111,7 +113,7 @@ class ArchiveMethods:
         self,
         user: User,
         format: ExportFormat = "json",  # noqa: A002 - likewise
-        ids: Annotated[list[str], Field(min_length=1, max_length=MOST_IDS)] | None = None,
+        ids: Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MOST_IDS)] | None = None,
     ) -> Download:
         """A file of the user's archives, or of those with these ids, oldest first."""
         return await self._reader.export(user, format, ids)

@@ -236,6 +236,9 @@ def _finite(text: str) -> float:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_VALUES:
+        # Also in a larger body: a fault is told of each that is not expected, before any can be left out.
+        raise _not_json("an object has too many names")
     found = dict(pairs)
     if len(found) != len(pairs):
         raise _not_json("an object has a name twice")

@@ -163,6 +163,25 @@ async def test_a_corrupt_archive_is_named_and_adds_nothing(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "item"),
+    [
+        ({"archives": [archive(), {}, {}]}, "archives.1."),
+        ({"archives": [archive(messages=[{}, {}]), archive(messages=[{}])]}, "archives.0.messages.0."),
+        ({"messages": [{}, {}]}, "messages.0."),
+        ({"messages": [{"role": "user", "content": [{}, {}]}]}, "messages.0.content"),
+    ],
+)
+async def test_of_many_bad_items_the_first_is_told(
+    running: RunningServer, arguments: dict[str, Any], item: str
+) -> None:
+    """A megabyte may hold a hundred thousand; to gather all of their faults would hold up everybody."""
+    status, problem = await running.call(f"{CHAT}/importArchives", arguments)
+    assert status == 422
+    assert [each["field"] for each in problem["errors"] if not each["field"].startswith(item)] == []
+    assert not any(each["field"].startswith("messages.0.content.1") for each in problem["errors"])
+
+
+@pytest.mark.parametrize(
     ("arguments", "field"),
     [
         ({}, "archives"),

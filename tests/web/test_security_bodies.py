@@ -148,3 +148,12 @@ async def test_a_compressed_body_is_refused_and_never_unfolded(running: RunningS
         status, detail = await post(running, path, bomb, **{"Content-Encoding": encoding})
         assert (status, detail) == (415, "The body must not be compressed.")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50_000
+
+
+def test_no_object_of_a_larger_body_has_more_names_than_other_bodies_can() -> None:
+    """Each that is not expected is a fault, and all faults are gathered before the first fifty are told."""
+    names = b",".join(b'"%d":1' % each for each in range(MAX_VALUES))
+    assert len(parse_json(b"{" + names + b"}", 8 * MAX_VALUES)) == MAX_VALUES
+    with pytest.raises(ProblemError, match="too many names") as caught:
+        parse_json(b"{" + names + b',"more":1}', 8 * MAX_VALUES)
+    assert caught.value.status == 400

@@ -12,6 +12,9 @@ from potoserver import WireModel
 from ..journal.dialog_yaml import MAX_MESSAGES
 from ..journal.titles import MAX_TITLE_CHARS
 
+# A megabyte can hold a hundred thousand faults. To gather them takes seconds, in which nobody else is served,
+# and hundreds of megabytes; so what is in a list is looked at up to the first item that has any.
+
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,3})?Z$"
 
 Title = Annotated[
@@ -53,7 +56,7 @@ class ImportedArchive(WireModel):
     started_at: Time
     ended_at: Time
     reason: Literal["disconnect", "timeout", "shutdown", "request", "recovered", "superseded"] = "request"
-    messages: Annotated[list[ImportedMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[ImportedMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
 
 
 class TextPart(WireModel):
@@ -69,7 +72,7 @@ class ListedMessage(WireModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, alias_generator=to_camel)
 
     role: Literal["user", "assistant", "system", "developer", "tool", "function"]
-    content: str | list[TextPart] | None = None
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
 
     @property
     def text(self) -> str:
