@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from tests.support.server import RunServer, server_runner
+
+settings.register_profile("suite", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -202,9 +202,9 @@ def test_an_export_that_can_not_be_made_is_one_line(
 def test_ctrl_c_leaves_no_half_export(tmp_path: Path) -> None:
     """Neither under its name nor under another one."""
     paths = make_folders(tmp_path / "data", "a1")
-    whole = archive(tmp_path / "data", "a1", ["word " * 100] * 400).read_bytes()
-    for number in range(2, 200):
-        write(paths.archived / f"{FIRST}-{number}.yaml", whole)
+    whole = archive(tmp_path / "data", "a1", ["word " * 100] * 400)
+    for number in range(2, 5000):  # more than can be done before the interrupt
+        os.link(whole, paths.archived / f"{FIRST}-{number}.yaml")
     with terminal("dialogs", "export", "--user", "a1", "-o", "out.json", cwd=tmp_path) as child:
         child.expect("Exporting")
         child.sendcontrol("c")

@@ -95,13 +95,13 @@ async def test_a_second_ctrl_c_does_not_wait_for_a_server_that_hangs(start_serve
         server.send_signal(signal.SIGSTOP)
         try:
             screen.say("anybody there?", "…")
-            screen.child.sendintr()
+            screen.interrupt()
             screen.until("Stopping it")
-            screen.child.sendintr()
+            screen.interrupt()
             screen.until("No longer waiting", PROMPT)
             screen.send("/archives" + ENTER)
             screen.until("a1> /archives\n")
-            screen.child.sendintr()
+            screen.interrupt()
             screen.until("a1> /archives\n", "No longer waiting", PROMPT)
             screen.send("/quit" + ENTER)
             assert screen.end() == 0

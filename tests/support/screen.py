@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,14 @@ class Screen:
         above = len(lines) - self._screen.lines + self._screen.cursor.y
         self.send(line + ENTER)
         return self.until(*answers, since=len("\n".join(lines[:above])))
+
+    def interrupt(self) -> None:
+        """Presses Ctrl+C, once that interrupts: while a prompt is still there it is a key like any other."""
+        ends_s = time.monotonic() + LIMIT_S
+        while not termios.tcgetattr(self.child.child_fd)[3] & termios.ISIG:
+            assert time.monotonic() < ends_s, f"a prompt goes on in:\n{self.text}"
+            self._read()
+        self.child.sendintr()
 
     def resize(self, rows: int, columns: int) -> None:
         """The window has another size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ def terminal(
         dimensions=(ROWS, COLUMNS),
         encoding="utf-8",
         timeout=LIMIT_S,
+        # As a shell in a terminal gives it, also where the tests were started with it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield child
