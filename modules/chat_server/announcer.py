@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from potoserver import Event, ModuleContext, ProblemError, UnavailableError, iso_utc
 
-from .journal.base import Message
+from .journal.records import Message
 from .wire import ArchiveChange, RestoredDialog
 
 

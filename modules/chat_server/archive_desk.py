@@ -7,7 +7,8 @@ from typing import NoReturn
 from potoserver import FieldError, ModuleContext, ProblemError, User
 
 from .announcer import Announcer
-from .journal.base import ArchiveSummary, DialogueJournal
+from .journal.base import DialogueJournal
+from .journal.records import ArchiveSummary
 from .journal.titles import as_title, fault_of
 from .lifecycle import SessionLife
 from .reads import Reads

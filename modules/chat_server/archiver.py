@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from potoserver import Cause, ModuleContext, User
 
 from .announcer import Announcer
-from .journal.base import DialogueJournal, Reason
+from .journal.base import DialogueJournal
+from .journal.records import Reason
 from .lanes import Lanes, Ticket
 from .notices import Notices
 from .recent import RecentArchives

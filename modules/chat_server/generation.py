@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from potoserver import Clock, ProblemError, UnavailableError
 
-from .journal.base import Message
+from .journal.records import Message
 from .reply_stream import DeltaMerger, ReplyStream
 from .responders import Responder, ResponderError
 

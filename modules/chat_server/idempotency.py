@@ -9,7 +9,8 @@ from typing import Any
 
 from potoserver import Call, FieldError, ProblemError
 
-from .journal.base import DialogueJournal, KeyedMessage
+from .journal.base import DialogueJournal
+from .journal.records import KeyedMessage
 from .reply_stream import ReplyStream
 
 REMEMBERED_MS = 24 * 60 * 60 * 1000

@@ -13,7 +13,8 @@ from potoserver import Cause, Departure, ModuleContext, Presence, PresenceState,
 
 from .adoption import Adoption
 from .archiver import Archiver, Ending
-from .journal.base import Conversation, DialogueJournal, Reason
+from .journal.base import DialogueJournal
+from .journal.records import Conversation, Reason
 from .lanes import Lanes, Ticket
 from .notices import Notices
 from .recent import RecentArchives

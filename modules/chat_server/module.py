@@ -31,8 +31,9 @@ from .archive_reader import ArchiveReader
 from .disk_alarms import DiskAlarms
 from .generation import ChatRequest
 from .importing import Importer
-from .journal.base import DialogueJournal, Reason
+from .journal.base import DialogueJournal
 from .journal.filesystem import FileSystemDialogueJournal
+from .journal.records import Reason
 from .lanes import Lanes
 from .lifecycle import SessionLife
 from .metrics import ChatMetrics

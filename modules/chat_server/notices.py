@@ -6,13 +6,11 @@ from collections import OrderedDict
 
 from potoserver import ModuleContext, User
 
-from .journal.base import (
-    ArchiveSummary,
-    DialogueJournal,
-)
+from .journal.base import DialogueJournal
 from .journal.errors import (
     JournalError,
 )
+from .journal.records import ArchiveSummary
 
 _REMEMBERED_USERS = 65_536
 

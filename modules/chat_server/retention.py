@@ -7,8 +7,9 @@ import asyncio
 from potoserver import ModuleContext, TimerHandle, UnavailableError, User
 
 from .announcer import Announcer
-from .journal.base import ArchiveSummary, DialogueJournal
+from .journal.base import DialogueJournal
 from .journal.errors import JournalError
+from .journal.records import ArchiveSummary
 from .metrics import RetentionMetrics
 from .notices import Notices
 from .settings import RetentionSettings

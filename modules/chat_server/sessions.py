@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from potoserver import PresenceState
 
-from .journal.base import Conversation
+from .journal.records import Conversation
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 

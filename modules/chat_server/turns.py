@@ -14,17 +14,13 @@ from potoserver import Call, ModuleContext, ProblemError, UnavailableError, User
 from .announcer import Announcer
 from .generation import ChatRequest, Cut, Generation, Reply, is_json
 from .idempotency import RunningCalls, digest_of, find_first
-from .journal.base import (
-    Conversation,
-    DialogueJournal,
-    KeyedMessage,
-    Message,
-)
+from .journal.base import DialogueJournal
 from .journal.errors import (
     DialogFullError,
     JournalError,
     UserFullError,
 )
+from .journal.records import Conversation, KeyedMessage, Message
 from .lanes import Lanes, Ticket
 from .metrics import ChatMetrics
 from .reply_stream import DeltaMerger, ReplyStream

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from potoserver import WireModel, iso_utc
 
-from .journal.base import ArchivePage, ArchiveSummary, Dialog, Message
+from .journal.records import ArchivePage, ArchiveSummary, Dialog, Message
 from .journal.titles import title_of
 from .search import Found, FoundPage
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from modules.chat_server.journal.base import Conversation, Message, Reason
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
 from modules.chat_server.journal.layout import second_name
+from modules.chat_server.journal.records import Conversation, Message, Reason
 
 USER = "a1"
 RARE = "xylophonist"

@@ -11,8 +11,8 @@ import pytest
 from typing_extensions import override
 
 from modules.chat_server.journal import MemoryDialogueJournal, Reason
-from modules.chat_server.journal.base import Restored
 from modules.chat_server.journal.errors import JournalUnavailableError
+from modules.chat_server.journal.records import Restored
 from potoserver import ProblemError, UnavailableError, User
 from tests.support.clock import settle
 

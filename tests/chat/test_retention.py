@@ -9,8 +9,8 @@ import pytest
 from typing_extensions import override
 
 from modules.chat_server.journal import MemoryDialogueJournal
-from modules.chat_server.journal.base import ArchiveSummary
 from modules.chat_server.journal.errors import JournalUnavailableError
+from modules.chat_server.journal.records import ArchiveSummary
 from modules.chat_server.settings import ChatSettings
 from potoserver import User
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modules.chat_server.journal.base import Reason
 from modules.chat_server.journal.dialog_yaml import emit_footer
+from modules.chat_server.journal.records import Reason
 from tests.support.dialog_files import BEGIN_MS, archive, conversation_at, leave_open, lines_of, write
 
 FIRST = "2023-11-14-22-14-10"

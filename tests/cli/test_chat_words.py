@@ -13,7 +13,7 @@ from rich.console import Console
 from modules.chat_server.commands.chat.connection import ConnectionState
 from modules.chat_server.commands.chat.markdown import GrowingMarkdown, SafeMarkdown, finished_part
 from modules.chat_server.commands.chat.words import archived_notice, clock_of, clock_of_archive, why_archived
-from modules.chat_server.journal.base import Reason
+from modules.chat_server.journal.records import Reason
 from potoserver.client import Disconnected
 
 # What rich itself writes: colours and the like, and moving within what is drawn again.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modules.chat_server import ChatServerModule
-from modules.chat_server.journal.base import Reason
+from modules.chat_server.journal.records import Reason
 from modules.chat_server.settings import ChatSettings
 from tests.support.server import RunServer
 

@@ -49,7 +49,7 @@ def test_every_hook_has_its_line() -> None:
 
 def test_every_cause_and_reason_is_explained() -> None:
     """An operator who reads one in a log finds what it means."""
-    from modules.chat_server.journal.base import Reason
+    from modules.chat_server.journal.records import Reason
 
     page = text("docs/operations.md")
     for word in (*Cause, *Reason):

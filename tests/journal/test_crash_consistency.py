@@ -20,9 +20,10 @@ import pytest
 import yaml
 
 from modules.chat_server.journal import Conversation, JournalError, Message, Reason
-from modules.chat_server.journal.base import Dialog, DialogueJournal, ImportedDialog
+from modules.chat_server.journal.base import DialogueJournal
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
 from modules.chat_server.journal.disk import Disk
+from modules.chat_server.journal.records import Dialog, ImportedDialog
 from potoserver import User
 from tests.faults.crash_consistency import Crashes, CrashState, RecordingDisk
 from tests.faults.disk import Fault, Stopped

@@ -20,9 +20,9 @@ from modules.chat_server.journal import (
     JournalUnavailableError,
     Reason,
 )
-from modules.chat_server.journal.base import ImportedDialog
 from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
 from modules.chat_server.journal.disk import Disk, Handle
+from modules.chat_server.journal.records import ImportedDialog
 from modules.chat_server.journal.tools import RecentArchives
 from tests.faults.disk import Fault, FaultyDisk
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modules.chat_server.journal import Conversation, JournalError, Reason
-from modules.chat_server.journal.base import Dialog, ImportedDialog
+from modules.chat_server.journal.records import Dialog, ImportedDialog
 from tests.faults.disk import Fault, FaultyDisk, How, Stopped
 from tests.journal.support import (
     FIRST,

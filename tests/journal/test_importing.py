@@ -16,7 +16,7 @@ from modules.chat_server.journal import (
     JournalError,
     Reason,
 )
-from modules.chat_server.journal.base import ImportedDialog
+from modules.chat_server.journal.records import ImportedDialog
 from tests.faults.disk import Fault, FaultyDisk
 from tests.journal.support import (
     FIRST,

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from modules.chat_server.journal import JournalError, Message
-from modules.chat_server.journal.base import Reason
 from modules.chat_server.journal.dialog_yaml import (
     MAX_FILE_BYTES,
     MAX_MESSAGES,
@@ -23,6 +22,7 @@ from modules.chat_server.journal.dialog_yaml import (
     emit_message,
     parse_dialog,
 )
+from modules.chat_server.journal.records import Reason
 from potoserver import User
 from potoserver.web.signing import SigningKey
 from tests.journal.support import FIRST, SECOND, USER, LogRecord, dialogs_of, make_journal, message, opened

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from modules.chat_server.journal.base import Reason
+from modules.chat_server.journal.records import Reason
 from potoserver import Cause
 from tests.support import saved
 from tests.support.curve import svg, write_csv

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from modules.chat_server.journal.base import Conversation, Message, Reason
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
 from modules.chat_server.journal.layout import Layout, UserPaths, second_name
+from modules.chat_server.journal.records import Conversation, Message, Reason
 
 BEGIN_MS = 1_700_000_000_000
 """2023-11-14T22:13:20Z."""

@@ -8,9 +8,9 @@ from typing import Final
 
 from potoserver import iso_utc
 
-from ..journal.base import Dialog
 from ..journal.dialog_yaml import MAX_FILE_BYTES, NotADialogError, load_yaml, parse_dialog, read_footer
 from ..journal.layout import second_name
+from ..journal.records import Dialog
 from ..journal.scan import TAIL_BYTES, read_end, scan
 from .findings import Kind
 

@@ -21,10 +21,10 @@ from structlog.typing import EventDict, WrappedLogger
 from potoserver import User, visible
 
 from ..journal.archives import Archives
-from ..journal.base import ArchiveSummary, Dialog
 from ..journal.dialog_yaml import MAX_FILE_BYTES
 from ..journal.disk import Disk
 from ..journal.layout import Layout, user_of
+from ..journal.records import ArchiveSummary, Dialog
 from ..journal.scan import scan
 from ..journal.stored import StoredArchive
 

@@ -19,8 +19,8 @@ from potoserver import ProblemError, visible
 from ..importing.reading import read_archives, read_list
 from ..importing.shapes import ImportedArchive, ListedMessage
 from ..journal.archive_import import file_of
-from ..journal.base import ImportedDialog
 from ..journal.dialog_yaml import MAX_FILE_BYTES, MAX_MESSAGES
+from ..journal.records import ImportedDialog
 
 VERSION: Final = 1
 MOST_TOLD: Final = 20

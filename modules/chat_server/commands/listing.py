@@ -9,7 +9,7 @@ from rich.text import Text
 
 from potoserver import iso_utc, visible
 
-from ..journal.base import Dialog
+from ..journal.records import Dialog
 from ..journal.titles import title_of
 from ..wire import ArchivedDialog, ArchiveEntry
 from .folder import OPEN_ID, DialogFolder, Found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from ..journal.base import Dialog
+from ..journal.records import Dialog
 
 
 class ExportForm(ABC):

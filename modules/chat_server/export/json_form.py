@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from potoserver import iso_utc
 
-from ..journal.base import Dialog
+from ..journal.records import Dialog
 from ..wire import MessageView
 from .form import ExportForm
 

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from potoserver import iso_utc
 
-from ..journal.base import Dialog, Message
+from ..journal.records import Dialog, Message
 from ..journal.titles import title_of
 from .form import ExportForm
 

@@ -8,7 +8,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from typing_extensions import override
 
-from ..journal.base import Dialog
+from ..journal.records import Dialog
 from .form import ExportForm
 
 _FILE_MODE = 0o600

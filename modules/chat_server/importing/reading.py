@@ -10,7 +10,7 @@ from typing import Final
 
 from potoserver import FieldError, ProblemError
 
-from ..journal.base import Conversation, Dialog, ImportedDialog, Message, Reason
+from ..journal.records import Conversation, Dialog, ImportedDialog, Message, Reason
 from ..journal.titles import as_title, fault_of
 from .shapes import ImportedArchive, ImportedMessage, ListedMessage
 

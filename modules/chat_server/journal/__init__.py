@@ -1,16 +1,6 @@
 """Where dialogs are kept."""
 
-from .base import (
-    ArchivePage,
-    ArchiveSummary,
-    Conversation,
-    Dialog,
-    DialogueJournal,
-    KeyedMessage,
-    Message,
-    OpenDialog,
-    Reason,
-)
+from .base import DialogueJournal
 from .errors import (
     ConversationEndedError,
     DialogFullError,
@@ -21,6 +11,16 @@ from .errors import (
 )
 from .filesystem import FileSystemDialogueJournal
 from .memory import MemoryDialogueJournal
+from .records import (
+    ArchivePage,
+    ArchiveSummary,
+    Conversation,
+    Dialog,
+    KeyedMessage,
+    Message,
+    OpenDialog,
+    Reason,
+)
 
 __all__ = [
     "ArchivePage",

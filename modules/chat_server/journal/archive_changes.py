@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .archives import Archives
-from .base import (
-    ArchiveSummary,
-    Dialog,
-)
 from .dialog_yaml import MAX_FILE_BYTES
 from .errors import (
     DialogFullError,
 )
 from .marks import with_marks
+from .records import ArchiveSummary, Dialog
 from .rewriting import write_anew
 from .scan import summarize_dialog
 from .tools import Tools

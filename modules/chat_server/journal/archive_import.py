@@ -12,10 +12,10 @@ from typing import Final
 from potoserver import FieldError, ProblemError
 
 from .archives import Archives
-from .base import ArchiveSummary, Dialog, ImportedDialog, ImportOutcome, Message
 from .dialog_yaml import MAX_FILE_BYTES, emit_footer, emit_head, emit_message
 from .errors import UserFullError
 from .layout import UserPaths, archive_order, second_name, with_suffix
+from .records import ArchiveSummary, Dialog, ImportedDialog, ImportOutcome, Message
 from .scan import summarize_dialog
 from .tools import Tools
 from .usage import in_blocks

@@ -12,11 +12,11 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from .base import ArchivePage, ArchiveSummary, Dialog
 from .dialog_yaml import MAX_FILE_BYTES, NotADialogError, emit_field, parse_dialog
 from .disk import Disk
 from .layout import Layout, archive_order, second_name
 from .pins import PinIndex
+from .records import ArchivePage, ArchiveSummary, Dialog
 from .references import ReferenceIndex, lines_in
 from .scan import HEAD_BYTES, TAIL_BYTES, summarize, summarize_dialog
 from .stored import StoredArchive

@@ -16,7 +16,7 @@ import yaml
 
 from potoserver import iso_utc
 
-from .base import Conversation, Dialog, Message, Reason
+from .records import Conversation, Dialog, Message, Reason
 from .titles import as_title
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024

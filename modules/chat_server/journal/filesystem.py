@@ -17,12 +17,19 @@ from potoserver import Clock, User
 from .archive_changes import ArchiveChanges
 from .archive_import import ArchiveImport
 from .archives import Archives
-from .base import (
+from .base import DialogueJournal
+from .data_folder import DataFolder
+from .disk import Disk
+from .errors import JournalError, UserFullError
+from .grouping import GroupedAppends
+from .keyed import find_question, with_reply
+from .layout import Layout, archive_order, user_of
+from .metrics import JournalMetrics
+from .records import (
     ArchivePage,
     ArchiveSummary,
     Conversation,
     Dialog,
-    DialogueJournal,
     ImportedDialog,
     ImportOutcome,
     KeyedMessage,
@@ -31,13 +38,6 @@ from .base import (
     Reason,
     Restored,
 )
-from .data_folder import DataFolder
-from .disk import Disk
-from .errors import JournalError, UserFullError
-from .grouping import GroupedAppends
-from .keyed import find_question, with_reply
-from .layout import Layout, archive_order, user_of
-from .metrics import JournalMetrics
 from .recovery import Recovery
 from .references import key_line, reply_line
 from .scan import summarize_dialog

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from potoserver import Clock
 
-from .base import Conversation, Message
+from .records import Conversation, Message
 from .user_dialogs import UserDialogs
 
 APPEND_THREADS: Final = 4

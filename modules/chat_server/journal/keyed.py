@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .base import Dialog, KeyedMessage, Message
+from .records import Dialog, KeyedMessage, Message
 
 
 def find_question(dialogs: Iterable[Dialog], key: str, since_ms: int) -> KeyedMessage | None:

@@ -6,13 +6,11 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from .base import (
-    Dialog,
-)
 from .dialog_yaml import NotADialogError, emit_marks, parse_dialog
 from .errors import (
     ArchiveLaidOutError,
 )
+from .records import Dialog
 
 _MARKS: Final = re.compile(rb"^([\"']?)(?:title|pinned)\1[ \t]*:[^\n]*(?:\n|\Z)", re.MULTILINE)
 _MESSAGES: Final = re.compile(rb"^messages:", re.MULTILINE)

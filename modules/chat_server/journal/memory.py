@@ -12,20 +12,7 @@ from typing_extensions import override
 
 from potoserver import Clock, User, folder_name
 
-from .base import (
-    ArchivePage,
-    ArchiveSummary,
-    Conversation,
-    Dialog,
-    DialogueJournal,
-    ImportedDialog,
-    ImportOutcome,
-    KeyedMessage,
-    Message,
-    OpenDialog,
-    Reason,
-    Restored,
-)
+from .base import DialogueJournal
 from .dialog_yaml import emit_footer, emit_head, emit_message
 from .errors import (
     ArchiveIsCurrentError,
@@ -37,6 +24,19 @@ from .keyed import find_question, with_reply
 from .layout import archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
 from .order import MOST_AHEAD_MS
+from .records import (
+    ArchivePage,
+    ArchiveSummary,
+    Conversation,
+    Dialog,
+    ImportedDialog,
+    ImportOutcome,
+    KeyedMessage,
+    Message,
+    OpenDialog,
+    Reason,
+    Restored,
+)
 from .scan import summarize_dialog
 from .stored import StoredArchive, Visit
 

@@ -13,11 +13,11 @@ from structlog.typing import FilteringBoundLogger
 
 from potoserver import Clock
 
-from .base import Conversation, Dialog, Reason
 from .dialog_yaml import MAX_FILE_BYTES
 from .disk import Disk
 from .layout import UserPaths, second_name, with_suffix
 from .metrics import JournalMetrics
+from .records import Conversation, Dialog, Reason
 from .scan import Scan, scan
 from .usage import Usage
 

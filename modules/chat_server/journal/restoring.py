@@ -6,15 +6,12 @@ import re
 from dataclasses import replace
 from typing import Final
 
-from .base import (
-    Dialog,
-    Reason,
-)
 from .dialog_yaml import MAX_FILE_BYTES, MAX_MESSAGES, emit_footer
 from .errors import (
     ArchiveLaidOutError,
     DialogFullError,
 )
+from .records import Dialog, Reason
 from .scan import scan
 
 _ROOM: Final = max(len(emit_footer(0, reason, MAX_MESSAGES)) for reason in Reason)

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from .base import ArchiveSummary, Dialog, Message, Reason
 from .dialog_yaml import (
     NotADialogError,
     emit_message,
@@ -17,6 +16,7 @@ from .dialog_yaml import (
     read_message,
 )
 from .first_words import first_words_in
+from .records import ArchiveSummary, Dialog, Message, Reason
 from .titles import first_words
 
 HEAD_BYTES: Final = 4096

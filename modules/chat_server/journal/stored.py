@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from .base import Dialog
+    from .records import Dialog
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from .base import Dialog, Message
+from .records import Dialog, Message
 
 MAX_TITLE_CHARS: Final = 200
 """Of a title that is given."""

@@ -10,14 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from .base import (
-    Conversation,
-    Dialog,
-    Message,
-    OpenDialog,
-    Reason,
-    Restored,
-)
 from .dialog_yaml import (
     MAX_FILE_BYTES,
     MAX_MESSAGES,
@@ -35,6 +27,7 @@ from .errors import (
 )
 from .layout import second_name, with_suffix
 from .order import end_in_order
+from .records import Conversation, Dialog, Message, OpenDialog, Reason, Restored
 from .recovery import OpenFile
 from .restoring import open_part
 from .rewriting import write_anew

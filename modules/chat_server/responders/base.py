@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from potoserver import ProblemError
 
-from ..journal.base import Message
+from ..journal.records import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from potoserver import Clock
 
-from ..journal.base import Message
+from ..journal.records import Message
 from .base import Chunk, Responder
 
 REASONING = "The message is repeated as it came."

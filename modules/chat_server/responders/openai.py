@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from potoserver import Clock
 
-from ..journal.base import Message
+from ..journal.records import Message
 from ..settings import OpenAISettings
 from .base import Chunk, Responder, ResponderError, ResponderSetupError
 from .prompt import newest_messages, prompt_of, title_question

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..journal.base import Message
+from ..journal.records import Message
 
 Prompt = list[dict[str, str]]
 """Messages as the chat-completions API takes them."""

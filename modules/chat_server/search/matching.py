@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..journal.base import Message
 from ..journal.layout import last_ms_of
+from ..journal.records import Message
 from ..journal.stored import StoredArchive
 from ..journal.titles import title_of
 from .prefilter import Prefilter

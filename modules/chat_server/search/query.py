@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
 
-from ..journal.base import Dialog, Message, Reason
+from ..journal.records import Dialog, Message, Reason
 from ..journal.titles import title_of
 from .caseless import fold
 

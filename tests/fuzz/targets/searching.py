@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modules.chat_server.journal.base import Message
 from modules.chat_server.journal.dialog_yaml import NotADialogError, parse_dialog
+from modules.chat_server.journal.records import Message
 from modules.chat_server.search import Query, QueryError
 from modules.chat_server.search.caseless import fold
 from modules.chat_server.search.prefilter import Prefilter
