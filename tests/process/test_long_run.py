@@ -186,8 +186,9 @@ def _label_values(series: set[str]) -> set[str]:
 
 
 def _closed_sets() -> set[str]:
+    """Labels that may come late: which of them a round meets is chance."""
     causes = {str(cause) for cause in Cause} | {reason.value for reason in Reason}
-    return causes | {"200", "204", "404", "499", "whole", "interrupted", "repeated"}
+    return causes | {"/subscribe/ack", "200", "204", "404", "499", "whole", "interrupted", "repeated"}
 
 
 @contextlib.asynccontextmanager

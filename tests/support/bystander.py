@@ -31,6 +31,7 @@ class Bystander:
         self._session = aiohttp.ClientSession()
         self.seconds: list[float] = []
         self.said: list[str] = []
+        self._has_said_enough = False
 
     async def say(self) -> float:
         """Says something on the connection that is open; returns what it took, in seconds."""
@@ -42,10 +43,14 @@ class Bystander:
         return time.perf_counter() - begun_s
 
     async def keep_talking(self) -> None:
-        """Until it is cancelled."""
-        while True:
+        """Until it has said enough."""
+        while not self._has_said_enough:
             self.seconds.append(await self.say())
             await asyncio.sleep(_PAUSE_S)
+
+    def say_no_more(self) -> None:
+        """What it is saying is the last, and is answered: no message is kept that it does not know of."""
+        self._has_said_enough = True
 
     async def close(self) -> None:
         """Goes."""
@@ -66,8 +71,8 @@ async def bystander(server: ServerProcess, what: str, token: str = "admin-token"
             yield user
             while len(user.seconds) < CALLS_ALONE and not talking.done():
                 await asyncio.sleep(_PAUSE_S)
-            if talking.done():
-                talking.result()
+            user.say_no_more()
+            await talking
             assert not reader.ended.is_set(), "the bystander's stream was cut"
         finally:
             talking.cancel()
