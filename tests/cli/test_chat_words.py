@@ -49,7 +49,7 @@ def test_a_block_is_finished_when_nothing_can_change_it(text: str, finished: str
     assert text[: finished_part(text)] == finished
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(alphabet="ab \n-`1.#*>|", max_size=80))
 def test_a_text_in_two_parts_reads_as_in_one(text: str) -> None:
     """Printed up to where it is finished, and then the rest."""
@@ -58,7 +58,7 @@ def test_a_text_in_two_parts_reads_as_in_one(text: str) -> None:
     assert "".join(parts.split()) == "".join(OWN_CODES.sub("", rendered(text)).split())
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_no_text_can_command_the_terminal(text: str) -> None:
     """Whatever Markdown makes of it."""

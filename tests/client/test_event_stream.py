@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from potoserver.client.errors import ProtocolError
@@ -59,7 +59,6 @@ def test_a_stream_says_the_same_wherever_it_is_cut(stream: bytes) -> None:
 PARTS = [b"\r", b"\n", b":", b" ", b"data", b"id", b"event", b"x", b"\0", b"\xef\xbb\xbf", "é".encode()]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(PARTS)).map(b"".join) | st.binary(max_size=200),
     st.lists(st.integers(0, 200), max_size=5),

@@ -58,7 +58,7 @@ def test_more_of_a_file_never_keeps_less_of_it() -> None:
     assert scan(HEAD + MESSAGE).size == len(HEAD + MESSAGE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example("a", "A")
 @example("%61", "a")
 @example(".", "%2E")
@@ -75,14 +75,14 @@ def test_no_two_users_share_a_folder(first: str, second: str) -> None:
     assert (names[0] == names[1]) == (first == second)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.from_regex(r"[a-z0-9]{1,32}", fullmatch=True), st.integers(0, 10**18 - 1))
 def test_an_event_s_id_is_read_as_it_was_written(epoch: str, seq: int) -> None:
     """Whatever the epoch and the number."""
     assert EventId.parse(str(EventId(epoch, seq))) == EventId(epoch, seq)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(JSON_VALUES)
 def test_a_body_says_what_was_put_in(value: object) -> None:
     """Any JSON value, written as our own answers are."""

@@ -50,7 +50,7 @@ def test_it_keeps_its_promise_for_its_seeds(target: Target) -> None:
 def test_it_keeps_its_promise_near_its_seeds(target: Target) -> None:
     """A few mutations of each, the same in every run."""
 
-    @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.one_of(st.binary(max_size=200), near(target.seeds)))
     def check(data: bytes) -> None:
         target.check(data)
@@ -64,7 +64,7 @@ def test_it_keeps_its_promise_near_its_seeds(target: Target) -> None:
 def test_it_keeps_its_promise_for_thousands(target: Target) -> None:
     """The long form, new in every run."""
 
-    @settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=2000, suppress_health_check=list(HealthCheck), database=None)
     @given(st.one_of(st.binary(max_size=400), near(target.seeds)))
     def check(data: bytes) -> None:
         target.check(data)

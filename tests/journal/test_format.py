@@ -209,7 +209,7 @@ def test_known_traps_load_equal_in_node(npm: Callable[[str], list[Any]] | str) -
         check(both, "a1", message(0, text), message(1, "x", reasoning=text))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=texts, other=texts, name=st.text(min_size=1, max_size=30))
 @example(text="a\x85", other="\u2028", name="\ufeff")
 def test_any_text_loads_equal_everywhere(
@@ -223,7 +223,7 @@ def test_any_text_loads_equal_everywhere(
     check(readers, name, message(0, text, idempotency_key=name), answer)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.builds(

@@ -25,7 +25,7 @@ def cases(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     return contents, [word for word in words if word]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(cases(), st.none() | st.integers(0, 2**32))
 @example((["a\nb"], ["a\nb"]), None)
 @example((["\U0002f800"], ["丽"]), 1)
@@ -46,7 +46,7 @@ def test_no_file_that_holds_a_match_is_passed_over(
     assert Prefilter(map(fold, words)).may_hold(data) or not found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(

@@ -226,7 +226,7 @@ async def test_a_cursor_far_behind_or_ahead_is_no_fault(journal: DialogueJournal
         assert len((await search.page(USER, Query.of("match"), 20, cursor)).found) == count
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.lists(texts, min_size=1, max_size=4), st.none() | st.integers(0, 2**32)), max_size=6
