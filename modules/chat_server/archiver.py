@@ -14,8 +14,8 @@ from .announcer import Announcer
 from .journal.base import DialogueJournal
 from .journal.records import Reason
 from .lanes import Lanes, Ticket
+from .latest import LatestArchives
 from .notices import Notices
-from .recent import RecentArchives
 from .sessions import Session
 
 _BACKOFF_FIRST_S = 0.5
@@ -79,7 +79,7 @@ class Archiver:
         journal: Where dialogs are archived.
         lanes: Each user's order.
         notices: Told what a user's next connection is to be told.
-        recent: Told of each dialog that was archived.
+        latest: Told of each dialog that was archived.
         on_archived: Told of each archive: user id, archive id.
     """
 
@@ -89,14 +89,14 @@ class Archiver:
         journal: DialogueJournal,
         lanes: Lanes,
         notices: Notices,
-        recent: RecentArchives,
+        latest: LatestArchives,
         on_archived: Callable[[str, str], None],
     ) -> None:
         self._context = context
         self._journal = journal
         self._lanes = lanes
         self._notices = notices
-        self._recent = recent
+        self._latest = latest
         self._on_archived = on_archived
         self._announcer = Announcer(context)
         self._logger = context.logger("session:archive")
@@ -255,7 +255,7 @@ class Archiver:
         if archive_id is None:
             return
         self._logger.info("dialog archived", **about, archive=archive_id)
-        self._recent.add(
+        self._latest.add(
             user_id,
             archive_id,
             conversation_id,

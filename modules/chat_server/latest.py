@@ -14,7 +14,7 @@ _OF_LATE_S = 300.0
 
 
 @dataclass(slots=True)
-class RecentArchive:
+class LatestArchive:
     """One of them.
 
     Attributes:
@@ -35,7 +35,7 @@ class RecentArchive:
     message_count: int | None = None
 
 
-class RecentArchives:
+class LatestArchives:
     """Remembers so much of what was archived that an operator can be told. Bounded, and cheap to add to.
 
     Args:
@@ -45,7 +45,7 @@ class RecentArchives:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._count = 0
-        self._archives: deque[RecentArchive] = deque(maxlen=_KEPT)
+        self._archives: deque[LatestArchive] = deque(maxlen=_KEPT)
         self._took: deque[tuple[float, float]] = deque(maxlen=_TIMED)
 
     def add(
@@ -62,11 +62,11 @@ class RecentArchives:
         """A dialog has been archived, `took_s` seconds after its session ended."""
         self._count += 1
         self._archives.append(
-            RecentArchive(self._count, user_id, archive_id, conversation_id, reason, cause, ended_ms)
+            LatestArchive(self._count, user_id, archive_id, conversation_id, reason, cause, ended_ms)
         )
         self._took.append((self._clock.monotonic_s(), took_s))
 
-    def newest(self) -> Sequence[RecentArchive]:
+    def newest(self) -> Sequence[LatestArchive]:
         """The archives, oldest first."""
         return tuple(self._archives)
 

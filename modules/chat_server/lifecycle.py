@@ -16,8 +16,8 @@ from .archiver import Archiver, Ending
 from .journal.base import DialogueJournal
 from .journal.records import Conversation, Reason
 from .lanes import Lanes, Ticket
+from .latest import LatestArchives
 from .notices import Notices
-from .recent import RecentArchives
 from .sessions import Moment, Session, Sessions
 from .settings import ChatSettings
 from .turns import TurnSessions
@@ -58,8 +58,8 @@ class SessionLife(TurnSessions):
         self._left_behind: Counter[tuple[str, str]] = Counter()
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
-        self.recent = RecentArchives(context.clock)
-        self.archiver = Archiver(context, journal, lanes, self.notices, self.recent, on_archived)
+        self.latest = LatestArchives(context.clock)
+        self.archiver = Archiver(context, journal, lanes, self.notices, self.latest, on_archived)
         self.adoption = Adoption(
             context,
             journal,

@@ -21,8 +21,8 @@ from potoserver import (
 from .archiver import Ending
 from .journal.base import DialogueJournal
 from .journal.errors import JournalError
+from .latest import LatestArchive
 from .lifecycle import SessionLife
-from .recent import RecentArchive
 from .sessions import Session
 from .settings import ChatSettings
 from .turns import Turns
@@ -179,9 +179,9 @@ class Watching:
                 return _Waits("grace", presence.departs_ms)
         return _Waits("timeout", session.last_activity.wall_ms + self._timeout_ms)
 
-    async def _counted(self) -> list[RecentArchive]:
+    async def _counted(self) -> list[LatestArchive]:
         """The newest archives; of those that nobody has seen yet, some have their messages counted first."""
-        newest = list(self._life.recent.newest())
+        newest = list(self._life.latest.newest())
         uncounted = [each for each in reversed(newest) if not each.counted]
         for archive in uncounted[:_COUNTED_AT_ONCE]:
             with suppress(JournalError):
@@ -193,7 +193,7 @@ class Watching:
         return newest
 
     def _archive_seconds(self) -> ArchiveSeconds | None:
-        took_s = self._life.recent.seconds()
+        took_s = self._life.latest.seconds()
         if not took_s:
             return None
         p50, p99 = (round(took_s[int(len(took_s) * part)], 3) for part in (0.5, 0.99))
@@ -204,7 +204,7 @@ def _session_of(each: Session | Ending) -> Session:
     return each.session if isinstance(each, Ending) else each
 
 
-def _event(archive: RecentArchive) -> ArchivedEvent:
+def _event(archive: LatestArchive) -> ArchivedEvent:
     return ArchivedEvent(
         user_id=archive.user_id,
         archive_id=archive.archive_id,

@@ -30,9 +30,9 @@ pytestmark = pytest.mark.process
 _MODULES = '["chat_server", "who_is_online", "tests.support.census:Census"]'
 _CACHES = {
     "RecentArchives._ids": 16_384,
-    "RecentArchives._archives": 100,
-    "RecentArchives._took": 512,
-    "RecentArchive": 100,
+    "LatestArchives._archives": 100,
+    "LatestArchives._took": 512,
+    "LatestArchive": 100,
     "ReferenceIndex._lines": 65_536,
     "ReferenceIndex._lines[]": 65_536,
     "Notices._by_user": 65_536,
