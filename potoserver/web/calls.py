@@ -30,6 +30,7 @@ from potoserver.web.keys import ENDS_WITH_CALLER, REQUEST_ID, ROUTE
 from potoserver.web.large_bodies import LargeBodies
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
+from potoserver.web.peer import hold_back_unsent
 from potoserver.web.problems import problem_document, problem_of, unforeseen
 from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.reply import End, Failure, Item, ReplyBuffer, ReplyOverflowError
@@ -192,24 +193,30 @@ class CallHandler:
         core = self._core
         buffer = ReplyBuffer(core.settings.limits.outbox_bytes)
         task: asyncio.Task[None] | None = None
-        expiry: TimerHandle | None = None
+        timers: list[TimerHandle] = []
 
         def end(problem: ProblemError) -> None:
-            buffer.finish(Failure(problem))
+            buffer.cut(Failure(problem))
             if task is not None:
                 task.cancel()
+            # What the reader is busy with, it may else take drop by drop for as long as it likes.
+            timers.append(core.clock.call_later(core.settings.send_timeout_s, lambda: _abort(request)))
 
         with core.endless.place(call.user.id, end):
             task = core.tasks.spawn(self._pump(running, buffer, name, call), name)
             request[ENDS_WITH_CALLER] = True
+            if request.transport is not None:
+                hold_back_unsent(request.transport.get_extra_info("socket"))
             if identity.expires_ms is not None:
-                expiry = core.clock.call_at_wall(identity.expires_ms, lambda: end(unauthorized(given=True)))
+                timers.append(
+                    core.clock.call_at_wall(identity.expires_ms, lambda: end(unauthorized(given=True)))
+                )
             try:
                 return await self._stream(request, buffer, call)
             finally:
                 task.cancel()
-                if expiry is not None:
-                    expiry.cancel()
+                for timer in timers:
+                    timer.cancel()
 
     async def _stream(self, request: web.Request, buffer: ReplyBuffer, call: Call) -> web.StreamResponse:
         settings = self._core.settings
@@ -266,6 +273,15 @@ class CallHandler:
         self, request: web.Request, response: EventSourceResponse, buffer: ReplyBuffer, call: Call
     ) -> None:
         """Sends the reply as it comes. Without its reader, or for one too slow, it ends without `done`."""
+        is_cut = False
+
+        def cut(cause: str) -> None:
+            nonlocal is_cut
+            is_cut = True
+            self._logger.info("reply cut", request=call.request_id, user=call.user.id, cause=cause)
+            _abort(request)
+
+        buffer.listen(lambda: cut(ReplyOverflowError.__name__))
         try:
             while True:
                 await buffer.wait()
@@ -280,11 +296,8 @@ class CallHandler:
                     await response.send(document, event="error")
                 return
         except (ReplyOverflowError, ConnectionError, TimeoutError) as error:
-            self._logger.info(
-                "reply cut", request=call.request_id, user=call.user.id, cause=type(error).__name__
-            )
-            if request.transport is not None:
-                request.transport.abort()
+            if not is_cut:
+                cut(type(error).__name__)
 
     # Errors
 
@@ -311,6 +324,11 @@ class _Answer(web.Response):
             await super().write_eof(data)
         finally:
             self._release()
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _idempotency_key_of(request: web.Request) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from potoserver.errors import ProblemError
@@ -50,23 +51,36 @@ class ReplyBuffer:
         self._size = 0
         self._ending: End | Failure | None = None
         self._overflowed = False
+        self._on_overflow: Callable[[], None] | None = None
         self._closed = False
         self._changed = asyncio.Event()
 
+    def listen(self, on_overflow: Callable[[], None]) -> None:
+        """Says whom to tell when too much waits from now on, at once: the reader may be busy with a write."""
+        self._on_overflow = on_overflow
+
     def put(self, item: Item) -> None:
         """Takes an item, if there is still somebody to read it."""
-        if self._closed or self._overflowed:
+        if self._closed or self._overflowed or self._ending is not None:
             return
         self._size += len(item.json)
         self._waiting.append(item)
         if self._size > self._limit:
             self._overflowed = True
             self._waiting.clear()
+            if self._on_overflow is not None:
+                self._on_overflow()
         self._changed.set()
 
     def finish(self, ending: End | Failure) -> None:
         """Takes the end of the reply; a further one changes nothing."""
         self._ending = self._ending or ending
+        self._changed.set()
+
+    def cut(self, ending: Failure) -> None:
+        """Takes an end that comes before what still waits, which is thrown away."""
+        self._waiting.clear()
+        self._ending = ending
         self._changed.set()
 
     def close(self) -> None:

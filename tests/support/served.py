@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,16 +62,19 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(folder: Path, modules: Iterable[ServerModule], **limits: Any) -> AsyncIterator[Served]:
+async def serving(
+    folder: Path, modules: Iterable[ServerModule], *, auth: Mapping[str, Any] | None = None, **limits: Any
+) -> AsyncIterator[Served]:
     """Serves for the length of a block.
 
     Args:
         folder: For its data and logs.
         modules: What it runs.
+        auth: Settings under `auth`.
         **limits: Settings under `limits`.
     """
     settings = Settings.model_validate(
-        {"data_dir": folder / "data", "log_dir": folder / "logs", "limits": limits}
+        {"data_dir": folder / "data", "log_dir": folder / "logs", "auth": auth or {}, "limits": limits}
     )
     clock = ManualClock()
     logs = Logs(settings.log, settings.log_dir, terminal=None)
