@@ -125,6 +125,7 @@ AREAS = {
                 "keyed",
                 "layout",
                 "marks",
+                "moves",
                 "order",
                 "pins",
                 "recovery",

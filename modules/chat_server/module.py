@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,6 @@ from potoserver import (
     ServerModule,
     UnavailableError,
     User,
-    iso_utc,
     rpc,
 )
 
@@ -41,19 +39,17 @@ from .reads import Reads
 from .responders import Responder, create_responder
 from .restorer import Restorer
 from .retention import Retention
+from .session_methods import SessionMethods
 from .sessions import Session
 from .settings import ChatSettings
 from .startup_checks import startup_checks
 from .titler import Titler
 from .turns import Turns
-from .watched import SessionsSeen
 from .watching import Watching
 from .wire import (
     ChatReply,
     ConversationView,
-    EndedSession,
     ReplyDelta,
-    SessionInfo,
     StopResult,
     views_of,
 )
@@ -69,7 +65,7 @@ class UnfinishedError(Exception):
     """At the stop some dialogs could not be archived; the next start finds them."""
 
 
-class ChatServerModule(ArchiveMethods, ServerModule):
+class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
     """The chat: a dialog for each user, answered by a responder, archived when the user has left.
 
     Args:
@@ -245,29 +241,6 @@ class ChatServerModule(ArchiveMethods, ServerModule):
         """Counts as activity of the user, like a chat call."""
         self._life.call(user_id)
 
-    @rpc(roles={"admin"})
-    async def end_user_session(self, user_id: str, conversation_id: str | None = None) -> EndedSession:
-        """Ends a user's session, behind the calls that came before this, and archives its dialog.
-
-        What others have just ended counts too.
-
-        Args:
-            user_id: Whose.
-            conversation_id: Which one; another one goes on. Without it, the one that there is.
-
-        Raises:
-            JournalError: It could not be archived now; that is tried again until it is.
-        """
-        await self._life.adoption.recovered(user_id)
-        session = self._life.sessions.get(user_id)
-        if session is not None and conversation_id in (None, session.conversation.id):
-            self._life.end(session, Reason.REQUEST)
-        ending = self._life.archiver.ending_of(user_id)
-        if ending is None or conversation_id not in (None, ending.session.conversation.id):
-            return EndedSession(conversation_id=None, archive_id=None)
-        await self._life.archiver.finish(user_id)
-        return EndedSession(conversation_id=ending.session.conversation.id, archive_id=ending.archive_id)
-
     async def archive_user_dialog(self, user_id: str) -> str | None:
         """Sees the dialog of the user's ended session into the archive. An active one stays as it is.
 
@@ -338,69 +311,3 @@ class ChatServerModule(ArchiveMethods, ServerModule):
                 return ConversationView(conversation_id=conversation_id, messages=())
             messages = await self.dialogue_journal.get_conversation(user)
             return ConversationView(conversation_id=conversation_id, messages=views_of(messages))
-
-    @rpc
-    async def end_session(self, user: User) -> EndedSession:
-        """Ends the user's session now, and archives its dialog."""
-        return await self.end_user_session(user.id)
-
-    @rpc
-    async def get_session_info(self, user: User) -> SessionInfo | None:
-        """The user's own session, or null. No activity: it would hide what it tells."""
-        return await self.get_user_session_info(user.id)
-
-    # Methods for admins
-
-    @rpc(roles={"admin"})
-    async def get_active_session_count(self) -> int:
-        """How many sessions are active."""
-        return len(self._life.sessions)
-
-    @rpc(roles={"admin"})
-    async def get_user_session_info(self, user_id: str) -> SessionInfo | None:
-        """A user's session, or null."""
-        session = self._life.sessions.get(user_id)
-        if session is not None:
-            return await self._info(session, is_active=True)
-        ending = self._life.archiver.ending_of(user_id)
-        return await self._info(ending.session, is_active=False) if ending is not None else None
-
-    @rpc(roles={"admin"})
-    async def list_sessions(
-        self, limit: Annotated[int, Field(ge=1, le=1000)] | None = None, cursor: str | None = None
-    ) -> list[SessionInfo]:
-        """All active sessions, by user id.
-
-        Args:
-            limit: At most so many; without it, all of them.
-            cursor: The user id of the last one of the page before.
-        """
-        users = sorted(each for each in self._life.sessions if cursor is None or each > cursor)[:limit]
-        sessions = [self._life.sessions[each] for each in users]
-        return [await self._info(session, is_active=True) for session in sessions]
-
-    @rpc(roles={"admin"}, endless=True)
-    async def watch_sessions(
-        self,
-        search: Annotated[str, Field(max_length=200)] = "",
-        limit: Annotated[int, Field(ge=1, le=1000)] = 200,
-    ) -> AsyncIterator[SessionsSeen]:
-        """The sessions as they are, what each waits for, and dialogs as they are archived.
-
-        Args:
-            search: Part of a user's id; only such users' sessions and archives are told of.
-            limit: List so many sessions at most: those that wait for their archive, then the newest.
-        """
-        async with aclosing(self._watching.follow(search, limit)) as items:
-            async for item in items:
-                yield item
-
-    async def _info(self, session: Session, *, is_active: bool) -> SessionInfo:
-        return SessionInfo(
-            user_id=session.user_id,
-            conversation_id=session.conversation.id,
-            started_at=iso_utc(session.conversation.started_ms),
-            last_activity=iso_utc(session.last_activity.wall_ms),
-            is_active=is_active,
-            connections=(await self.context.presence_of(session.user_id)).connections,
-        )

@@ -6,8 +6,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -110,6 +110,16 @@ class Disk:
         if not handle.closed:
             handle.closed = True
             self._call("close", os.close, handle.descriptor)
+
+    @contextmanager
+    def closed_on_error(self, handle: Handle) -> Iterator[None]:
+        """Gives a file back where what is done with it fails."""
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):
+                self.close(handle)
+            raise
 
     def status(self, handle: Handle) -> os.stat_result:
         """What an open file is."""

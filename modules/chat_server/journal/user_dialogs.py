@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from .dialog_yaml import (
@@ -25,17 +24,15 @@ from .errors import (
     ConversationEndedError,
     DialogFullError,
 )
-from .layout import second_name, with_suffix
+from .moves import Moves
 from .order import end_in_order
 from .records import Conversation, Dialog, Message, OpenDialog, Reason, Restored
 from .recovery import OpenFile
 from .restoring import open_part
-from .rewriting import write_anew
 from .scan import scan
 from .tools import Tools, archive_errors, journal_errors
 
 _FOOTER_ROOM: Final = 1024
-_MOST_SUFFIXES: Final = 1_000_000
 
 
 @dataclass(slots=True)
@@ -73,6 +70,7 @@ class UserDialogs:
         self._tools = tools
         self._disk = tools.disk
         self._paths = tools.layout.user(user_id)
+        self._moves = Moves(user_id, self._paths, tools)
         self.wrote = False
         self._recovered = False
         self._file: OpenFile | None = None
@@ -188,7 +186,7 @@ class UserDialogs:
         append, file = self._append, self._file
         assert append is not None and file is not None, "flush follows write"
         with journal_errors(), self._taken_back(file, append.handle):
-            self._flush_and_close(append.handle)
+            self._tools.flush_and_close(append.handle)
             if append.new:
                 self._disk.sync_folder(self._paths.dialogs)
         file.size += append.bytes
@@ -230,7 +228,7 @@ class UserDialogs:
             dialog, size = self.openable(data, archived)
             superseded = self._end(self._file, Reason.SUPERSEDED, None) if self._file is not None else None
             try:
-                self._move_back(archive_id, data, dialog, size)
+                self._file = self._moves.from_archive(archive_id, data, dialog, size)
             except OSError:
                 # Undone, or done after all: what is found on the disk counts.
                 self._file, self._recovered = None, False
@@ -258,34 +256,6 @@ class UserDialogs:
             raise ArchiveIsCurrentError
         return open_part(data, archived)
 
-    def _move_back(self, archive_id: str, data: bytes, dialog: Dialog, size: int) -> None:
-        """Marker, rename, flush of both folders, then the end is cut off; until that recovery undoes it."""
-        paths, disk = self._paths, self._disk
-        found = disk.find(paths.current)
-        if found is not None and (found.st_size or not stat.S_ISREG(found.st_mode)):
-            raise FileExistsError(errno.EEXIST, "somebody put a dialog here", str(paths.current))
-        self._tools.recovery.mark(paths)
-        path = paths.archived / f"{archive_id}.yaml"
-        there = disk.find(path)
-        if there is not None and there.st_nlink > 1:
-            write_anew(disk, paths, path, data)  # what is cut and grows must not be somebody's backup
-        disk.rename(path, paths.current)
-        disk.sync_folder(paths.dialogs)
-        disk.sync_folder(paths.archived)
-        handle = disk.open(paths.current)
-        with self._closed_on_error(handle):
-            inode = disk.status(handle).st_ino
-            disk.truncate(handle, size)
-            self._flush_and_close(handle)
-        self._file = OpenFile.of(dialog, size, inode)
-        self._tools.archive_log.info(
-            "archive restored",
-            user=self._user_id,
-            archive=archive_id,
-            conversation=dialog.conversation.id,
-            messages=len(dialog.messages),
-        )
-
     def _settle(self) -> str | None:
         """Does what is owed: recovery, taking a failed write back, finishing an archive; gives its id."""
         self._tools.recovery.refuse_links(self._paths)
@@ -311,7 +281,7 @@ class UserDialogs:
         try:
             self._tools.recovery.mark(paths)
             handle = self._disk.open(paths.current, create=True)
-            with self._closed_on_error(handle):
+            with self._disk.closed_on_error(handle):
                 found = self._disk.status(handle)
                 if found.st_size:
                     self._recovered = False
@@ -330,7 +300,7 @@ class UserDialogs:
         handle = self._disk.open(self._paths.current)
         with self._taken_back(file, handle):
             self._disk.write_all(handle, footer)
-            self._flush_and_close(handle)
+            self._tools.flush_and_close(handle)
         file.size += len(footer)
         self._log_archive("footer flushed", file, bytes=file.size)
         file.reason, file.ended_ms = reason, ended
@@ -338,7 +308,7 @@ class UserDialogs:
 
     def _finish(self, file: OpenFile) -> str | None:
         """Renames a dialog that has its footer, and clears up behind it. Safe to repeat after any failure."""
-        renamed = self._rename(file)
+        renamed = self._moves.to_archive(file)
         self._tools.recovery.clear(self._paths)
         self._log_archive("archive durable, marker cleared", file)
         self._file = None
@@ -359,35 +329,8 @@ class UserDialogs:
         )
         return file.archive_id
 
-    def _rename(self, file: OpenFile) -> bool:
-        """Gives the file its archive's name, unless an earlier try did; False when it is gone."""
-        paths = self._paths
-        tried = paths.archived / f"{file.archive_id}.yaml" if file.archive_id else None
-        there = self._disk.find(tried) if tried else None
-        if there is not None and there.st_ino == file.inode:
-            return True
-        if self._disk.find(paths.current) is None:
-            self._tools.recovery_log.warning(
-                "open dialog is gone", user=self._user_id, conversation=file.conversation.id
-            )
-            return False
-        self._disk.make_folder(paths.archived)
-        assert file.ended_ms is not None, "it has its footer"
-        file.archive_id, target = self._free_archive(second_name(file.ended_ms))
-        self._disk.rename(paths.current, target)
-        self._log_archive("dialog renamed", file, archive=file.archive_id)
-        return True
-
     def _log_archive(self, step: str, file: OpenFile, **more: object) -> None:
         self._tools.archive_log.debug(step, user=self._user_id, conversation=file.conversation.id, **more)
-
-    def _free_archive(self, name: str) -> tuple[str, Path]:
-        for number in range(1, _MOST_SUFFIXES):
-            archive_id = with_suffix(name, number)
-            path = self._paths.archived / f"{archive_id}.yaml"
-            if self._disk.find(path) is None:
-                return archive_id, path
-        raise FileExistsError(name)
 
     def _notice_edit(self) -> bool:
         """Looks whether somebody else changed the file: its whole messages go on, the rest is set aside."""
@@ -409,19 +352,10 @@ class UserDialogs:
         return True
 
     @contextmanager
-    def _closed_on_error(self, handle: Handle) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            with suppress(OSError):
-                self._disk.close(handle)
-            raise
-
-    @contextmanager
     def _taken_back(self, file: OpenFile, handle: Handle) -> Iterator[None]:
         """On a failure, cuts the file back to what is known to be whole, now or before the next use."""
         try:
-            with self._closed_on_error(handle):
+            with self._disk.closed_on_error(handle):
                 yield
         except OSError:
             file.suspect = True
@@ -433,20 +367,13 @@ class UserDialogs:
         found = self._disk.find(self._paths.current)
         if found is not None and found.st_ino == file.inode:
             handle = self._disk.open(self._paths.current)
-            with self._closed_on_error(handle):
+            with self._disk.closed_on_error(handle):
                 self._disk.truncate(handle, file.size)
-                self._flush_and_close(handle)
+                self._tools.flush_and_close(handle)
         file.suspect = False
         if file.messages == 0:
             self._file = None
             self._unmark()
-
-    def _flush_and_close(self, handle: Handle) -> None:
-        clock = self._tools.clock
-        begun_s = clock.monotonic_s()
-        self._disk.flush(handle)
-        self._tools.metrics.flush_seconds.observe(clock.monotonic_s() - begun_s)
-        self._disk.close(handle)
 
     def _unmark(self) -> None:
         # A marker that stays behind costs the next start one look at an empty file.
