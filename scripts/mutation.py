@@ -97,8 +97,11 @@ AREAS = {
             "modules/chat_server/journal/archive_import.py",
         ],
         [
-            f"tests/chat/test_{name}.py"
-            for name in ("archive_desk", "importing", "restoring", "retention", "session_rules")
+            *(
+                f"tests/chat/test_{name}.py"
+                for name in ("archive_desk", "importing", "restoring", "retention", "session_rules")
+            ),
+            "tests/journal/test_importing.py",
         ],
     ),
     "presence": Area(

@@ -74,11 +74,12 @@ class ArchiveDesk:
             ProblemError: 404, or 422 for a title that can't be one.
         """
         self._life.see(user.id)
-        fault = fault_of(title or "")
+        wanted = title or ""
+        fault = fault_of(wanted)
         if fault:
             _refuse("title", fault, "The title is not valid.")
         async with self._reads.turn(user.id):
-            archive = await self._journal.rename_archive(user, archive_id, as_title(title or ""))
+            archive = await self._journal.rename_archive(user, archive_id, as_title(wanted))
         return await self._changed(user, "renamed", archive)
 
     async def pin(self, user: User, archive_id: str, *, pinned: bool) -> ArchiveEntry:

@@ -101,11 +101,12 @@ class Restorer:
 
     def _answered(self, user_id: str, archive_id: str) -> RestoredDialog | None:
         """What the last call was answered, if it was this and is still so."""
-        last_id, answer = self._last.get(user_id, ("", None))
-        session = self._life.sessions.get(user_id)
-        if answer is None or session is None or last_id != archive_id:
+        last, session = self._last.get(user_id), self._life.sessions.get(user_id)
+        if last is None or session is None:
             return None
-        return answer if session.conversation.id == answer.conversation_id else None
+        last_id, answer = last
+        is_so_still = last_id == archive_id and session.conversation.id == answer.conversation_id
+        return answer if is_so_still else None
 
     def _remember(self, user_id: str, archive_id: str, answer: RestoredDialog) -> None:
         self._last[user_id] = archive_id, answer

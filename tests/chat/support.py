@@ -91,10 +91,12 @@ class Chat:
         self._calls = 0
 
     @classmethod
-    def in_memory(cls, folder: Path, **options: Any) -> Chat:
+    def in_memory(
+        cls, folder: Path, kind: type[MemoryDialogueJournal] = MemoryDialogueJournal, **options: Any
+    ) -> Chat:
         clock = options.pop("clock", None) or ManualClock()
         chat = cls(folder, clock=clock, **options)
-        chat.journal = chat.module._given_journal = MemoryDialogueJournal(
+        chat.journal = chat.module._given_journal = kind(
             clock=clock, logger=chat.context.logger, registry=chat.context.registry
         )
         return chat

@@ -33,6 +33,12 @@ def events(chat: Chat, kind: str) -> list[Any]:
     return [event.data for user, event in chat.context.published if (user, event.type) == (A1.id, kind)]
 
 
+def told(problem: ProblemError) -> tuple[int, str, str, str]:
+    """The status, the detail, and the field with what was expected."""
+    (error,) = problem.errors
+    return problem.status, problem.detail, error.field, error.message
+
+
 async def test_an_archive_is_called_by_its_first_words_until_it_gets_a_title(chat: Chat) -> None:
     """In lists and on its own alike; the title taken away, it is called so again."""
     archive_id = await archived(chat)
@@ -69,16 +75,29 @@ async def test_pinned_archives_are_listed_alone(chat: Chat) -> None:
     assert [each.id for each in (await chat.module.list_archives(A1, pinned=False)).archives] == [second]
 
 
+async def test_archives_are_listed_in_pages(chat: Chat) -> None:
+    """Each cursor leads to the next page, the last has none; what is no cursor is 422, named."""
+    ids = [await archived(chat, text) for text in ("one", "two", "three")]
+    pages = [await chat.module.list_archives(A1, 2)]
+    pages.append(await chat.module.list_archives(A1, 2, pages[0].cursor))
+    assert [[each.id for each in page.archives] for page in pages] == [[ids[2], ids[1]], [ids[0]]]
+    assert pages[1].cursor is None
+    with pytest.raises(ProblemError) as caught:
+        await chat.module.list_archives(A1, 2, "x")
+    assert told(caught.value) == (
+        *(422, "The cursor is not valid."),
+        *("cursor", "must be the cursor of an earlier page"),
+    )
+
+
 async def test_a_bad_title_is_422_and_changes_nothing(chat: Chat) -> None:
     """The field is named, with what was expected."""
     archive_id = await archived(chat)
     with pytest.raises(ProblemError) as caught:
         await chat.module.rename_archive(A1, archive_id, "a\nb")
-    assert caught.value.status == 422
-    (error,) = caught.value.errors
-    assert (error.field, error.message) == (
-        "title",
-        "must not contain line breaks or other control characters",
+    assert told(caught.value) == (
+        *(422, "The title is not valid."),
+        *("title", "must not contain line breaks or other control characters"),
     )
     assert events(chat, "archives") == []
 
@@ -94,7 +113,7 @@ async def test_anothers_archive_is_404(chat: Chat) -> None:
         ):
             with pytest.raises(ProblemError) as caught:
                 await change
-            assert caught.value.status == 404
+            assert (caught.value.status, caught.value.detail) == (404, "You have no such archive.")
     assert events(chat, "archives") == []
     assert len(await chat.archives()) == 1
 

@@ -13,10 +13,13 @@ from typing_extensions import override
 from modules.chat_server.journal import MemoryDialogueJournal, Reason
 from modules.chat_server.journal.errors import JournalUnavailableError
 from modules.chat_server.journal.records import Restored
+from modules.chat_server.module import UnfinishedError
 from potoserver import ProblemError, UnavailableError, User
 from tests.support.clock import settle
 
 from .support import A1, Chat, LedResponder, reasons, texts
+
+B2 = User("b2", roles=frozenset({"user"}))
 
 
 @pytest.fixture
@@ -87,11 +90,40 @@ async def test_who_clicks_twice_gets_the_same_answer(chat: Chat) -> None:
     assert caught.value.status == 404
 
 
+async def test_what_was_restored_and_has_ended_is_restored_anew(chat: Chat) -> None:
+    """Also where its archive has its old name again: the answer of then holds no longer."""
+    archive_id, conversation = await archived(chat)
+    await chat.module.restore_archive(A1, archive_id)
+    assert (await chat.module.end_user_session(A1.id)).archive_id == archive_id
+    current = (await chat.ask("current")).conversation_id
+    restored = await chat.module.restore_archive(A1, archive_id)
+    (dialog,) = await chat.archives()
+    assert (restored.conversation_id, dialog.conversation.id) == (conversation, current)
+    assert chat.module.user_sessions[A1.id].conversation.id == conversation
+
+
+async def test_the_answers_of_those_who_restored_last_are_remembered(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as there is room for; whose was forgotten learns that the archive is none any more."""
+    monkeypatch.setattr("modules.chat_server.restorer._REMEMBERED_USERS", 2)
+    users = [User(f"u{number}", roles=A1.roles) for number in range(3)]
+    ids = []
+    for user in users:
+        await chat.ask("old", user=user)
+        ids.append((await chat.module.end_user_session(user.id)).archive_id or "")
+        await chat.module.restore_archive(user, ids[-1])
+    for user, archive_id in list(zip(users, ids, strict=True))[1:]:
+        await chat.module.restore_archive(user, archive_id)
+    with pytest.raises(ProblemError):
+        await chat.module.restore_archive(users[0], ids[0])
+
+
 async def test_what_is_not_there_changes_nothing(chat: Chat) -> None:
     """404 for an unknown archive and for another user's; the session and its dialog stay."""
     archive_id, _ = await archived(chat)
     current = (await chat.ask("current")).conversation_id
-    for user, wanted in ((A1, "2000-01-01-00-00-00"), (A1, ""), (User("b2"), archive_id)):
+    for user, wanted in ((A1, "2000-01-01-00-00-00"), (A1, ""), (B2, archive_id)):
         with pytest.raises(ProblemError) as caught:
             await chat.module.restore_archive(user, wanted)
         assert caught.value.status == 404
@@ -232,7 +264,7 @@ async def test_where_there_is_no_room_for_a_session_it_is_503_and_an_archive_sti
     """Who has a session can restore all the same."""
     async with Chat.in_memory(tmp_path, settings={"max_sessions": 1}) as chat:
         archive_id, _ = await archived(chat)
-        await chat.ask("first", user=User("b2"))
+        await chat.ask("first", user=B2)
         with pytest.raises(UnavailableError):
             await chat.module.restore_archive(A1, archive_id)
         assert len(await chat.archives()) == 1
@@ -256,11 +288,7 @@ class FailsOnce(MemoryDialogueJournal):
 
 async def test_a_failed_restore_loses_nothing_and_can_be_repeated(tmp_path: Path) -> None:
     """What was current is archived, the archive is one still; calls meanwhile begin their own dialog."""
-    async with Chat.in_memory(tmp_path) as plain:
-        journal = FailsOnce(
-            clock=plain.clock, logger=plain.context.logger, registry=plain.context.registry.__class__()
-        )
-    async with Chat(tmp_path, journal=journal) as chat:
+    async with Chat.in_memory(tmp_path, FailsOnce) as chat:
         archive_id, conversation = await archived(chat)
         await chat.ask("current")
         with pytest.raises(JournalUnavailableError):
@@ -273,25 +301,37 @@ async def test_a_failed_restore_loses_nothing_and_can_be_repeated(tmp_path: Path
 
 
 class Held(MemoryDialogueJournal):
-    """Restores when the test says so."""
+    """Restores when the test says so, but for the archives that are `free`; fails to archive of `failing`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.begun, self.go = asyncio.Event(), asyncio.Event()
+        self.free: set[str] = set()
+        self.failing: set[str] = set()
 
     @override
     async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
-        self.begun.set()
-        await self.go.wait()
+        if archive_id not in self.free:
+            self.begun.set()
+            await self.go.wait()
         return await super().restore_archive(user, archive_id)
+
+    @override
+    async def archive_conversation(self, user: User, *which: Any, **how: Any) -> str | None:
+        if user.id in self.failing:
+            raise JournalUnavailableError
+        return await super().archive_conversation(user, *which, **how)
+
+
+def held_by(chat: Chat) -> Held:
+    assert isinstance(chat.journal, Held)
+    return chat.journal
 
 
 async def test_a_stop_in_the_middle_of_a_restore_ends_what_it_restores(tmp_path: Path) -> None:
     """The stop waits for it; nothing is left open for the next start, and no other one begins."""
-    async with Chat.in_memory(tmp_path) as plain:
-        registry = plain.context.registry.__class__()
-        journal = Held(clock=plain.clock, logger=plain.context.logger, registry=registry)
-    async with Chat(tmp_path, journal=journal) as chat:
+    async with Chat.in_memory(tmp_path, Held) as chat:
+        journal = held_by(chat)
         archive_id, conversation = await archived(chat)
         await chat.ask("current")
         restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
@@ -308,6 +348,52 @@ async def test_a_stop_in_the_middle_of_a_restore_ends_what_it_restores(tmp_path:
         await journal.start()
         assert set(reasons(await chat.archives())) == {Reason.SUPERSEDED, Reason.SHUTDOWN}
         assert await chat.open_texts() == []
+
+
+async def test_a_stop_waits_for_each_of_a_users_restores(tmp_path: Path) -> None:
+    """That one of them is over says nothing of the next; and of who has restored nothing is kept."""
+    async with Chat.in_memory(tmp_path, Held) as chat:
+        journal = held_by(chat)
+        (first_id, _), (second_id, _) = await archived(chat, "one"), await archived(chat, "two")
+        journal.free.add(first_id)
+        first, second = (
+            asyncio.create_task(chat.module.restore_archive(A1, each)) for each in (first_id, second_id)
+        )
+        await first
+        await journal.begun.wait()
+        stopping = asyncio.create_task(chat.context.stop(chat.module))
+        await settle()
+        assert not stopping.done()
+        journal.go.set()
+        await second
+        await stopping
+        assert not chat.module._restorer._users
+        await journal.start()
+        assert set(reasons(await chat.archives())) == {Reason.SUPERSEDED, Reason.SHUTDOWN}
+
+
+async def test_a_stop_ends_all_that_is_restored_though_one_of_them_can_not_be_archived(
+    tmp_path: Path,
+) -> None:
+    """It waits for the others, and says in the end that something is left."""
+    async with Chat.in_memory(tmp_path, Held) as chat:
+        journal = held_by(chat)
+        restoring = []
+        for user in (A1, B2):
+            await chat.ask("old", user=user)
+            archive_id = (await chat.module.end_user_session(user.id)).archive_id
+            assert archive_id is not None
+            restoring.append(asyncio.create_task(chat.module.restore_archive(user, archive_id)))
+        await settle()
+        journal.failing.add(A1.id)
+        stopping = asyncio.create_task(chat.context.stop(chat.module))
+        await settle()
+        journal.go.set()
+        with pytest.raises(UnfinishedError):
+            await stopping
+        await asyncio.gather(*restoring)
+        await journal.start()
+        assert (await chat.archives(), reasons(await chat.archives(B2))) == ([], [Reason.SHUTDOWN])
 
 
 async def test_a_stop_ends_what_was_restored(chat: Chat) -> None:

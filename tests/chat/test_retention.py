@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from modules.chat_server.journal.errors import JournalUnavailableError
 from modules.chat_server.journal.records import ArchiveSummary
 from modules.chat_server.settings import ChatSettings
 from potoserver import User
+from tests.support.clock import ManualClock, settle
 
 from ..journal.support import FIRST, USER, dialogs_of, message, opened
 from .support import A1, Chat
@@ -30,6 +33,10 @@ async def archive(chat: Chat, text: str, user: User = A1) -> str:
     archive_id = (await chat.module.end_user_session(user.id)).archive_id
     assert archive_id is not None
     return archive_id
+
+
+def counted(chat: Chat, outcome: str) -> float | None:
+    return chat.context.registry.get_sample_value("potoserver_retention_archives_total", {"outcome": outcome})
 
 
 async def left(chat: Chat, user: User = A1) -> list[str]:
@@ -52,12 +59,7 @@ async def test_old_archives_go_and_pinned_ones_stay(tmp_path: Path) -> None:
         assert await left(chat) == ["pinned", "newer"]
         assert await left(chat, B2) == []
         assert len(chat.context.logged("retention deleted archive")) == 2
-        assert (
-            chat.context.registry.get_sample_value(
-                "potoserver_retention_archives_total", {"outcome": "deleted"}
-            )
-            == 2
-        )
+        assert counted(chat, "deleted") == 2
 
 
 async def test_a_clock_that_jumps_ahead_makes_nothing_old_at_once(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ async def test_a_clock_that_jumps_ahead_makes_nothing_old_at_once(tmp_path: Path
     async with Chat.in_memory(tmp_path, settings=limits) as chat:
         for text in ("a", "b", "c"):
             await archive(chat, text)
-        chat.clock.step_wall(int(365 * DAY_S * 1000))
+        chat.clock.step_wall(int(365 * DAY_S * 1000) + 999)
         await chat.until(DAY_S)
         assert await left(chat) == ["b", "c"]
         assert [each["clock_ahead_s"] for each in chat.context.logged("retention by age put off")] == [
@@ -78,6 +80,15 @@ async def test_a_clock_that_jumps_ahead_makes_nothing_old_at_once(tmp_path: Path
         chat.clock.step_wall(int(365 * DAY_S * 1000))
         await chat.until(DAY_S)
         assert await left(chat) == ["b", "c"]
+        await chat.until(DAY_S)
+        assert await left(chat) == []
+
+
+async def test_a_clock_that_is_set_ahead_by_a_day_is_believed(tmp_path: Path) -> None:
+    """A time zone mended by hand is no reason to keep what the operator wants gone."""
+    async with Chat.in_memory(tmp_path, settings=kept(max_age_days=1, dry_run=False)) as chat:
+        await archive(chat, "old")
+        chat.clock.step_wall(int(DAY_S * 1000))
         await chat.until(DAY_S)
         assert await left(chat) == []
 
@@ -98,16 +109,12 @@ async def test_a_dry_run_only_tells(tmp_path: Path) -> None:
     async with Chat.in_memory(tmp_path, settings=kept(max_count=1)) as chat:
         first = await archive(chat, "one")
         await archive(chat, "two")
+        conversation = (await chat.archives())[0].conversation.id
         await chat.until(DAY_S)
         assert await left(chat) == ["one", "two"]
         (line,) = chat.context.logged("retention would delete archive")
-        assert (line["user"], line["archive"]) == ("a1", first)
-        assert (
-            chat.context.registry.get_sample_value(
-                "potoserver_retention_archives_total", {"outcome": "would"}
-            )
-            == 1
-        )
+        assert (line["user"], line["archive"], line["conversation"]) == ("a1", first, conversation)
+        assert counted(chat, "would") == 1
 
 
 async def test_without_limits_nothing_is_looked_at(tmp_path: Path) -> None:
@@ -152,23 +159,114 @@ class FailsForOne(MemoryDialogueJournal):
         self, user: User, before_ms: int | None, keep: int | None
     ) -> list[ArchiveSummary]:
         if user.id == A1.id:
-            raise JournalUnavailableError
+            raise JournalUnavailableError from OSError(errno.EIO, "broken")
         return list(await super().expired_archives(user, before_ms, keep))
 
 
 async def test_a_user_at_whom_it_fails_holds_up_no_other(tmp_path: Path) -> None:
     """It is told, and tried again the next day."""
-    async with Chat.in_memory(tmp_path) as plain:
-        registry = plain.context.registry.__class__()
-        journal = FailsForOne(clock=plain.clock, logger=plain.context.logger, registry=registry)
-    async with Chat(tmp_path, journal=journal, settings=kept(max_count=1, dry_run=False)) as chat:
+    async with Chat.in_memory(tmp_path, FailsForOne, settings=kept(max_count=1, dry_run=False)) as chat:
         for user in (A1, B2):
             for text in ("one", "two"):
                 await archive(chat, text, user)
         await chat.until(DAY_S)
         assert await left(chat, B2) == ["two"]
         assert await left(chat) == ["one", "two"]
-        assert [line["user"] for line in chat.context.logged("retention failed")] == ["a1"]
+        assert [(line["user"], line["error"]) for line in chat.context.logged("retention failed")] == [
+            ("a1", "OSError(5, 'broken')")
+        ]
+        assert counted(chat, "failed") == 1
+
+
+class KnowsNobodyAtFirst(MemoryDialogueJournal):
+    """Can't tell whose archives there are, twice."""
+
+    failures = 2
+
+    @override
+    async def stored_users(self) -> Sequence[str]:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise JournalUnavailableError from OSError(errno.EIO, "broken")
+        return await super().stored_users()
+
+
+async def test_where_the_users_can_not_be_read_it_is_told_and_tried_the_next_day(tmp_path: Path) -> None:
+    """With what the disk said."""
+    limits = kept(max_count=1, dry_run=False)
+    async with Chat.in_memory(tmp_path, KnowsNobodyAtFirst, settings=limits) as chat:
+        for text in ("one", "two"):
+            await archive(chat, text)
+        await chat.until(DAY_S)
+        assert await left(chat) == ["one", "two"]
+        assert [line["error"] for line in chat.context.logged("retention failed")] == [
+            "OSError(5, 'broken')"
+        ] * 2
+        await chat.until(DAY_S)
+        assert await left(chat) == ["two"]
+
+
+class TakesItsTime(MemoryDialogueJournal):
+    """Takes five eighths of a second to look at a user."""
+
+    @override
+    async def expired_archives(
+        self, user: User, before_ms: int | None, keep: int | None
+    ) -> list[ArchiveSummary]:
+        assert isinstance(self._clock, ManualClock)
+        self._clock.pass_time(0.625)
+        return list(await super().expired_archives(user, before_ms, keep))
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_each_run_is_told_with_what_it_came_to(tmp_path: Path, dry_run: bool) -> None:
+    """How many users and archives, whether it was in earnest, and how long it took."""
+    limits = kept(max_count=1, dry_run=dry_run)
+    async with Chat.in_memory(tmp_path, TakesItsTime, settings=limits) as chat:
+        for user, count in ((A1, 3), (B2, 2)):
+            for _ in range(count):
+                await archive(chat, "text", user)
+        await chat.until(DAY_S)
+        first, second = chat.context.logged("retention finished")
+        assert [first[each] for each in ("users", "archives", "s")] == [0, 0, 0]
+        assert [second[each] for each in ("users", "archives", "dry_run", "s")] == [2, 3, dry_run, 1.2]
+        assert counted(chat, "would" if dry_run else "deleted") == 3
+
+
+class PinsMeanwhile(MemoryDialogueJournal):
+    """Somebody pins the newest of those that have expired, once they were found."""
+
+    @override
+    async def expired_archives(
+        self, user: User, before_ms: int | None, keep: int | None
+    ) -> list[ArchiveSummary]:
+        found = list(await super().expired_archives(user, before_ms, keep))
+        if found:
+            await self.pin_archive(user, found[0].id, pinned=True)
+        return found
+
+
+async def test_what_is_pinned_in_the_meantime_stays(tmp_path: Path) -> None:
+    """Of many users it may be minutes between the look and the deletion."""
+    limits = kept(max_count=1, dry_run=False)
+    async with Chat.in_memory(tmp_path, PinsMeanwhile, settings=limits) as chat:
+        for text in ("one", "two", "three"):
+            await archive(chat, text)
+        await chat.until(DAY_S)
+        assert await left(chat) == ["two", "three"]
+        assert len(chat.context.logged("retention deleted archive")) == 1
+
+
+async def test_a_server_that_fails_to_start_deletes_nothing(tmp_path: Path) -> None:
+    """Nobody could look at what would go."""
+    async with Chat.in_memory(tmp_path) as before:
+        for text in ("one", "two"):
+            await archive(before, text)
+    chat = Chat(tmp_path, journal=before.journal, settings=kept(max_count=1, dry_run=False))
+    await chat.context.start(chat.module, fails=True)
+    await settle()
+    assert await left(chat) == ["one", "two"]
+    await chat.context.stop(chat.module)
 
 
 async def test_only_what_may_have_expired_is_looked_at(tmp_path: Path) -> None:

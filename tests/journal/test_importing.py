@@ -16,7 +16,10 @@ from modules.chat_server.journal import (
     JournalError,
     Reason,
 )
+from modules.chat_server.journal.archive_import import file_of
+from modules.chat_server.journal.errors import UserFullError
 from modules.chat_server.journal.records import ImportedDialog
+from potoserver import ProblemError
 from tests.faults.disk import Fault, FaultyDisk
 from tests.journal.support import (
     FIRST,
@@ -27,6 +30,7 @@ from tests.journal.support import (
     message,
     opened,
 )
+from tests.support.clock import ManualClock
 
 FIRST_NAME = "2024-01-15-10-12-04"
 
@@ -72,6 +76,76 @@ async def test_what_has_grown_since_is_there(journal: DialogueJournal) -> None:
     assert len({archive.conversation.id for archive in outcome.imported} | {FIRST.id}) == 3
     again = await journal.import_archives(USER, [given(), given(count=4), given(word="other")])
     assert (again.imported, again.skipped) == ((), 3)
+
+
+async def test_what_is_there_holds_up_nothing_behind_it(journal: DialogueJournal) -> None:
+    """Neither what has the same name, nor what has it by its words, nor what came with other words before."""
+    listed = replace(given(), named_by_content=True)
+    await journal.import_archives(USER, [given(), given(word="other")])
+    for known in (given(), listed, given(word="other")):
+        new = given(Conversation(f"sse-{known.named_by_content}-{known.dialog.messages[0].content}", 1))
+        outcome = await journal.import_archives(USER, [known, new])
+        assert [archive.conversation.id for archive in outcome.imported] == [new.dialog.conversation.id]
+
+
+async def test_other_words_of_a_known_conversation_get_a_name_that_stays(journal: DialogueJournal) -> None:
+    """In every version of the server: else what was imported before would be added again."""
+    outcome = await journal.import_archives(USER, [given(), given(word="other")])
+    assert [archive.conversation.id for archive in outcome.imported] == [
+        FIRST.id,
+        f"{FIRST.id}-23713ec986f8",
+    ]
+
+
+async def test_a_question_that_was_asked_with_a_key_is_known_without_it(journal: DialogueJournal) -> None:
+    """No export holds an idempotency key."""
+    keyed = message(0, idempotency_key="key", request_digest="digest")
+    for each in (keyed, message(1)):
+        await journal.add_message(USER, each, FIRST)
+    await journal.archive_conversation(USER)
+    assert (await journal.import_archives(USER, [given()])).skipped == 1
+
+
+async def test_what_has_no_name_gets_that_of_its_end(journal: DialogueJournal) -> None:
+    """The plain one, while it is free."""
+    outcome = await journal.import_archives(USER, [given(wanted_id=None), given(SECOND, wanted_id=None)])
+    assert [archive.id for archive in outcome.imported] == [FIRST_NAME, f"{FIRST_NAME}-2"]
+
+
+async def test_a_dialog_that_has_just_ended_is_news_still(journal: DialogueJournal) -> None:
+    """What is imported beside it is older, and says nothing of it."""
+    await journal.add_message(USER, message(0), SECOND)
+    archive_id = await journal.archive_conversation(USER, ended_ms=FIRST.started_ms + 60_000)
+    await journal.import_archives(USER, [given()])
+    untold = await journal.untold_archive(USER)
+    assert untold is not None
+    assert untold.id == archive_id
+
+
+def test_a_dialog_may_be_as_large_as_a_file_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by a byte larger."""
+    size = len(file_of(given()))
+    monkeypatch.setattr("modules.chat_server.journal.archive_import.MAX_FILE_BYTES", size)
+    assert len(file_of(given())) == size
+    monkeypatch.setattr("modules.chat_server.journal.archive_import.MAX_FILE_BYTES", size - 1)
+    with pytest.raises(ProblemError):
+        file_of(given())
+
+
+async def test_who_has_made_room_by_hand_can_import(tmp_path: Path) -> None:
+    """What is full is measured again before anybody is refused, with what is to come."""
+    block = 4096
+    clock = ManualClock()
+    async with opened(tmp_path, user_bytes=2 * block, clock=clock) as journal:
+        await journal.import_archives(USER, [given(), given(SECOND)])
+        clock.pass_time(60)
+        folder = dialogs_of(tmp_path) / "archived"
+        (folder / f"{FIRST_NAME}.yaml").unlink()
+        others = [given(Conversation(f"sse-{number}", 1)) for number in range(2)]
+        with pytest.raises(UserFullError):
+            await journal.import_archives(USER, others)
+        clock.pass_time(60)
+        assert len((await journal.import_archives(USER, others[:1])).imported) == 1
 
 
 async def test_a_name_that_is_taken_or_wrong_gives_way(journal: DialogueJournal) -> None:

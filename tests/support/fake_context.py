@@ -145,12 +145,13 @@ class FakeContext(ModuleContext, EngineListener):
 
     # What the server does
 
-    async def start(self, module: ServerModule) -> None:
+    async def start(self, module: ServerModule, *, fails: bool = False) -> None:
+        """Starts as a server does, or as one of which something else can't be started."""
         module.context = self
         self.hooks.add(module)
         await self.engine.start(self)
         await module.on_start()
-        self._started = True
+        self._started = not fails
         self._start_over.set()
 
     async def stop(self, module: ServerModule) -> list[str]:

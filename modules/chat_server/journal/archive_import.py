@@ -118,9 +118,10 @@ class ArchiveImport:
         # What an export of them is called comes first, so that an import gives the same names.
         kept: dict[int, str] = {}
         for number, each in enumerate(wanted):
-            if each.wanted_id is not None and each.wanted_id not in names and _names_its_end(each):
-                kept[number] = each.wanted_id
-                names.add(each.wanted_id)
+            name = each.wanted_id
+            if name is not None and name not in names and _names_its_end(name, each.dialog):
+                kept[number] = name
+                names.add(name)
         numbers: dict[str, int] = {}
         new = []
         for number, each in enumerate(wanted):
@@ -188,8 +189,8 @@ class ArchiveImport:
                 self._archives.mark_told(user_id, newest[0].id)
 
 
-def _names_its_end(each: ImportedDialog) -> bool:
-    order, ended_ms = archive_order(each.wanted_id or ""), each.dialog.ended_ms
+def _names_its_end(archive_id: str, dialog: Dialog) -> bool:
+    order, ended_ms = archive_order(archive_id), dialog.ended_ms
     return order is not None and ended_ms is not None and order[0] == second_name(ended_ms)
 
 
