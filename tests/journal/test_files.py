@@ -246,6 +246,7 @@ async def test_any_other_outside_edit_is_set_aside(tmp_path: Path, edited: bytes
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-2"]
     assert [path.read_bytes() for path in dialogs_of(tmp_path).glob("current.unreadable-*")] == [edited]
     assert log.events()[1:3] == ["open dialog was changed from outside", "file set aside"]
+    assert (log.entries[1]["user"], log.entries[1]["conversation"]) == ("a1", FIRST.id)
 
 
 async def test_a_file_changed_in_place_is_noticed_when_it_is_read(tmp_path: Path) -> None:

@@ -205,6 +205,33 @@ async def test_what_is_no_dialog_is_set_aside(tmp_path: Path, content: bytes) ->
     assert (entry["user"], entry["file"], entry["bytes"]) == ("a1", str(dialogs / name), len(content))
 
 
+async def test_the_beginning_of_a_dialog_is_set_aside_as_torn(tmp_path: Path) -> None:
+    """By its name: an operator need not look into it to know that no message was in it."""
+    data = whole_file([message(0)])[:-20]
+    dialogs = place(tmp_path, data)
+    async with opened(tmp_path) as journal:
+        assert await journal.recover(USER) is None
+    assert aside(dialogs) == {"current.torn-2024-01-15-10-12-03": data}
+
+
+async def test_another_users_dialog_is_set_aside_as_such(tmp_path: Path) -> None:
+    """The operator who has put it there is told what is wrong with it."""
+    place(tmp_path, whole_file(MESSAGES, user="somebody-else"))
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        assert await journal.recover(USER) is None
+    assert log.entries[0]["why"] == "it is another user's"
+
+
+async def test_a_dialog_found_with_its_end_is_told_with_its_reason(tmp_path: Path) -> None:
+    """It needs no rest of the session: it is archived at once."""
+    place(tmp_path, whole_file(MESSAGES, footer=True))
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        assert await journal.recover(USER) is None
+    assert (log.entries[0]["event"], log.entries[0]["ended"]) == ("open dialog recovered", "timeout")
+
+
 async def test_set_aside_overwrites_nothing(tmp_path: Path) -> None:
     """Files set aside in one second get suffixes."""
     for number in range(3):

@@ -226,6 +226,18 @@ async def test_what_a_person_has_added_behind_the_end_does_not_go_with_it(
         assert path.read_bytes() == data
 
 
+async def test_what_would_swallow_the_next_message_is_refused_and_left(tmp_path: Path) -> None:
+    """All of the dialog is there, but before its end stands what a message can't follow."""
+    async with opened(tmp_path) as journal:
+        archive_id = await archived(journal)
+        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        data = path.read_bytes().replace(b"\nended: ", b"\nnotes:\nended: ")
+        path.write_bytes(data)
+        with pytest.raises(ArchiveLaidOutError):
+            await journal.restore_archive(USER, archive_id)
+        assert path.read_bytes() == data
+
+
 @pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
 async def test_an_end_laid_out_in_another_way_is_cut_off_too(tmp_path: Path, newline: bytes) -> None:
     """Other line ends, quotes, order and blank lines add nothing."""
