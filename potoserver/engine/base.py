@@ -11,6 +11,8 @@ from typing import Protocol
 from potoserver.events import Event, EventId, Frame
 
 MAX_STATES_PER_USER = 256
+MAX_PAYLOAD_BYTES = 1_048_576
+"""What one node may send to another at once."""
 
 
 class Cause(StrEnum):
@@ -144,8 +146,42 @@ class Replay:
     resume_id: EventId
 
 
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node that lives, as of its last renewal.
+
+    Attributes:
+        id: Its name; never given to another node.
+        draining: It is on its way out, and no successor of anybody.
+        connections: How many it holds.
+    """
+
+    id: str
+    draining: bool
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where everything about a user's dialogs happens.
+
+    Attributes:
+        user_id: Whose home it is.
+        node_id: The node.
+        token: Grows with every change of the user's home, also when the engine has lost its data: who writes
+            for the user with an older token than was seen already is refused. 0 where no change is possible.
+    """
+
+    user_id: str
+    node_id: str
+    token: int
+
+
 class EngineListener(Protocol):
-    """What the engine tells this node. Called on the loop; must neither block nor raise."""
+    """What the engine tells this node. Called on the loop; must neither block nor raise.
+
+    What only happens among several nodes is nothing unless it is overridden.
+    """
 
     def on_entry(self, user_id: str, entry: LogEntry) -> None:
         """A log event of a user for this node's connections, in the log's order."""
@@ -154,13 +190,48 @@ class EngineListener(Protocol):
         """An event for all of this node's connections. Returns how many got it."""
 
     def on_departure(self, departure: Departure) -> None:
-        """This node has claimed a departure and must acknowledge it once every hook is done with it."""
+        """This node has claimed a departure and must acknowledge it once every hook is done with it.
+
+        It may come again, to this node or to another: the id tells.
+        """
+
+    def on_gap(self, user_id: str) -> None:
+        """Events on their way to this node's connections of the user are lost for good.
+
+        These connections must end, so that their clients return and are told of the gap.
+        """
+        return
+
+    def on_rejoined(self, user_id: str, attachment: Attachment) -> None:
+        """This node had been declared dead, and the user's connections here are attached as new ones."""
+        return
+
+    def on_home_lost(self, home: Home) -> None:
+        """The user's home is here no more, though nobody released it: this node had been declared dead."""
+        return
+
+    def on_orphan(self, user_id: str) -> None:
+        """The user's home is gone, a dialog was left open there, and this node is asked to take it over.
+
+        It does so by claiming the home. Until somebody has, a node is asked again and again.
+        """
+        return
+
+    def on_message(self, sender_node_id: str, payload: bytes) -> None:
+        """A node has sent something to this one."""
+        return
+
+
+def check_payload(payload: bytes) -> None:
+    """Raises ValueError for what is too large to be sent to a node."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"{len(payload)} bytes are too large to be sent, at most {MAX_PAYLOAD_BYTES} may be")
 
 
 class Engine(ABC):
-    """Presence, event logs, departures and small state, behind one interface.
+    """Presence, event logs, departures, small state, nodes and homes, behind one interface.
 
-    Every method may raise `potoserver.errors.UnavailableError` while the engine is away. Nothing above
+    Every coroutine may raise `potoserver.errors.UnavailableError` while the engine is away. Nothing above
     this interface knows which engine runs.
     """
 
@@ -170,7 +241,86 @@ class Engine(ABC):
 
     @abstractmethod
     async def stop(self) -> None:
-        """Leaves. Departures that nobody acknowledged stay with the engine for as long as it lasts."""
+        """Leaves. Departures that nobody acknowledged stay with the engine for as long as it lasts.
+
+        The connections that this node still holds end with the cause `shutdown`; homes that it still has
+        are free, as if they were released without an orphan.
+        """
+
+    # Nodes
+
+    @property
+    @abstractmethod
+    def node_id(self) -> str:
+        """This node's name; another one after it was declared dead and has joined anew."""
+
+    @property
+    @abstractmethod
+    def trouble(self) -> str | None:
+        """Why events can't come through at the moment, in a few words; None while they do."""
+
+    @property
+    def available(self) -> bool:
+        """Whether events come through, by the path that they really take."""
+        return self.trouble is None
+
+    @abstractmethod
+    def nodes(self) -> Sequence[NodeInfo]:
+        """All nodes that live, this one too, sorted by id; of this node's last renewal."""
+
+    @abstractmethod
+    async def drain(self) -> bool:
+        """Marks this node as draining, for good.
+
+        Returns:
+            Whether a successor lives, as `has_successor`. Of several nodes that begin to drain at the same
+            time, the last one gets False.
+        """
+
+    @abstractmethod
+    async def has_successor(self) -> bool:
+        """Whether another node lives that is not draining."""
+
+    @abstractmethod
+    async def send(self, node_id: str, payload: bytes) -> None:
+        """Sends to a node, this one too: at most once, and in order from one node to another.
+
+        To a node that is not there, and to one that can't be reached, nothing arrives, and nobody is told.
+
+        Args:
+            node_id: Who gets it, by `EngineListener.on_message`.
+            payload: At most `MAX_PAYLOAD_BYTES`.
+
+        Raises:
+            ValueError: It is larger.
+        """
+
+    # Homes
+
+    @abstractmethod
+    async def home_of(self, user_id: str) -> Home | None:
+        """The user's home; None while no living node is it."""
+
+    @abstractmethod
+    async def claim_home(self, user_id: str, above: int = 0) -> Home:
+        """The user's home; this node becomes it when no living node is.
+
+        Args:
+            user_id: Whose.
+            above: A token that was seen already: a new one is greater.
+
+        Returns:
+            The home there is now, perhaps another node's.
+        """
+
+    @abstractmethod
+    async def release_home(self, home: Home, *, orphan: bool) -> None:
+        """Gives up this node's home of a user. One that is that no more, by its token, is left alone.
+
+        Args:
+            home: As it was claimed.
+            orphan: A dialog is open there, and a node that is not draining shall take it over.
+        """
 
     # Presence
 
@@ -182,7 +332,8 @@ class Engine(ABC):
     async def detach(self, user_id: str, connection_id: str, cause: Cause) -> int:
         """Removes a connection. When it was the last, the grace begins.
 
-        Idempotent: an unknown connection changes nothing.
+        Idempotent: an unknown connection changes nothing. While the engine is away this raises, and is made
+        up for when it is back.
 
         Returns:
             How many connections the user still has, on all nodes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import secrets
 from collections import deque
@@ -19,11 +20,14 @@ from potoserver.engine.base import (
     Departure,
     Engine,
     EngineListener,
+    Home,
     Leaving,
     LogEntry,
+    NodeInfo,
     Presence,
     PresenceState,
     Replay,
+    check_payload,
 )
 from potoserver.events import Event, EventId, Frame, to_json
 from potoserver.metrics import Metrics
@@ -95,6 +99,7 @@ class MemoryEngine(Engine):
         """When to look at which user's state; one entry for each user who has any."""
         # Departure ids stay unique across restarts, so a module may keep them as idempotency keys.
         self._life = secrets.token_hex(6)
+        self._draining = False
 
     @override
     async def start(self, listener: EngineListener) -> None:
@@ -109,6 +114,54 @@ class MemoryEngine(Engine):
         for log in self._logs.values():
             if log.sweep is not None:
                 log.sweep.cancel()
+
+    # Nodes: this is the only one, and every user's home
+
+    @property
+    @override
+    def node_id(self) -> str:
+        return f"n-{self._life}"
+
+    @property
+    @override
+    def trouble(self) -> str | None:
+        return None
+
+    @override
+    def nodes(self) -> Sequence[NodeInfo]:
+        connections = sum(len(here.connections) for here in self._here.values())
+        return [NodeInfo(self.node_id, self._draining, connections)]
+
+    @override
+    async def drain(self) -> bool:
+        self._draining = True
+        return False
+
+    @override
+    async def has_successor(self) -> bool:
+        return False
+
+    @override
+    async def send(self, node_id: str, payload: bytes) -> None:
+        check_payload(payload)
+        if node_id == self.node_id:
+            asyncio.get_running_loop().call_soon(self._receive, payload)
+
+    def _receive(self, payload: bytes) -> None:
+        if self._listener is not None:
+            self._listener.on_message(self.node_id, payload)
+
+    @override
+    async def home_of(self, user_id: str) -> Home:
+        return Home(user_id, self.node_id, token=0)
+
+    @override
+    async def claim_home(self, user_id: str, above: int = 0) -> Home:
+        return Home(user_id, self.node_id, token=0)
+
+    @override
+    async def release_home(self, home: Home, *, orphan: bool) -> None:
+        """There is no other node that could take it over."""
 
     # Presence
 

@@ -7,60 +7,33 @@ from collections.abc import AsyncIterator
 import pytest
 
 from potoserver.engine.base import (
+    MAX_PAYLOAD_BYTES,
     MAX_STATES_PER_USER,
     Cause,
-    Departure,
     Engine,
-    EngineListener,
     Leaving,
-    LogEntry,
     PresenceState,
 )
-from potoserver.engine.memory import MemoryEngine
-from potoserver.events import Event, EventId, Frame
-from potoserver.metrics import Metrics
-from potoserver.settings.model import BacklogSettings
-from tests.support.clock import ManualClock
-
-GRACE_MS = 5000
-
-
-class Recorder(EngineListener):
-    """What a node was told."""
-
-    def __init__(self) -> None:
-        self.entries: list[tuple[str, LogEntry]] = []
-        self.broadcasts: list[str] = []
-        self.departures: list[Departure] = []
-
-    def on_entry(self, user_id: str, entry: LogEntry) -> None:
-        self.entries.append((user_id, entry))
-
-    def on_broadcast(self, event_type: str, frame: Frame) -> int:
-        self.broadcasts.append(event_type)
-        return 3
-
-    def on_departure(self, departure: Departure) -> None:
-        self.departures.append(departure)
+from potoserver.events import Event, EventId
+from tests.support.engines import Bench, MemoryBench, Recorder
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+async def bench() -> AsyncIterator[Bench]:
+    bench = MemoryBench()
+    await bench.start()
+    yield bench
+    await bench.stop()
 
 
 @pytest.fixture
-def node() -> Recorder:
-    return Recorder()
+def engine(bench: Bench) -> Engine:
+    return bench.engine
 
 
 @pytest.fixture
-async def engine(clock: ManualClock, node: Recorder) -> AsyncIterator[Engine]:
-    backlog = BacklogSettings(events=5, bytes=10_000, seconds=60)
-    engine = MemoryEngine(GRACE_MS, backlog, clock, Metrics())
-    await engine.start(node)
-    yield engine
-    await engine.stop()
+def node(bench: Bench) -> Recorder:
+    return bench.node
 
 
 async def test_the_first_connection_is_an_arrival_and_the_second_is_not(engine: Engine) -> None:
@@ -75,85 +48,97 @@ async def test_the_first_connection_is_an_arrival_and_the_second_is_not(engine: 
 
 
 async def test_closing_one_of_two_connections_ends_nothing(
-    engine: Engine, node: Recorder, clock: ManualClock
+    bench: Bench, engine: Engine, node: Recorder
 ) -> None:
     """The user's last connection must be gone, not any."""
     await engine.attach("a1", "c1")
     await engine.attach("a1", "c2")
     assert await engine.detach("a1", "c1", Cause.CLOSED) == 1
-    await clock.advance(3600)
+    await bench.passes(bench.ages_s)
     assert node.departures == []
 
 
 async def test_a_departure_comes_once_when_the_grace_has_passed(
-    engine: Engine, node: Recorder, clock: ManualClock
+    bench: Bench, engine: Engine, node: Recorder
 ) -> None:
     """It names user, generation, cause and the time last seen."""
     attachment = await engine.attach("a1", "c1")
-    await clock.advance(7)
-    last_seen_ms = clock.now_ms()
+    await bench.passes(bench.unit_s)
+    began_ms = bench.now_ms()
     assert await engine.detach("a1", "c1", Cause.RESET) == 0
+    ended_ms = bench.now_ms()
     assert (await engine.presence_of("a1")).state is PresenceState.LEAVING
-    await clock.advance(4.999)
     assert node.departures == []
-    await clock.advance(0.002)
-    await clock.advance(60)
+    await bench.passes(bench.grace_s)
+    await node.until(lambda: len(node.departures) == 1)
+    assert bench.now_ms() >= began_ms + bench.grace_s * 1000
+    await bench.passes(bench.grace_s)
     (departure,) = node.departures
     assert departure.user_id == "a1"
     assert departure.generation == attachment.generation
     assert departure.cause is Cause.RESET
-    assert departure.last_seen_ms == last_seen_ms
-    assert departure.departed_ms == last_seen_ms + GRACE_MS
+    assert began_ms <= departure.last_seen_ms <= ended_ms
+    assert departure.departed_ms == departure.last_seen_ms + round(bench.grace_s * 1000)
     assert (await engine.presence_of("a1")).state is PresenceState.ABSENT
     await engine.acknowledge(departure)
     await engine.acknowledge(departure)
 
 
 async def test_a_return_within_the_grace_calls_the_departure_off(
-    engine: Engine, node: Recorder, clock: ManualClock
+    engine: Engine, node: Recorder, bench: Bench
 ) -> None:
     """Drop, return and a second drop within the first grace: one departure, a grace after the second drop."""
     before = await engine.attach("a1", "c1")
     await engine.detach("a1", "c1", Cause.RESET)
-    await clock.advance(3)
+    await bench.passes(3 * bench.unit_s)
     back = await engine.attach("a1", "c2")
     assert not back.arrived
     assert back.generation == before.generation
     await engine.detach("a1", "c2", Cause.CLOSED)
-    await clock.advance(4.9)
+    await bench.passes(2 * bench.unit_s)
     assert node.departures == []
-    await clock.advance(0.2)
+    await bench.passes(4 * bench.unit_s)
+    await node.until(lambda: len(node.departures) == 1)
     assert [departure.cause for departure in node.departures] == [Cause.CLOSED]
 
 
-async def test_a_return_after_the_departure_is_a_later_generation(engine: Engine, clock: ManualClock) -> None:
+async def test_a_return_after_the_departure_is_a_later_generation(
+    bench: Bench, engine: Engine, node: Recorder
+) -> None:
     """So a late event of the old one can be told from the new one."""
     first = await engine.attach("a1", "c1")
     await engine.detach("a1", "c1", Cause.CLOSED)
-    await clock.advance(6)
+    await bench.passes(bench.grace_s + bench.unit_s)
+    await node.until(lambda: len(node.departures) == 1)
     second = await engine.attach("a1", "c2")
     assert second.arrived
     assert second.generation > first.generation
 
 
-async def test_detaching_twice_or_a_stranger_changes_nothing(engine: Engine, clock: ManualClock) -> None:
+async def test_detaching_twice_or_a_stranger_changes_nothing(engine: Engine, bench: Bench) -> None:
     """Detach is idempotent, also after the user has come back."""
     await engine.attach("a1", "c1")
     await engine.detach("a1", "c1", Cause.CLOSED)
     await engine.attach("a1", "c2")
     assert await engine.detach("a1", "c1", Cause.CLOSED) == 1
     assert await engine.detach("nobody", "c9", Cause.CLOSED) == 0
-    await clock.advance(60)
+    await bench.passes(2 * bench.grace_s)
     assert await engine.online_users() == ["a1"]
     assert await engine.count_online() == 1
 
 
 async def test_ids_count_up_and_events_fan_out_in_order(engine: Engine, node: Recorder) -> None:
-    """What is published is told to the node, once, in the log's order."""
+    """What is published is told to the node that holds the user's connections, once, in the log's order."""
+    await engine.attach("a1", "c1")
+    await engine.attach("a1", "c2")
     ids = [await engine.publish("a1", Event("note", {"n": n})) for n in range(3)]
     assert [each.seq for each in ids] == sorted({each.seq for each in ids})
     assert {each.epoch for each in ids} == {ids[0].epoch}
-    assert [entry.id for _, entry in node.entries] == ids
+    await node.until(lambda: len(node.entries) >= 3)
+    assert [(user, entry.id) for user, entry in node.entries] == [("a1", each) for each in ids]
+    replayed = (await engine.replay("a1", str(EventId(ids[0].epoch, 0)))).entries
+    for told, again in zip((entry for _, entry in node.entries), replayed, strict=True):
+        assert (told.id, told.type, told.frame.raw) == (again.id, again.type, again.frame.raw)
 
 
 async def test_replay_gives_what_came_after_once_each_in_order(engine: Engine) -> None:
@@ -191,14 +176,14 @@ async def test_an_id_older_than_the_log_is_a_gap(engine: Engine) -> None:
     assert [entry.id for entry in replay.entries] == ids[2:]
 
 
-async def test_the_log_is_bounded_in_bytes_and_in_time(engine: Engine, clock: ManualClock) -> None:
+async def test_the_log_is_bounded_in_bytes_and_in_time(engine: Engine, bench: Bench) -> None:
     """The oldest go first."""
     first = await engine.publish("a1", Event("note", "x" * 6000))
     second = await engine.publish("a1", Event("note", "y" * 6000))
     assert not (await engine.replay("a1", str(first))).gap
     assert (await engine.replay("a1", str(EventId(first.epoch, first.seq - 1)))).gap
     await engine.attach("a1", "c1")  # a user who is here keeps the log, so its ids stay good
-    await clock.advance(61)
+    await bench.passes(bench.kept_s + bench.unit_s)
     third = await engine.publish("a1", Event("note", "z"))
     assert (await engine.replay("a1", str(first))).gap
     assert [entry.id for entry in (await engine.replay("a1", str(second))).entries] == [third]
@@ -216,23 +201,25 @@ async def test_a_finished_reply_replaces_its_deltas_in_the_log(engine: Engine) -
         assert [entry.id for entry in replay.entries] == [other, finished]
 
 
-async def test_a_log_that_comes_back_has_another_epoch(engine: Engine, clock: ManualClock) -> None:
+async def test_a_log_that_comes_back_has_another_epoch(engine: Engine, bench: Bench) -> None:
     """Nothing is kept of a user who is gone, and an old id is never taken for one of the new log."""
     old = await engine.publish("a1", Event("note"))
-    await clock.advance(61)
+    await bench.passes(bench.kept_s + bench.unit_s)
     new = await engine.publish("a1", Event("note"))
     assert new.epoch != old.epoch
     assert (await engine.replay("a1", str(old))).gap
 
 
-async def test_the_log_stays_while_the_user_is_here(engine: Engine, clock: ManualClock) -> None:
+async def test_the_log_stays_while_the_user_is_here(bench: Bench, engine: Engine, node: Recorder) -> None:
     """An idle connection's id is good after any time, and for the backlog's time after the departure."""
     await engine.attach("a1", "c1")
     last = (await engine.replay("a1", None)).resume_id
-    await clock.advance(3600)
+    await bench.passes(bench.ages_s)
     assert not (await engine.replay("a1", str(last))).gap
     await engine.detach("a1", "c1", Cause.CLOSED)
-    await clock.advance(GRACE_MS / 1000 + 30)
+    await bench.passes(bench.grace_s)
+    await node.until(lambda: len(node.departures) == 1)
+    await bench.passes(bench.kept_s / 2)
     assert not (await engine.replay("a1", str(last))).gap
 
 
@@ -250,64 +237,63 @@ async def test_an_event_that_is_no_json_changes_nothing(engine: Engine, node: Re
 async def test_a_broadcast_reaches_the_node_and_no_log(engine: Engine, node: Recorder) -> None:
     """It carries no id and is not replayed."""
     start = (await engine.replay("a1", None)).resume_id
-    assert await engine.broadcast(Event("announcement", {"text": "hi"})) == 3
-    assert node.broadcasts == ["announcement"]
+    await engine.broadcast(Event("announcement", {"text": "hi"}))
+    await node.until(lambda: node.broadcasts == ["announcement"])
     assert (await engine.replay("a1", str(start))).entries == ()
 
 
-async def test_state_changes_in_one_step_and_lapses(engine: Engine, clock: ManualClock) -> None:
+async def test_state_changes_in_one_step_and_lapses(bench: Bench, engine: Engine) -> None:
     """Only who knows the value changes it; nothing stays for ever."""
-    assert await engine.swap_state("a1", "ticket:1", None, "used", lifetime_s=30)
-    assert not await engine.swap_state("a1", "ticket:1", None, "again", lifetime_s=30)
+    lifetime_s = 15 * bench.unit_s
+    assert await engine.swap_state("a1", "ticket:1", None, "used", lifetime_s)
+    assert not await engine.swap_state("a1", "ticket:1", None, "again", lifetime_s)
+    assert not await engine.swap_state("a1", "ticket:1", "other", "again", lifetime_s)
     assert await engine.get_state("a1", "ticket:1") == "used"
     assert await engine.get_state("a2", "ticket:1") is None
-    await clock.advance(20)
-    assert await engine.swap_state("a1", "ticket:1", "used", "opened", lifetime_s=30)
-    await clock.advance(20)
+    await bench.passes(8 * bench.unit_s)
+    assert await engine.swap_state("a1", "ticket:1", "used", "opened", lifetime_s)
+    await bench.passes(8 * bench.unit_s)
     assert await engine.get_state("a1", "ticket:1") == "opened"
-    await clock.advance(11)
+    await bench.passes(8 * bench.unit_s)
     assert await engine.get_state("a1", "ticket:1") is None
-    assert await engine.swap_state("a1", "x", None, "1", lifetime_s=30)
-    assert await engine.swap_state("a1", "x", "1", None, lifetime_s=30)
+    assert not await engine.swap_state("a1", "ticket:1", "opened", "late", lifetime_s)
+    assert await engine.swap_state("a1", "x", None, "", lifetime_s)
+    assert await engine.get_state("a1", "x") == ""
+    assert await engine.swap_state("a1", "x", "", None, lifetime_s)
     assert await engine.get_state("a1", "x") is None
+    assert await engine.swap_state("a1", "x", None, None, lifetime_s)
 
 
-async def test_the_embedded_engine_forgets_who_is_gone(clock: ManualClock, node: Recorder) -> None:
-    """A thousand users come, talk and leave: nothing of them stays."""
-    engine = MemoryEngine(GRACE_MS, BacklogSettings(seconds=60), clock, Metrics())
-    await engine.start(node)
-    for number in range(1000):
-        user = f"u{number}"
-        await engine.attach(user, "c")
-        await engine.publish(user, Event("note"))
-        await engine.swap_state(user, "s", None, "v", lifetime_s=10)
-        await engine.detach(user, "c", Cause.CLOSED)
-    await clock.advance(120)
-    for departure in node.departures:
-        await engine.acknowledge(departure)
-    await engine.get_state("u1", "s")
-    assert len(node.departures) == 1000
-    kept = (engine._here, engine._logs, engine._state, engine._lapses, engine._online)
-    assert [len(each) for each in kept] == [0] * 5
+async def test_a_value_that_lapses_takes_no_other_with_it(bench: Bench, engine: Engine) -> None:
+    """Each of a user's values has its own time."""
+    assert await engine.swap_state("a1", "long", None, "1", 40 * bench.unit_s)
+    assert await engine.swap_state("a1", "short", None, "2", 5 * bench.unit_s)
+    await bench.passes(6 * bench.unit_s)
+    assert await engine.get_state("a1", "short") is None
+    assert await engine.get_state("a1", "long") == "1"
 
 
 async def test_small_state_is_bounded_for_each_user(engine: Engine) -> None:
     """However often a value is set, and however many there are; the oldest go first."""
-    for number in range(1000):
+    for number in range(MAX_STATES_PER_USER + 10):
         value = await engine.get_state("a1", "same")
         assert await engine.swap_state("a1", "same", value, str(number), lifetime_s=1000)
     for number in range(MAX_STATES_PER_USER):
         assert await engine.swap_state("a1", f"n{number}", None, "v", lifetime_s=1000)
     assert await engine.get_state("a1", "same") is None
     assert await engine.get_state("a1", "n0") == "v"
-    assert isinstance(engine, MemoryEngine)
-    assert len(engine._lapses) == 1
+    assert await engine.swap_state("a1", "n0", "v", "set again", lifetime_s=1000)
+    assert await engine.swap_state("a1", "one more", None, "v", lifetime_s=1000)
+    assert await engine.get_state("a1", "n0") == "set again"
+    assert await engine.get_state("a1", "n1") is None
 
 
-async def test_a_users_events_are_numbered_without_a_gap(engine: Engine) -> None:
-    """So that each id up to the newest is that of an event; another user's count for nothing."""
-    numbers = [(await engine.publish(user, Event("x", {}))).seq for user in ("a1", "a1", "b2", "a1")]
-    assert numbers == [1, 2, 1, 3]
+async def test_ids_count_up_for_each_user_alone(engine: Engine) -> None:
+    """Another user's events count for nothing, and each log has an epoch of its own."""
+    ids = [await engine.publish(user, Event("x", {})) for user in ("a1", "a1", "b2", "a1")]
+    of_a1 = [each for each in ids if each.epoch == ids[0].epoch]
+    assert of_a1 == [ids[0], ids[1], ids[3]]
+    assert ids[0].seq < ids[1].seq < ids[3].seq
 
 
 async def test_a_log_is_cut_until_it_is_within_its_bytes(engine: Engine) -> None:
@@ -321,28 +307,81 @@ async def test_a_log_is_cut_until_it_is_within_its_bytes(engine: Engine) -> None
 
 
 async def test_the_users_in_the_grace_are_told_the_next_to_depart_first(
-    engine: Engine, clock: ManualClock
+    bench: Bench, engine: Engine, node: Recorder
 ) -> None:
     """With the moment; who comes back, and who has departed, is not among them."""
     for number in range(3):
         await engine.attach(f"a{number}", f"c{number}")
-    began_ms = clock.now_ms()
     assert await engine.leaving(10) == []
+    began_ms = bench.now_ms()
     for number in (2, 0, 1):
         await engine.detach(f"a{number}", f"c{number}", Cause.RESET)
-        await clock.advance(1)
+        await bench.passes(bench.unit_s)
     assert await engine.count_leaving() == 3
-    assert await engine.leaving(2) == [
-        Leaving("a2", Cause.RESET, began_ms, began_ms + GRACE_MS),
-        Leaving("a0", Cause.RESET, began_ms + 1000, began_ms + 1000 + GRACE_MS),
-    ]
-    presence = await engine.presence_of("a1")
-    assert (presence.state, presence.departs_ms) == (PresenceState.LEAVING, began_ms + 2000 + GRACE_MS)
+    first, second = await engine.leaving(2)
+    assert [first.user_id, second.user_id] == ["a2", "a0"]
+    grace_ms = round(bench.grace_s * 1000)
+    for each in (first, second):
+        assert each == Leaving(each.user_id, Cause.RESET, each.since_ms, each.since_ms + grace_ms)
+    assert began_ms <= first.since_ms <= second.since_ms - bench.unit_s * 1000 < bench.now_ms()
+    presence = await engine.presence_of("a0")
+    assert (presence.state, presence.departs_ms) == (PresenceState.LEAVING, second.departs_ms)
     assert presence.connections == 0
     await engine.attach("a0", "c4")
     assert (await engine.presence_of("a0")).departs_ms is None
     assert [each.user_id for each in await engine.leaving(10)] == ["a2", "a1"]
-    await clock.advance(2.5)
+    await node.until_departed("a2", bench)
     assert [each.user_id for each in await engine.leaving(10)] == ["a1"]
-    await clock.advance(5)
+    await node.until_departed("a1", bench)
     assert await engine.count_leaving() == 0
+
+
+async def test_a_node_alone_has_no_successor(engine: Engine) -> None:
+    """It is among the nodes, and says so when it drains; twice is as once."""
+    (alone,) = engine.nodes()
+    assert (alone.id, alone.draining) == (engine.node_id, False)
+    assert not await engine.has_successor()
+    assert not await engine.drain()
+    assert not await engine.drain()
+    assert not await engine.has_successor()
+
+
+async def test_an_engine_that_is_there_is_available(engine: Engine) -> None:
+    """And has nothing to complain of."""
+    assert engine.available
+    assert engine.trouble is None
+
+
+async def test_a_node_gets_what_it_sends_to_itself_in_order(engine: Engine, node: Recorder) -> None:
+    """Any bytes, up to the largest; what goes to a node that is not there is lost without a word."""
+    sent = [b"", b"\x00\r\n\xff", b"x" * MAX_PAYLOAD_BYTES, *(b"%d" % number for number in range(50))]
+    await engine.send("n-nobody", b"lost")
+    for payload in sent:
+        await engine.send(engine.node_id, payload)
+    await node.until(lambda: len(node.messages) >= len(sent))
+    assert node.messages == [(engine.node_id, payload) for payload in sent]
+
+
+async def test_what_is_too_large_is_not_sent(engine: Engine, node: Recorder) -> None:
+    """The sender is told how large it may be."""
+    with pytest.raises(ValueError, match=str(MAX_PAYLOAD_BYTES)):
+        await engine.send(engine.node_id, b"x" * (MAX_PAYLOAD_BYTES + 1))
+    await engine.send(engine.node_id, b"next")
+    await node.until(lambda: node.messages != [])
+    assert node.messages == [(engine.node_id, b"next")]
+
+
+async def test_the_only_node_becomes_everybodys_home(engine: Engine, node: Recorder) -> None:
+    """Claimed twice it is the same home; nobody is told that it was lost."""
+    home = await engine.claim_home("a1")
+    assert (home.user_id, home.node_id) == ("a1", engine.node_id)
+    assert await engine.claim_home("a1", above=home.token) == home
+    assert await engine.home_of("a1") == home
+    assert (await engine.claim_home("a2")).node_id == engine.node_id
+    await engine.release_home(home, orphan=False)
+    await engine.release_home(home, orphan=False)
+    again = await engine.claim_home("a1")
+    assert again.node_id == engine.node_id
+    assert again.token >= home.token
+    assert node.homes_lost == []
+    assert node.orphans == []

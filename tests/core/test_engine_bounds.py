@@ -9,8 +9,8 @@ from potoserver.engine.memory import MemoryEngine
 from potoserver.events import Event, EventId
 from potoserver.metrics import Metrics
 from potoserver.settings.model import BacklogSettings
-from tests.core.test_engine import Recorder
 from tests.support.clock import ManualClock
+from tests.support.engines import Recorder
 
 GRACE_MS = 5000
 
@@ -145,3 +145,50 @@ async def test_an_engine_that_has_stopped_tells_nobody_anything(clock: ManualClo
     await clock.advance(6)
     assert await engine.broadcast(Event("announcement")) == 0
     assert metrics.registry.get_sample_value("potoserver_departures_total", {"cause": "shutdown"}) is None
+
+
+async def test_the_embedded_engine_forgets_who_is_gone(clock: ManualClock) -> None:
+    """A thousand users come, talk and leave: nothing of them stays."""
+    node = Recorder()
+    engine = MemoryEngine(GRACE_MS, BacklogSettings(seconds=60), clock, Metrics())
+    await engine.start(node)
+    for number in range(1000):
+        user = f"u{number}"
+        await engine.attach(user, "c")
+        await engine.publish(user, Event("note"))
+        await engine.swap_state(user, "s", None, "v", lifetime_s=10)
+        await engine.detach(user, "c", Cause.CLOSED)
+    await clock.advance(120)
+    for departure in node.departures:
+        await engine.acknowledge(departure)
+    await engine.get_state("u1", "s")
+    assert len(node.departures) == 1000
+    kept = (engine._here, engine._logs, engine._state, engine._lapses, engine._online)
+    assert [len(each) for each in kept] == [0] * 5
+
+
+async def test_the_users_with_state_are_remembered_once_each(clock: ManualClock, metrics: Metrics) -> None:
+    """However often their values are set."""
+    engine = await started(clock, metrics)
+    for number in range(100):
+        assert await engine.swap_state("a1", f"n{number}", None, "v", lifetime_s=1000)
+    assert len(engine._lapses) == 1
+
+
+async def test_the_node_counts_its_connections(clock: ManualClock, metrics: Metrics) -> None:
+    """Those that are open, of all users."""
+    engine = await started(clock, metrics)
+    for number in range(3):
+        await engine.attach(f"u{number % 2}", f"c{number}")
+    assert [each.connections for each in engine.nodes()] == [3]
+    await engine.detach("u0", "c0", Cause.CLOSED)
+    assert [(each.connections, each.draining) for each in engine.nodes()] == [(2, False)]
+    await engine.drain()
+    assert [each.draining for each in engine.nodes()] == [True]
+
+
+async def test_a_users_events_are_numbered_without_a_gap(clock: ManualClock, metrics: Metrics) -> None:
+    """So that each id up to the newest is that of an event; another user's count for nothing."""
+    engine = await started(clock, metrics)
+    numbers = [(await engine.publish(user, Event("x", {}))).seq for user in ("a1", "a1", "b2", "a1")]
+    assert numbers == [1, 2, 1, 3]
