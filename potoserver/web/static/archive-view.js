@@ -5,15 +5,18 @@ import { countWords, reasonWords, whenWords } from "./words.js";
 /** An archived dialog, opened to read, with what can be done with it. */
 export class ArchiveView {
   #bar = byId("archive-bar");
+  #scroller;
   #actions;
   #archive = null;
   #view = null;
   #mayDelete = true;
 
   /**
+   * @param {import("./scroller.js").Scroller} scroller
    * @param {object} actions `restore`, `rename`, `pin`, `exportOne`, `remove` of an archive, and `close`.
    */
-  constructor(actions) {
+  constructor(scroller, actions) {
+    this.#scroller = scroller;
     this.#actions = actions;
   }
 
@@ -29,7 +32,7 @@ export class ArchiveView {
     const container = el("div.messages", { id: "archived" });
     byId("messages").after(container);
     const entries = archive.messages.map((message, key) => ({ ...message, key, version: 0, state: "done", fault: null }));
-    this.#view = new DialogView(container);
+    this.#view = new DialogView(container, this.#scroller);
     this.#view.show(entries);
     this.#showBar();
   }
@@ -46,9 +49,14 @@ export class ArchiveView {
     if (this.#archive) this.#showBar();
   }
 
+  /** Has the newest messages drawn. */
+  showNewest() {
+    this.#view.showNewest();
+  }
+
   /** Brings a message into view. @param {string} messageId */
   reveal(messageId) {
-    const element = this.#view.find(messageId);
+    const element = this.#view.showMessage(messageId);
     if (!element) return;
     element.classList.add("found");
     element.tabIndex = -1;

@@ -34,7 +34,8 @@ const client = new PotoClient({
 });
 const chat = client.module("ChatServerModule");
 const notices = new Notices(byId("notices"), () => composer.focus());
-const view = new DialogView(byId("messages"), {
+const scroller = new Scroller(byId("scroll"), byId("newest"), () => (archiveView.archive ? archiveView : view).showNewest());
+const view = new DialogView(byId("messages"), scroller, {
   retry: (entry) => ask(entry.content, entry.requestId),
   canRetry: (entry) => entry.requestId?.startsWith(OWN),
   takeBack: (entry) => {
@@ -42,13 +43,12 @@ const view = new DialogView(byId("messages"), {
     composer.focus();
   },
 });
-const scroller = new Scroller(byId("scroll"), byId("newest"));
 const composer = new Composer({
   send: (text) => ask(text, OWN + newKey()),
   stop: () => attempt("stop", () => chat.stopGeneration()),
 });
 const archives = new ArchiveList(chat, openArchive);
-const archiveView = new ArchiveView({ restore, rename, pin, exportOne, remove, close: closeArchive });
+const archiveView = new ArchiveView(scroller, { restore, rename, pin, exportOne, remove, close: closeArchive });
 
 // Drawing
 
@@ -221,7 +221,7 @@ async function openArchive(id, messageId = null) {
     archives.mark(id);
     if (archivedId === id) notices.hide("archived");
     showFrame();
-    scroller.toStart();
+    scroller.toEnd();
     if (messageId) archiveView.reveal(messageId);
     else byId("title").focus();
   });

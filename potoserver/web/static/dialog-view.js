@@ -1,25 +1,78 @@
 import { el } from "./dom.js";
 import { showMarkdown } from "./markdown-dom.js";
+import { Part } from "./part.js";
 import { errorWords, timeWords } from "./words.js";
 
-/** Shows entries of a dialog, each in an element of its own that changes with it. */
+/**
+ * Shows entries of a dialog, each in an element of its own that changes with it. Of a long one only a part is drawn; more
+ * follows as one comes near its edge, or by the button that stands there.
+ */
 export class DialogView {
   #container;
+  #scroller;
   #actions;
+  #entries = [];
+  #part = new Part();
   #shown = new Map();
   #order = "";
+  #earlier = beyond("Show earlier messages", () => this.#showEarlier());
+  #later = beyond("Show later messages", () => this.#showLater());
 
   /**
    * @param {HTMLElement} container
+   * @param {import("./scroller.js").Scroller} scroller Of what the container scrolls in.
    * @param {{retry?: Function, takeBack?: Function}} actions What can be done about a message that failed.
    */
-  constructor(container, actions = {}) {
+  constructor(container, scroller, actions = {}) {
     this.#container = container;
+    this.#scroller = scroller;
     this.#actions = actions;
+    container.append(this.#earlier, this.#later);
+    scroller.whenNear(this.#earlier, () => this.#showEarlier());
+    scroller.whenNear(this.#later, () => this.#showLater());
   }
 
   /** @param {import("./dialog.js").Entry[]} entries */
   show(entries) {
+    this.#entries = entries;
+    const [begin, end] = this.#part.of(entries);
+    this.#earlier.hidden = begin === 0;
+    this.#later.hidden = end === entries.length;
+    this.#draw(entries.slice(begin, end));
+  }
+
+  /** Has the newest messages drawn. */
+  showNewest() {
+    this.#part.newest(this.#entries);
+    this.show(this.#entries);
+  }
+
+  /** Has a message drawn. @param {string} id @returns {?HTMLElement} Its element; null if there is no such message. */
+  showMessage(id) {
+    const index = this.#entries.findIndex((entry) => entry.id === id);
+    if (index < 0) return null;
+    this.#part.around(this.#entries, index);
+    this.show(this.#entries);
+    return this.#shown.get(this.#entries[index].key).element;
+  }
+
+  #showEarlier() {
+    const hasFocus = document.activeElement === this.#earlier;
+    const first = this.#earlier.nextElementSibling;
+    this.#part.earlier(this.#entries);
+    this.#scroller.keep(first, () => this.show(this.#entries));
+    if (hasFocus) focus(first.previousElementSibling);
+  }
+
+  #showLater() {
+    const hasFocus = document.activeElement === this.#later;
+    const last = this.#later.previousElementSibling;
+    this.#part.later(this.#entries);
+    this.#scroller.keep(last, () => this.show(this.#entries));
+    if (hasFocus) focus(last.nextElementSibling);
+  }
+
+  #draw(entries) {
     const kept = new Set(entries.map((entry) => entry.key));
     for (const [key, { element }] of this.#shown) {
       if (kept.has(key)) continue;
@@ -38,17 +91,12 @@ export class DialogView {
     const order = entries.map((entry) => entry.key).join();
     if (order === this.#order) return;
     this.#order = order;
-    let next = this.#container.firstElementChild;
+    let next = this.#earlier.nextElementSibling;
     for (const { key } of entries) {
       const { element } = this.#shown.get(key);
       if (element === next) next = next.nextElementSibling;
       else this.#container.insertBefore(element, next);
     }
-  }
-
-  /** @param {string} id Of a message. @returns {?HTMLElement} */
-  find(id) {
-    return [...this.#container.children].find((element) => element.dataset.message === id) ?? null;
   }
 
   #make(entry) {
@@ -104,4 +152,15 @@ export class DialogView {
     const buttons = [this.#actions.canRetry(entry) ? retry : null, entry.id ? null : takeBack];
     return [el("p", {}, errorWords(entry.fault)), el("div.row", {}, ...buttons)];
   }
+}
+
+/** What leads to messages that are not drawn. */
+function beyond(label, action) {
+  return el("button.quiet.beyond", { type: "button", hidden: true, onclick: action }, label);
+}
+
+/** Who used the button goes on where its messages join those that were there: the button is out of sight now. */
+function focus(message) {
+  message.tabIndex = -1;
+  message.focus({ preventScroll: true });
 }

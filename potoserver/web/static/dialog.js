@@ -176,14 +176,16 @@ export class Dialog {
     const isSame = conversationId === this.conversationId;
     if (!isSame && arrived.size) return; // Another one has begun meanwhile: its events are all there is of it.
     this.conversationId = conversationId;
+    const known = new Map(this.entries.map((entry) => [entry.id, entry]));
     const kept = messages.map((message) => {
-      const entry = this.#byId(message.id) ?? this.#entry({ role: message.role, id: message.id });
+      const entry = known.get(message.id) ?? this.#entry({ role: message.role, id: message.id });
       const { content, timestamp, interrupted, reasoning } = message;
       this.#change(entry, { content, timestamp, interrupted, reasoning: reasoning ?? "", state: "done" });
       return entry;
     });
+    const isKept = new Set(kept);
     const rest = this.entries.filter((entry) => {
-      if (kept.includes(entry)) return false;
+      if (isKept.has(entry)) return false;
       return arrived.has(entry.id) || entry.id === null || (isSame && entry.state === "growing");
     });
     this.entries = [...kept, ...rest];
