@@ -49,27 +49,56 @@ class ArchiveMethods:
         cursor: str | None = None,
         pinned: bool | None = None,
     ) -> ArchiveList:
-        """The user's archived dialogs, newest first, page by page; all, or those that are pinned or not."""
+        """The user's archived dialogs, newest first, page by page; all, or those that are pinned or not.
+
+        Args:
+            user: Who asks.
+            limit: So many on a page at most.
+            cursor: The one that the page before came with; without it, the first page.
+            pinned: Only those that are pinned, or that are not; without it, all.
+        """
         return await self._desk.list(user, limit, cursor, pinned=pinned)
 
     @rpc
     async def get_archive(self, user: User, id: str) -> ArchivedDialog:  # noqa: A002 - its name on the wire
-        """One of the user's archived dialogs, whole."""
+        """One of the user's archived dialogs, whole.
+
+        Args:
+            user: Who asks.
+            id: Which one.
+        """
         return await self._desk.get(user, id)
 
     @rpc
     async def rename_archive(self, user: User, id: str, title: Title | None) -> ArchiveEntry:  # noqa: A002 - likewise
-        """Gives an archive a title of 1 to 200 characters; null or a blank one takes the given one away."""
+        """Gives an archive a title of 1 to 200 characters; null or a blank one takes the given one away.
+
+        Args:
+            user: Who asks.
+            id: Which archive.
+            title: One line; it is kept with its blanks folded.
+        """
         return await self._desk.rename(user, id, title)
 
     @rpc
     async def pin_archive(self, user: User, id: str, pinned: bool) -> ArchiveEntry:  # noqa: A002 - likewise
-        """Pins an archive, or takes the pin away."""
+        """Pins an archive, or takes the pin away.
+
+        Args:
+            user: Who asks.
+            id: Which archive.
+            pinned: Whether it is to be pinned.
+        """
         return await self._desk.pin(user, id, pinned=pinned)
 
     @rpc
     async def restore_archive(self, user: User, id: str) -> RestoredDialog:  # noqa: A002 - likewise
-        """Makes an archive the current dialog again; what was current is archived first."""
+        """Makes an archive the current dialog again; what was current is archived first.
+
+        Args:
+            user: Who asks.
+            id: Which archive.
+        """
         return await self._restorer.restore(user, id)
 
     @rpc(body_bytes=IMPORT_BYTES)
@@ -82,12 +111,24 @@ class ArchiveMethods:
         | None = None,
         title: Title | None = None,
     ) -> ImportedArchives:
-        """Adds archives of a JSON export, or one list of messages like OpenAI's; all or nothing."""
+        """Adds archives of a JSON export, or one list of messages like OpenAI's; all or nothing.
+
+        Args:
+            user: Who asks.
+            archives: Items of an export's `archives`.
+            messages: One list, which becomes one archive; instead of `archives`.
+            title: Given to the archive that `messages` become.
+        """
         return await self._importer.add(user, archives, messages, title)
 
     @rpc
     async def delete_archive(self, user: User, id: str) -> DeletedArchive:  # noqa: A002 - likewise
-        """Deletes an archive for good."""
+        """Deletes an archive for good.
+
+        Args:
+            user: Who asks.
+            id: Which one.
+        """
         return await self._desk.delete(user, id)
 
     @rpc
@@ -103,7 +144,19 @@ class ArchiveMethods:
         reason: Ending | None = None,
         title: Words | None = None,
     ) -> FoundMessages:
-        """The messages of the user's archives that hold every word of a query, newest archive first."""
+        """The messages of the user's archives that hold every word of a query, newest archive first.
+
+        Args:
+            user: Who asks.
+            query: Words, or `"words in double quotes"` as one phrase; all of them must be in the message.
+            limit: So many on a page at most.
+            cursor: The one that the page before came with; without it, the first page.
+            after: Only messages of that moment or later.
+            before: Only messages from before that moment.
+            role: Only messages of this role.
+            reason: Only dialogs that ended for this reason.
+            title: Words that the archive's title must hold.
+        """
         return await self._reader.search(
             user, limit, cursor, query, after=after, before=before, role=role, reason=reason, title=title
         )
@@ -115,5 +168,11 @@ class ArchiveMethods:
         format: ExportFormat = "json",  # noqa: A002 - likewise
         ids: Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MOST_IDS)] | None = None,
     ) -> Download:
-        """A file of the user's archives, or of those with these ids, oldest first."""
+        """A file of the user's archives, or of those with these ids, oldest first.
+
+        Args:
+            user: Who asks.
+            format: `json` can be imported, `markdown` is to be read, `zip` holds the YAML files.
+            ids: Only these archives; without it, all.
+        """
         return await self._reader.export(user, format, ids)

@@ -284,7 +284,15 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
         reasoning_enabled: bool = False,
         system_prompt: str | None = None,
     ) -> AsyncIterator[ReplyDelta | Done[ChatReply]]:
-        """Answers a message of the user's dialog; streams the reply as it grows."""
+        """Answers a message of the user's dialog; streams the reply as it grows.
+
+        Args:
+            call: Who asks, and how.
+            message: What the user says.
+            json_output: The reply is to be JSON.
+            reasoning_enabled: The model is to think first; what it thought comes beside the reply.
+            system_prompt: What the model is told before the dialog, for this reply alone. It is not kept.
+        """
         request = ChatRequest(message, json_output, reasoning_enabled, system_prompt)
         async for item in self._turns.accept(call, request).follow():
             yield item

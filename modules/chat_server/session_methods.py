@@ -38,7 +38,9 @@ class SessionMethods:
     # For admins
 
     @rpc(roles={"admin"})
-    async def end_user_session(self, user_id: str, conversation_id: str | None = None) -> EndedSession:
+    async def end_user_session(
+        self, user_id: str, conversation_id: str | None = None, operator: User | None = None
+    ) -> EndedSession:
         """Ends a user's session, behind the calls that came before this, and archives its dialog.
 
         What others have just ended counts too.
@@ -46,6 +48,7 @@ class SessionMethods:
         Args:
             user_id: Whose.
             conversation_id: Which one; another one goes on. Without it, the one that there is.
+            operator: Who asks, where it is not the user.
 
         Raises:
             JournalError: It could not be archived now; that is tried again until it is.
@@ -57,6 +60,13 @@ class SessionMethods:
         ending = self._life.archiver.ending_of(user_id)
         if ending is None or conversation_id not in (None, ending.session.conversation.id):
             return EndedSession(conversation_id=None, archive_id=None)
+        if operator is not None:
+            self.context.logger("session:operator").info(
+                "session ended by operator",
+                operator=operator.id,
+                user=user_id,
+                conversation=ending.session.conversation.id,
+            )
         await self._life.archiver.finish(user_id)
         return EndedSession(conversation_id=ending.session.conversation.id, archive_id=ending.archive_id)
 
@@ -67,7 +77,11 @@ class SessionMethods:
 
     @rpc(roles={"admin"})
     async def get_user_session_info(self, user_id: str) -> SessionInfo | None:
-        """A user's session, or null."""
+        """A user's session, or null.
+
+        Args:
+            user_id: Whose.
+        """
         session = self._life.sessions.get(user_id)
         if session is not None:
             return await self._info(session, is_active=True)

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 from typing_extensions import override
 
-from potoserver import Rates, ServerModule, Snapshots, iso_utc, rpc
+from potoserver import Rates, ServerModule, Snapshots, User, iso_utc, rpc
 
 from .wire import (
     AlarmRow,
@@ -86,10 +86,19 @@ class Operations(ServerModule):
                 yield view.model_copy(update={"at": iso_utc(self.context.clock.now_ms())})
 
     @rpc(roles={"admin"})
-    async def drop_connection(self, connection: str) -> Dropped:
+    async def drop_connection(self, operator: User, connection: str) -> Dropped:
         """Ends an event stream, with the cause `kicked`. Its client may come back.
 
         Args:
+            operator: Who asks.
             connection: The connection's id.
         """
-        return Dropped(dropped=await self.context.oversight.drop_connection(connection))
+        user_id = await self.context.oversight.drop_connection(connection)
+        if user_id is not None:
+            self.context.logger().info(
+                "SSE connection dropped by operator",
+                operator=operator.id,
+                user=user_id,
+                connection=connection,
+            )
+        return Dropped(dropped=user_id is not None)

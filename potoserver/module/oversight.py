@@ -137,11 +137,11 @@ class Oversight(ABC):
         """
 
     @abstractmethod
-    async def drop_connection(self, connection_id: str) -> bool:
+    async def drop_connection(self, connection_id: str) -> str | None:
         """Ends an event stream with the cause `kicked`. Its client may come back.
 
         Returns:
-            Whether there was one of that id.
+            The id of the user whose it was; None where there is none of that id.
         """
 
     @abstractmethod

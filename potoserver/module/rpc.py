@@ -90,8 +90,9 @@ def rpc(
 
     Arguments come as a JSON object, camelCase names for Python's snake_case ones, checked strictly against
     the annotations (JSON types, `Annotated[…, Field(…)]`, `WireModel`s). A parameter annotated `User` or
-    `Call` is filled in by the server. An async generator streams; a `Download` is sent as a file. Dataclasses
-    and `WireModel`s in a result are camelCase on the wire.
+    `Call` is filled in by the server; so is one annotated `User | None`, which Python code that calls the
+    method may leave out. An async generator streams; a `Download` is sent as a file. Dataclasses and
+    `WireModel`s in a result are camelCase on the wire.
 
     Args:
         method: The method, where used as `@rpc`.
@@ -220,8 +221,11 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         if parameter.name not in hints:
             raise TypeError(f"{where}: parameter {parameter.name!r} needs an annotation")
         hint = hints[parameter.name]
-        if hint is User or hint is Call:
-            given[hint].append(parameter.name)
+        if hint in (User, User | None):
+            given[User].append(parameter.name)
+            continue
+        if hint is Call:
+            given[Call].append(parameter.name)
             continue
         # Numbered, since a model can't have every name that a parameter can (`schema`, `model_config`).
         field = parameters[parameter.name] = f"p{len(parameters)}"

@@ -44,12 +44,12 @@ class ServerOversight(Oversight):
         )
 
     @override
-    async def drop_connection(self, connection_id: str) -> bool:
+    async def drop_connection(self, connection_id: str) -> str | None:
         for subscription in self._core.subscriptions:
             if subscription.connection.id == connection_id:
                 subscription.stream.close(Cause.KICKED)
-                return True
-        return False
+                return subscription.connection.user_id
+        return None
 
     @override
     async def count_leaving(self) -> int:

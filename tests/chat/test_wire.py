@@ -157,6 +157,25 @@ async def test_admins_see_sessions_and_users_only_their_own(tmp_path: Path, serv
             assert (await running.call(f"{CHAT}/{path}", body))[0] == 403
 
 
+async def test_the_log_names_who_ended_whose_session(tmp_path: Path, serving: Serving) -> None:
+    """An operator's end alone: not the user's own, and not what was not there to end."""
+    async with serving(tmp_path) as running:
+        await running.call(f"{CHAT}/chatWithHistory", {"message": "x"})
+        await running.call(f"{CHAT}/endSession")
+        _, asked = await running.call(f"{CHAT}/chatWithHistory", {"message": "y"})
+        for _ in range(2):
+            await running.call(f"{CHAT}/endUserSession", {"userId": "a1"}, token="admin-token")
+    (line,) = [each for each in log_lines(tmp_path) if each["event"] == "session ended by operator"]
+    told = {key: line[key] for key in ("level", "logger", "operator", "user", "conversation")}
+    assert told == {
+        "level": "info",
+        "logger": "session:operator",
+        "operator": "admin",
+        "user": "a1",
+        "conversation": asked["conversationId"],
+    }
+
+
 async def test_health_tells_of_sessions(tmp_path: Path, serving: Serving) -> None:
     """`activeSessions`, and what is not archived yet."""
     async with serving(tmp_path) as running:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from modules.chat_server.journal.dialog_yaml import emit_footer
 from modules.chat_server.journal.records import Reason
 from tests.support.dialog_files import BEGIN_MS, archive, conversation_at, leave_open, lines_of, write
@@ -14,6 +16,8 @@ from tests.support.dialog_files import BEGIN_MS, archive, conversation_at, leave
 FIRST = "2023-11-14-22-14-10"
 """The id of the first archive of a1 and of b2."""
 LATER = "2024-01-15-10-30-00"
+NOBODY = 65534
+"""The user of that name, on most systems."""
 WORDS = ("Question 0", "Answer 0", "Question 1", "Answer 1", "Are you there?")
 """What is said in the dialogs of a1 and c3."""
 
@@ -55,6 +59,13 @@ def fault(
         FAULTS[name] = Fault(plant, kind, file, mended)
 
     return keep
+
+
+def give_away(path: Path) -> None:
+    """Makes a file somebody else's on this machine."""
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    os.chown(path, NOBODY, -1)
 
 
 def at(data: Path, user: str = "a1") -> Path:
@@ -251,6 +262,11 @@ def _(data: Path) -> None:
 @fault("a folder that others may enter", "mode", "users", mended=True)
 def _(data: Path) -> None:
     (data / "users").chmod(0o755)
+
+
+@fault("an archive of another user of the machine", "owner")
+def _(data: Path) -> None:
+    give_away(first(data))
 
 
 @fault("what recovery has set aside", "set-aside", f"current.torn-{LATER}")

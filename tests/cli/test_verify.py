@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from potoserver.cli import run
-from tests.cli.planted_faults import FAULTS, FIRST, WORDS, at, cut, first, make_sound
+from tests.cli.planted_faults import FAULTS, FIRST, WORDS, at, cut, first, give_away, make_sound
 from tests.support.dialog_files import archive, make_folders, write
 from tests.support.process import ServerProcess, chat
 from tests.support.terminal import ended, terminal
@@ -110,6 +110,17 @@ def test_an_archive_that_was_cut_off_is_read_again_after_its_repair(data: Path, 
     (aside,) = path.parent.glob(f"{FIRST}.torn-*")
     assert aside.read_bytes() == torn
     assert aside.stat().st_mode & 0o777 == 0o600
+
+
+def test_whose_file_it_is_is_told_by_name(data: Path, verify: Verify) -> None:
+    """One finding a user, with how many files there are: a server once started as root leaves hundreds."""
+    for path in (at(data) / "archived").iterdir():
+        give_away(path)
+    _, (finding,), _ = verify()
+    whose = first(data).owner()
+    assert whose != data.owner()
+    told = f"it belongs to somebody else ({whose}, not {data.owner()}), and 1 more of this user's"
+    assert (finding["kind"], finding["user"], finding["says"]) == ("owner", "a1", told)
 
 
 def test_one_user_can_be_looked_at_alone(data: Path, verify: Verify) -> None:

@@ -79,8 +79,8 @@ async def test_a_connection_is_dropped(
     """With the cause `kicked`; one that is not there is told apart."""
     reader = await open_stream(running.session, f"{running.url}/subscribe")
     connection = (await reader.next("connected")).data["connection"]
-    assert await watching.oversight.drop_connection("c-nothing") is False
-    assert await watching.oversight.drop_connection(connection) is True
+    assert await watching.oversight.drop_connection("c-nothing") is None
+    assert await watching.oversight.drop_connection(connection) == "a1"
     await reader.end()
     await settle()
     (leaving,) = await watching.oversight.leaving(10)
@@ -89,7 +89,7 @@ async def test_a_connection_is_dropped(
     assert await watching.oversight.count_leaving() == 1
     await clock.advance(6)
     assert watching.causes == [Cause.KICKED]
-    assert await watching.oversight.drop_connection(connection) is False
+    assert await watching.oversight.drop_connection(connection) is None
 
 
 async def test_alarms_are_seen(running: RunningServer, watching: Watching, clock: ManualClock) -> None:

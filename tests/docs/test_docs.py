@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from potoserver import Cause, ServerModule
+from potoserver.module.loader import find_modules
+from potoserver.module.rpc import rpc_methods
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md")])
@@ -45,6 +47,17 @@ def test_every_hook_has_its_line() -> None:
     assert len(hooks) == 8
     for name in [*hooks, "startup_checks", "commands"]:
         assert f"`{name}" in page, name
+
+
+def test_every_argument_of_a_shipped_method_is_described() -> None:
+    """`/openapi.json` and the page `/docs` say of each what it is, not its type alone."""
+    methods = [
+        each for made in find_modules(CHECKOUT / "modules", None) for each in rpc_methods(made()).items()
+    ]
+    assert len(methods) > 20
+    for name, method in methods:
+        for argument, schema in method.arguments.model_json_schema().get("properties", {}).items():
+            assert schema.get("description"), f"{name}: {argument} has no line under `Args:`"
 
 
 def test_every_cause_and_reason_is_explained() -> None:

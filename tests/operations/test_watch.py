@@ -13,7 +13,7 @@ import pytest
 from modules.operations import Operations
 from potoserver import Departure, ServerModule
 from tests.support.clock import ManualClock, settle
-from tests.support.server import RunningServer, RunServer
+from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import EventReader, open_stream
 
 
@@ -165,6 +165,24 @@ async def test_a_dropped_connection_has_gone_and_its_client_may_come_back(
     again = await open_stream(running.session, f"{running.url}/subscribe")
     assert (await again.next("connected")).data["resumed"] is True
     await again.close()
+
+
+async def test_the_log_names_who_dropped_whose_connection(tmp_path: Path, running_server: RunServer) -> None:
+    """Once; where there was nothing to drop, nothing is said."""
+    async with running_server(tmp_path, [Operations()]) as running:
+        stream = await open_stream(running.session, f"{running.url}/subscribe")
+        connection = (await stream.next("connected")).data["connection"]
+        for _ in range(2):
+            await running.call("Operations/dropConnection", {"connection": connection}, token="admin-token")
+    (line,) = [each for each in log_lines(tmp_path) if each["event"] == "SSE connection dropped by operator"]
+    told = {key: line[key] for key in ("level", "logger", "operator", "user", "connection")}
+    assert told == {
+        "level": "info",
+        "logger": "module:Operations",
+        "operator": "admin",
+        "user": "a1",
+        "connection": connection,
+    }
 
 
 @pytest.mark.parametrize("method", ["watch", "dropConnection"])

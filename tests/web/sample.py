@@ -51,6 +51,10 @@ class Sample(ServerModule):
         return Visit(place, user.id)
 
     @rpc
+    async def greet(self, greeting: str, user: User | None = None) -> str:
+        return f"{greeting}, {user.id if user is not None else 'whoever you are'}"
+
+    @rpc
     async def remember(self, call: Call) -> str | None:
         self.calls.append(call)
         return call.idempotency_key

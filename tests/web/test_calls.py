@@ -269,6 +269,16 @@ async def test_names_are_camel_case_on_the_wire(running: RunningServer) -> None:
     assert result == {"visitedPlace": {"streetName": "Ä", "houseNumber": 1}, "visitorId": "a1"}
 
 
+async def test_who_asks_is_filled_in_also_where_python_code_may_leave_it_out(
+    running: RunningServer, sample: Sample
+) -> None:
+    """And is nothing that a caller could say."""
+    assert (await post(running, "Sample/greet", '{"greeting": "Hello"}'))[:2] == (200, "Hello, a1")
+    status, problem, _ = await post(running, "Sample/greet", '{"greeting": "Hello", "user": null}')
+    assert (status, problem["errors"]) == (422, [{"field": "user", "message": "is not known here"}])
+    assert await sample.greet("Hello") == "Hello, whoever you are"
+
+
 @pytest.mark.parametrize(
     ("key", "status"),
     [("k", 200), ("!~" * 64, 200), ("x" * 129, 422), ("a b", 422), ("ä", 422), ("", 422)],
