@@ -70,6 +70,22 @@ async def test_a_failed_archive_is_reported_kept_and_tried_again(tmp_path: Path)
         assert await chat.module.get_user_session_info("a1") is None
 
 
+async def test_when_a_failed_archive_is_tried_again_is_known(tmp_path: Path) -> None:
+    """After half a second, then after twice as long each time; and how often it has failed."""
+    chat, journal = chat_with_failing_archive(tmp_path)
+    async with chat:
+        await chat.ask("x")
+        with pytest.raises(JournalUnavailableError):
+            await chat.module.end_session(A1)
+        archiver = chat.module._life.archiver
+        for tries, pause_s in enumerate((0.5, 1, 2), 1):
+            await chat.until(0)
+            assert [ending.tries for ending in archiver.endings()] == [tries]
+            assert archiver.retry_ms("a1") == chat.clock.now_ms() + pause_s * 1000
+            await chat.until(pause_s)
+        journal.failing = False
+
+
 async def test_without_a_departure_a_failed_archive_is_tried_again_by_itself(tmp_path: Path) -> None:
     """No hook repeats it: the session ended by inactivity."""
     chat, journal = chat_with_failing_archive(tmp_path)

@@ -273,6 +273,17 @@ async def test_where_there_is_no_room_for_a_session_it_is_503_and_an_archive_sti
         await chat.module.restore_archive(A1, archive_id)
 
 
+async def test_a_server_that_hands_over_restores_nothing(chat: Chat) -> None:
+    """Before its sessions have ended, too: the next server does it."""
+    archive_id, _ = await archived(chat)
+    chat.context._draining = True
+    with pytest.raises(UnavailableError):
+        await chat.module.restore_archive(A1, archive_id)
+    chat.context._draining = False
+    assert len(await chat.archives()) == 1
+    assert await chat.module._life.supersede(A1.id) is None
+
+
 class FailsOnce(MemoryDialogueJournal):
     """Fails the first restore, when the dialog that was open is archived already."""
 
@@ -301,19 +312,17 @@ async def test_a_failed_restore_loses_nothing_and_can_be_repeated(tmp_path: Path
 
 
 class Held(MemoryDialogueJournal):
-    """Restores when the test says so, but for the archives that are `free`; fails to archive of `failing`."""
+    """Restores as often as the test lets it go; fails to archive of those who are `failing`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.begun, self.go = asyncio.Event(), asyncio.Event()
-        self.free: set[str] = set()
+        self.begun, self.go = asyncio.Semaphore(0), asyncio.Semaphore(0)
         self.failing: set[str] = set()
 
     @override
     async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
-        if archive_id not in self.free:
-            self.begun.set()
-            await self.go.wait()
+        self.begun.release()
+        await self.go.acquire()
         return await super().restore_archive(user, archive_id)
 
     @override
@@ -335,13 +344,13 @@ async def test_a_stop_in_the_middle_of_a_restore_ends_what_it_restores(tmp_path:
         archive_id, conversation = await archived(chat)
         await chat.ask("current")
         restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
-        await journal.begun.wait()
+        await journal.begun.acquire()
         stopping = asyncio.create_task(chat.context.stop(chat.module))
         await asyncio.sleep(0)
         with pytest.raises(UnavailableError):
             waiting = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
             await asyncio.sleep(0)
-            journal.go.set()
+            journal.go.release()
             await waiting
         assert (await restoring).conversation_id == conversation
         await stopping
@@ -355,16 +364,18 @@ async def test_a_stop_waits_for_each_of_a_users_restores(tmp_path: Path) -> None
     async with Chat.in_memory(tmp_path, Held) as chat:
         journal = held_by(chat)
         (first_id, _), (second_id, _) = await archived(chat, "one"), await archived(chat, "two")
-        journal.free.add(first_id)
         first, second = (
             asyncio.create_task(chat.module.restore_archive(A1, each)) for each in (first_id, second_id)
         )
+        await journal.begun.acquire()
+        await settle()
+        journal.go.release()
         await first
-        await journal.begun.wait()
+        await journal.begun.acquire()
         stopping = asyncio.create_task(chat.context.stop(chat.module))
         await settle()
         assert not stopping.done()
-        journal.go.set()
+        journal.go.release()
         await second
         await stopping
         assert not chat.module._restorer._users
@@ -388,7 +399,8 @@ async def test_a_stop_ends_all_that_is_restored_though_one_of_them_can_not_be_ar
         journal.failing.add(A1.id)
         stopping = asyncio.create_task(chat.context.stop(chat.module))
         await settle()
-        journal.go.set()
+        for _ in restoring:
+            journal.go.release()
         with pytest.raises(UnfinishedError):
             await stopping
         await asyncio.gather(*restoring)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from modules.chat_server.journal import Conversation
-from modules.chat_server.sessions import Moment, Sessions, new_conversation_id
+from modules.chat_server.sessions import Moment, Session, Sessions, new_conversation_id
 from potoserver import PresenceState
 
 
@@ -165,6 +165,26 @@ def test_who_comes_back_goes_on_with_the_adopted_dialog(way: str) -> None:
         assert sessions.connect("a", 1, at(1)).continued
     assert sessions.adopted() == []
     assert sessions["a"].conversation == left_open
+
+
+def test_an_older_conversation_takes_the_place_of_the_users_own() -> None:
+    """What governs the session stays, and the call that asked for it counts as one of the conversation."""
+    sessions = Sessions()
+    current = sessions.connect("a", 1, at(0)).session
+    older = Conversation("sse-1-abc", 1)
+    session, replaced = sessions.go_on_with("a", older, at(7), None)
+    assert replaced == current
+    assert session == Session("a", older, at(7), at(7).wall_ms, generation=1) == sessions["a"]
+
+
+def test_an_older_conversation_begins_the_session_of_who_has_none() -> None:
+    """Or goes on with what a crash has left open, which is then adopted no more."""
+    sessions = Sessions()
+    older = Conversation("sse-1-abc", 1)
+    session, replaced = sessions.go_on_with("a", older, at(7), 3)
+    assert (session, replaced) == (Session("a", older, at(7), at(7).wall_ms, generation=3), None)
+    sessions.adopt("b", Conversation("sse-1-def", 1), 5, 0)
+    assert not sessions.go_on_with("b", older, at(7), None)[0].adopted
 
 
 def test_ending_names_the_conversation() -> None:

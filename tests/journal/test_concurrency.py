@@ -27,7 +27,7 @@ from tests.journal.support import (
     opened,
     yaml_files,
 )
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, settle
 
 
 class SlowDisk(Disk):
@@ -54,6 +54,27 @@ class SlowDisk(Disk):
 
 async def flush_reached(disk: SlowDisk) -> None:
     assert await asyncio.to_thread(disk.reached.acquire, timeout=10)
+
+
+async def test_calls_of_one_user_never_meet(tmp_path: Path) -> None:
+    """Whenever each comes: while another works, while others wait, when the last one has just gone."""
+    inside, most = 0, 0
+
+    async def work(_: UserDialogs) -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await settle(5)
+        inside -= 1
+
+    async def call(journal: FileSystemDialogueJournal, turns: int) -> None:
+        await settle(turns)
+        await journal._calls.alone(USER, work)
+
+    async with opened(tmp_path) as journal:
+        await asyncio.gather(*(call(journal, turns) for turns in range(20)))
+        assert most == 1
+        assert not journal._calls.in_use
 
 
 async def test_an_append_is_not_acknowledged_before_its_flush(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from modules.chat_server.journal import Conversation, JournalError, Message, Reason
+from modules.chat_server.journal import (
+    Conversation,
+    ConversationEndedError,
+    JournalError,
+    Message,
+    Reason,
+)
 from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
 from modules.chat_server.journal.disk import Disk
 from potoserver import User
@@ -247,6 +253,29 @@ async def test_any_other_outside_edit_is_set_aside(tmp_path: Path, edited: bytes
     assert [path.read_bytes() for path in dialogs_of(tmp_path).glob("current.unreadable-*")] == [edited]
     assert log.events()[1:3] == ["open dialog was changed from outside", "file set aside"]
     assert (log.entries[1]["user"], log.entries[1]["conversation"]) == ("a1", FIRST.id)
+
+
+async def test_another_conversation_in_the_dialogs_place_is_said_to_be_that(tmp_path: Path) -> None:
+    """It is a dialog, so nothing else would tell why it was set aside."""
+    log = LogRecord()
+    async with opened(tmp_path, log=log) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        data = head_and(message(0), message(1), conversation=SECOND)
+        (dialogs_of(tmp_path) / "current.yaml").write_bytes(data)
+        await journal.add_message(USER, message(2), FIRST)
+    assert log.entries[2]["why"] == "it is another conversation"
+
+
+async def test_no_message_comes_behind_a_footer_written_from_outside(tmp_path: Path) -> None:
+    """The dialog has ended, as by the server itself."""
+    async with opened(tmp_path) as journal:
+        await journal.add_message(USER, message(0), FIRST)
+        with (dialogs_of(tmp_path) / "current.yaml").open("ab") as file:
+            file.write(emit_footer(FIRST.started_ms + 9000, Reason.REQUEST, 1))
+        with pytest.raises(ConversationEndedError):
+            await journal.add_message(USER, message(1), FIRST)
+        (archive,) = (await journal.list_archives(USER, 10, None)).archives
+        assert archive.message_count == 1
 
 
 async def test_a_file_changed_in_place_is_noticed_when_it_is_read(tmp_path: Path) -> None:
