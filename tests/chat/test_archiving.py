@@ -78,7 +78,7 @@ async def test_when_a_failed_archive_is_tried_again_is_known(tmp_path: Path) -> 
         with pytest.raises(JournalUnavailableError):
             await chat.module.end_session(A1)
         archiver = chat.module._life.archiver
-        for tries, pause_s in enumerate((0.5, 1, 2), 1):
+        for tries, pause_s in enumerate((0.5, 1, 2), 2):  # the call itself has tried twice
             await chat.until(0)
             assert [ending.tries for ending in archiver.endings()] == [tries]
             assert archiver.retry_ms("a1") == chat.clock.now_ms() + pause_s * 1000
