@@ -48,8 +48,8 @@ class EventStreamParser:
     def __init__(self, last_id: str = "", max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self.retry_ms: int | None = None
         self._max_event_bytes = max_event_bytes
-        self._line: list[bytes] = []
-        """The line that has not ended yet, in pieces: joined only once, however many chunks it takes."""
+        self._line = bytearray()
+        """The line that has not ended yet. Grown in place, however many chunks it takes."""
         self._size = 0
         self._first_line = True
         self._skips_line_feed = False
@@ -73,8 +73,7 @@ class EventStreamParser:
         *ended, rest = _LINE_END.split(chunk)
         for piece in ended:
             self._grow(piece)
-            line = b"".join(self._line)
-            self._line.clear()
+            line, self._line = self._line, bytearray()
             event = self._take(line)
             if event is not None:
                 yield event
@@ -85,9 +84,9 @@ class EventStreamParser:
         self._size += len(piece)
         if self._size > self._max_event_bytes:
             raise ProtocolError(f"an event of more than {self._max_event_bytes} bytes")
-        self._line.append(piece)
+        self._line += piece
 
-    def _take(self, line: bytes) -> RawEvent | None:
+    def _take(self, line: bytearray) -> RawEvent | None:
         if self._first_line:
             self._first_line = False
             line = line.removeprefix(_BYTE_ORDER_MARK)

@@ -1,5 +1,6 @@
 import { Backoff } from "./poto-backoff.js";
 import { PotoError } from "./poto-error.js";
+import { EventParser } from "./poto-events.js";
 
 const TRIES = 6;
 
@@ -53,9 +54,9 @@ export class Caller {
         isRepeat = true;
         const response = await this.#post(path, args, { ...headers, Accept: "text/event-stream" }, options.signal);
         for await (const { type, data } of events(response.body)) {
-          if (type === "delta") onDelta(data);
-          else if (type === "done") return data;
-          else if (type === "error") throw new PotoError(data);
+          if (type === "delta") onDelta(JSON.parse(data));
+          else if (type === "done") return JSON.parse(data);
+          else if (type === "error") throw new PotoError(JSON.parse(data));
         }
         throw PotoError.network("The reply was cut off.");
       });
@@ -126,30 +127,15 @@ export class Reply {
   }
 }
 
-/** The events of a stream that was asked for by POST (HTML standard, section 9.2.6). */
+/** The events of a stream that was asked for by POST. */
 async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  let type = "";
-  let data = [];
+  const reader = body.getReader();
+  const parser = new EventParser();
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      const lines = (rest + value).split("\n");
-      rest = lines.pop();
-      for (const raw of lines) {
-        const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
-        if (line === "") {
-          if (data.length) yield { type, data: JSON.parse(data.join("\n")) };
-          type = "";
-          data = [];
-        } else if (line.startsWith("event:")) {
-          type = line.slice(6).trim();
-        } else if (line.startsWith("data:")) {
-          data.push(line.slice(5).replace(/^ /, ""));
-        }
-      }
+      yield* parser.feed(value);
     }
   } finally {
     reader.cancel().catch(() => {});

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import bodies, dialogs, headers, ids, imports, replies, searching, settings, tokens
+from tests.fuzz.targets import (
+    bodies,
+    dialogs,
+    headers,
+    ids,
+    imports,
+    replies,
+    searching,
+    settings,
+    streams,
+    tokens,
+)
 
 __all__ = ["TARGETS"]
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (ids, bodies, headers, tokens, settings, dialogs, imports, replies, searching)
+    for module in (ids, bodies, headers, tokens, settings, dialogs, imports, replies, searching, streams)
     for target in module.TARGETS
 }
