@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +255,30 @@ async def test_what_is_pinned_in_the_meantime_stays(tmp_path: Path) -> None:
         await chat.until(DAY_S)
         assert await left(chat) == ["two", "three"]
         assert len(chat.context.logged("retention deleted archive")) == 1
+
+
+class StoppedMeanwhile(MemoryDialogueJournal):
+    """The server stops while an archive is deleted."""
+
+    stop: Callable[[], None]
+
+    @override
+    async def delete_archive(self, user: User, archive_id: str, *, unless_pinned: bool = False) -> bool:
+        self.stop()
+        return await super().delete_archive(user, archive_id, unless_pinned=unless_pinned)
+
+
+async def test_a_stop_comes_before_the_next_archive(tmp_path: Path) -> None:
+    """A hundred thousand may be left, and a stop has its limit; the next start goes on."""
+    limits = kept(max_count=1, dry_run=False)
+    async with Chat.in_memory(tmp_path, StoppedMeanwhile, settings=limits) as chat:
+        assert isinstance(chat.journal, StoppedMeanwhile)
+        chat.journal.stop = chat.module._retention.stop
+        for text in ("one", "two", "three"):
+            await archive(chat, text)
+        for _ in range(2):
+            await chat.until(DAY_S)
+            assert await left(chat) == ["one", "three"]
 
 
 async def test_a_server_that_fails_to_start_deletes_nothing(tmp_path: Path) -> None:
