@@ -45,6 +45,15 @@ async def test_no_state_of_the_page_has_a_serious_fault(
     assert await accessibility_faults(view.page, axe) == []
     await view.page.get_by_label("Search your archived dialogs").fill("find")
     await expect(view.entries.locator("mark")).to_have_text(["find", "find"])
+    await view.button("Filters").click()
+    await view.page.get_by_label("Look in").select_option("Replies")
+    await expect(view.entries).to_have_count(1)
+    assert await accessibility_faults(view.page, axe) == []
+    await view.page.get_by_label("From", exact=True).fill("2026-02-02")
+    await view.page.get_by_label("To", exact=True).fill("2026-02-01")
+    await expect(view.page.locator("#filters-fault")).to_be_visible()
+    assert await accessibility_faults(view.page, axe) == []
+    await view.button("Clear the filters").click()
     await view.open_entry("Something to find later")
     assert await accessibility_faults(view.page, axe) == []
     for name in ("Rename", "Export", "Delete"):
@@ -170,6 +179,12 @@ async def test_on_a_phone_nothing_is_cut_off_and_the_list_slides_in(
     await expect(list_).to_be_visible()
     await expect(view.button("Close the list of dialogs")).to_be_focused()
     await assert_fits(view.page)
+    await view.button("Filters").tap()
+    await view.page.get_by_label("Words in the title").fill(NO_WORD_BREAKS[:200])
+    await expect(view.button("Filters, 1 on")).to_be_visible()
+    await assert_fits(view.page)
+    assert await list_.evaluate("element => element.scrollWidth - element.clientWidth") == 0
+    await view.button("Close the list of dialogs").focus()
     await view.page.keyboard.press("Escape")
     await expect(list_).to_be_hidden()
     await expect(view.button("Open the list of dialogs")).to_be_focused()

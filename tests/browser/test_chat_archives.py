@@ -49,7 +49,7 @@ async def test_archives_are_searched_and_the_match_is_shown(page: Page) -> None:
     await view.entries.first.click()
     await expect(page.locator("#archived .message.found .body")).to_have_text("And the storks?")
     await page.get_by_label("Search your archived dialogs").fill("penguins")
-    await expect(page.get_by_text("Nothing found for “penguins”")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Nothing found for “penguins”")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(view.entries).to_have_count(2)
 

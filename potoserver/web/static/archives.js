@@ -1,5 +1,7 @@
+import { announce } from "./announce.js";
 import { byId, el } from "./dom.js";
-import { countWords, dayWords, errorWords, timeWords } from "./words.js";
+import { SearchFilters } from "./filters.js";
+import { countWords, dayWords, errorWords, momentWords } from "./words.js";
 
 const PAGE = 30;
 const TYPING_MS = 250;
@@ -12,6 +14,7 @@ export class ArchiveList {
   #open;
   #lists = byId("lists");
   #words = byId("words");
+  #filters = new SearchFilters(() => this.refresh());
   #round = 0;
   #timer = null;
   #openId = null;
@@ -23,14 +26,17 @@ export class ArchiveList {
   constructor(chat, open) {
     this.#chat = chat;
     this.#open = open;
-    byId("search").addEventListener("submit", (event) => {
+    const form = byId("search");
+    form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.refresh();
     });
-    this.#words.addEventListener("input", () => {
-      clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.refresh(), TYPING_MS);
-    });
+    for (const type of ["input", "change"]) {
+      form.addEventListener(type, () => {
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.refresh(), TYPING_MS);
+      });
+    }
     this.#words.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !this.#words.value) return;
       event.stopPropagation();
@@ -50,8 +56,13 @@ export class ArchiveList {
     clearTimeout(this.#timer);
     const round = (this.#round += 1);
     const query = this.#words.value.trim();
+    const filters = this.#filters.read(query !== "");
+    if (query && !filters) {
+      this.#lists.replaceChildren();
+      return;
+    }
     try {
-      const shown = query ? await this.#search(query, round) : await this.#list(round);
+      const shown = query ? await this.#search({ query, ...filters }, round) : await this.#list();
       if (round === this.#round) this.#lists.replaceChildren(...shown);
     } catch (error) {
       if (round !== this.#round) return;
@@ -81,11 +92,13 @@ export class ArchiveList {
     this.#addMore(list, async () => this.#addPage(list, await this.#chat.listArchives({ limit: PAGE, cursor })));
   }
 
-  async #search(query, round) {
+  async #search(asked, round) {
     const list = listOf([]);
-    await this.#addMatches(list, { query, limit: PAGE }, round);
-    const heading = list.children.length ? "Found" : `Nothing found for “${query}”`;
-    return [el("h2", { role: "status" }, heading), list];
+    await this.#addMatches(list, { ...asked, limit: PAGE }, round);
+    const count = list.querySelectorAll(".entry").length;
+    const heading = count ? "Found" : `Nothing found for “${asked.query}”`;
+    if (round === this.#round) announce(count ? `${countWords(count, "message")} found` : heading);
+    return [el("h2", {}, heading), list];
   }
 
   async #addMatches(list, asked, round) {
@@ -118,13 +131,15 @@ export class ArchiveList {
   }
 
   #entry({ id, title, endedAt, messageCount }) {
-    const about = `${momentWords(endedAt)} · ${countWords(messageCount, "message")}`;
+    const end = new Date(endedAt);
+    const isThisYear = end.getFullYear() === new Date().getFullYear();
+    const about = `${(isThisYear ? momentWords : dayWords)(end)} · ${countWords(messageCount, "message")}`;
     return this.#button(id, null, el("span.name", {}, title), el("span.about", {}, about));
   }
 
   #match({ archiveId, title, messageId, role, timestamp, snippet }) {
     const parts = snippet.map(({ text, match }) => (match ? el("mark", {}, text) : text));
-    const about = `${role === "user" ? "You" : "Reply"}, ${momentWords(timestamp)}`;
+    const about = `${role === "user" ? "You" : "Reply"}, ${momentWords(new Date(timestamp))}`;
     return this.#button(
       archiveId,
       messageId,
@@ -149,9 +164,4 @@ export class ArchiveList {
 
 function listOf(entries) {
   return el("ul", { role: "list" }, ...entries.map((entry) => el("li", {}, entry)));
-}
-
-function momentWords(iso) {
-  const date = new Date(iso);
-  return `${dayWords(date)}, ${timeWords(date)}`;
 }

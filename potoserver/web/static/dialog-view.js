@@ -1,7 +1,7 @@
 import { el } from "./dom.js";
 import { showMarkdown } from "./markdown-dom.js";
 import { Part } from "./part.js";
-import { errorWords, timeWords } from "./words.js";
+import { errorWords, momentWords } from "./words.js";
 
 /**
  * Shows entries of a dialog, each in an element of its own that changes with it. Of a long one only a part is drawn; more
@@ -135,7 +135,7 @@ export class DialogView {
     const nodes = [];
     if (entry.timestamp) {
       const date = new Date(entry.timestamp);
-      nodes.push(el("time", { dateTime: entry.timestamp, title: date.toLocaleString() }, timeWords(date)));
+      nodes.push(el("time", { dateTime: entry.timestamp, title: date.toLocaleString() }, momentWords(date)));
     }
     if (entry.interrupted) nodes.push(el("span", {}, "stopped before its end"));
     return nodes;

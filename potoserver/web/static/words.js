@@ -1,12 +1,13 @@
 /** What the page says of times, reasons and errors. */
 
-const REASONS = {
-  disconnect: "because you left",
-  timeout: "because nothing was said for a while",
-  shutdown: "because the server stopped",
-  request: "because you ended it",
-  recovered: "because the server was restarted and you did not come back",
-  superseded: "because you went on with another dialog",
+/** Why a dialog was archived, behind "because". */
+export const REASONS = {
+  disconnect: "you left",
+  timeout: "nothing was said for a while",
+  shutdown: "the server stopped",
+  request: "you ended it",
+  recovered: "the server was restarted and you did not come back",
+  superseded: "you went on with another dialog",
 };
 const UNAVAILABLE = {
   shutdown: "The server is restarting",
@@ -39,17 +40,12 @@ const dateFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "
 
 /** @param {string} reason @returns {string} Why a dialog was archived: "because …". */
 export function reasonWords(reason) {
-  return REASONS[reason] ?? `(${reason})`;
+  return reason in REASONS ? `because ${REASONS[reason]}` : `(${reason})`;
 }
 
 /** @param {?string} reason @returns {string} Why the server is not there for now. */
 export function unavailableWords(reason) {
   return UNAVAILABLE[reason] ?? "The connection was lost";
-}
-
-/** @param {Date} date @returns {string} The time of the day. */
-export function timeWords(date) {
-  return timeFormat.format(date);
 }
 
 /** @param {Date} date @returns {string} A day, as short as it is clear: "today", "yesterday", "Monday", "3 Mar". */
@@ -61,10 +57,15 @@ export function dayWords(date, now = new Date()) {
   return (date.getFullYear() === now.getFullYear() ? dayFormat : dateFormat).format(date);
 }
 
+/** @param {Date} date @returns {string} "10:30", or with its day when that is not today: "Monday, 10:30". */
+export function momentWords(date) {
+  const day = dayWords(date);
+  return day === "today" ? timeFormat.format(date) : `${day}, ${timeFormat.format(date)}`;
+}
+
 /** @param {Date} date @returns {string} "at 10:30", or with its day when that is not today. */
 export function whenWords(date) {
-  const day = dayWords(date);
-  return day === "today" ? `at ${timeWords(date)}` : `${day}, ${timeWords(date)}`;
+  return dayWords(date) === "today" ? `at ${timeFormat.format(date)}` : momentWords(date);
 }
 
 /** @param {string} id Of an archive: the UTC time of its end. @returns {?Date} */
