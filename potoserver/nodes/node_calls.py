@@ -1,0 +1,176 @@
+"""Calls from this node to others, and from others to this one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import aclosing, suppress
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from potoserver.clock import Clock
+from potoserver.errors import ProblemError, UnavailableError
+from potoserver.nodes.exchange import Exchange, Part
+from potoserver.nodes.message import PART_BYTES, Kind, Message, MessageError
+from potoserver.tasks import OwnedTasks
+
+Serve = Callable[[str, Part, AsyncIterator[bytes]], AsyncGenerator[Part, None]]
+"""Answers a call: of which node, what it asks (its data the beginning of the body), the rest of the body."""
+
+
+class Post(Protocol):
+    """Carries messages between nodes: at most once, and in order from one node to another."""
+
+    @property
+    def node_id(self) -> str:
+        """This node's name."""
+
+    async def send(self, node_id: str, payload: bytes) -> None:
+        """Sends to a node. Raises UnavailableError while that can't be done."""
+
+
+_WANT_AN_ANSWER = (Kind.PART, Kind.END, Kind.PROBLEM, Kind.ASK)
+
+
+class NodeCalls:
+    """Passes calls on to other nodes, and answers theirs.
+
+    A call is a request of any length, and an answer that comes in parts while it is made; who reads it slowly
+    slows its making. When a node is gone in the middle the other one is told within seconds, by
+    `CutOffError`.
+
+    Args:
+        post: Carries the messages: the engine.
+        clock: Measures silence.
+        tasks: Owns the answering of calls.
+        logger: Where strange messages are reported.
+        serve: Answers calls of other nodes. What it raises is the caller's problem; it is closed when nobody
+            takes its answer any more.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        clock: Clock,
+        tasks: OwnedTasks,
+        logger: FilteringBoundLogger,
+        serve: Serve,
+    ) -> None:
+        self._post = post
+        self._clock = clock
+        self._tasks = tasks
+        self._logger = logger
+        self.serve = serve
+        self._numbers = itertools.count(1)
+        self._exchanges: dict[str, tuple[str, Exchange]] = {}
+        """All that are under way, by id: the other node, and this side of it."""
+
+    def __len__(self) -> int:
+        """How many calls are under way, either way."""
+        return len(self._exchanges)
+
+    async def call(self, node_id: str, request: Part) -> AsyncGenerator[Part, None]:
+        """Has another node answer a request; yields the parts of its answer.
+
+        Args:
+            node_id: Which node.
+            request: What it asks; `data` of any length.
+
+        Raises:
+            ProblemError: What the other node answers instead, or in the middle.
+            CutOffError: The other node is gone; how far it came is not known.
+            UnavailableError: The engine is away.
+        """
+        exchange = self._begin(node_id, f"{self._post.node_id}.{next(self._numbers)}")
+        sending: asyncio.Task[None] | None = None
+        try:
+            await exchange.put(Part(request.fields, request.data[:PART_BYTES]), Kind.CALL)
+            sending = asyncio.create_task(_send_rest(exchange, request.data), name=f"send {exchange.id}")
+            while (part := await exchange.take()) is not None:
+                yield part
+        finally:
+            if sending is not None:
+                sending.cancel()
+            await self._end(node_id, exchange)
+
+    def on_message(self, node_id: str, raw: bytes) -> None:
+        """Another node has sent this one a message."""
+        try:
+            message = Message.decode(raw)
+        except MessageError as error:
+            self._logger.warning("message not understood", node=node_id, error=str(error))
+            return
+        other, exchange = self._exchanges.get(message.exchange, (node_id, None))
+        if other != node_id:
+            return
+        if exchange is None and message.kind is Kind.CALL:
+            exchange = self._begin(node_id, message.exchange)
+            task = self._tasks.spawn(self._answer(node_id, exchange), f"answer {exchange.id}")
+            exchange.on_cut = task.cancel
+        if exchange is not None:
+            exchange.receive(message)
+            if message.kind is Kind.ASK:
+                self._tasks.spawn(self._say(exchange.say_here()), f"say here in {exchange.id}")
+        elif message.kind in _WANT_AN_ANSWER:
+            gone = Message(message.exchange, 0, Kind.GONE)
+            self._tasks.spawn(self._say(self._post.send(node_id, gone.encode())), f"say gone to {node_id}")
+
+    def on_nodes(self, living: Collection[str]) -> None:
+        """Only these nodes live: who waits for another one is told at once."""
+        for node_id, exchange in list(self._exchanges.values()):
+            if node_id not in living:
+                exchange.cut()
+
+    def _begin(self, node_id: str, exchange_id: str) -> Exchange:
+        async def send(message: Message) -> None:
+            await self._post.send(node_id, message.encode())
+
+        exchange = Exchange(exchange_id, send, self._clock)
+        self._exchanges[exchange_id] = (node_id, exchange)
+        return exchange
+
+    async def _end(self, node_id: str, exchange: Exchange) -> None:
+        """Forgets an exchange, and tells the other side where it has not said all."""
+        del self._exchanges[exchange.id]
+        if not exchange.ended:
+            await self._say(self._post.send(node_id, Message(exchange.id, 0, Kind.GONE).encode()))
+
+    async def _answer(self, node_id: str, exchange: Exchange) -> None:
+        try:
+            try:
+                request = await exchange.take()
+                if request is None:
+                    return
+                async with aclosing(self.serve(node_id, request, _rest_of(exchange))) as parts:
+                    async for part in parts:
+                        await exchange.put(part)
+            except ProblemError as problem:
+                await exchange.end(problem)
+            except Exception:
+                self._logger.exception("call failed", node=node_id, exchange=exchange.id)
+                await exchange.end(ProblemError(500, "The server failed."))
+            else:
+                await exchange.end()
+        except UnavailableError as error:  # the caller asks, and learns that nobody is here any more
+            self._logger.warning("answer cut off", node=node_id, exchange=exchange.id, error=str(error))
+        finally:
+            del self._exchanges[exchange.id]
+
+    async def _say(self, saying: Awaitable[None]) -> None:
+        with suppress(UnavailableError):  # who waits for it asks again
+            await saying
+
+
+async def _send_rest(exchange: Exchange, data: bytes) -> None:
+    """Sends what did not fit into the first part; who waits for the answer is told when that fails."""
+    with suppress(ProblemError):
+        for begin in range(PART_BYTES, len(data), PART_BYTES):
+            await exchange.put(Part(data=data[begin : begin + PART_BYTES]))
+        await exchange.end()
+
+
+async def _rest_of(exchange: Exchange) -> AsyncIterator[bytes]:
+    while (part := await exchange.take()) is not None:
+        yield part.data
