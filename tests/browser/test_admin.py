@@ -223,6 +223,34 @@ async def test_three_tabs_leave_connections_for_calls(server: ServerProcess, con
     assert answer == 200
 
 
+async def test_a_server_without_its_module_is_told_apart_from_one_that_is_away(
+    start_server: StartServer, context: BrowserContext, console: Console
+) -> None:
+    """What is missing and what to do; the other half is live, and after a restart with it all is."""
+    console.expect("status of 404")
+    console.expect("ERR_|status of 503")  # while the server restarts
+    server = await start_server(POTO_MODULES='["chat_server"]')
+    await sign_in(context, server, "admin-token")
+    admin = AdminPage(await context.new_page())
+    await admin.page.goto(f"{server.url}/admin")
+    missing = admin.page.get_by_role("alert").filter(has_text="module")
+    await expect(missing).to_have_text(
+        "This server runs without the module operations, so users, connections, hooks and alarms are not "
+        'shown. Add "operations" to the list modules in its settings, restart it, and try again.'
+    )
+    await expect(admin.state).to_contain_text("A module is not running")
+    async with aiohttp.ClientSession() as session:
+        await chat(session, server.url, "Hello!", "test-token")
+    await expect(admin.person("a1")).to_be_visible()
+    await expect(admin.page.locator("body")).not_to_have_class("stale")
+    await server.stop()
+    server.environment["POTO_MODULES"] = '["chat_server", "operations"]'
+    await server.start()
+    await admin.state.get_by_role("button", name="Try").click()
+    await expect(admin.state).to_have_text("Live")
+    await expect(missing).to_have_count(0)
+
+
 async def test_what_users_are_called_is_text(start_server: StartServer, context: BrowserContext) -> None:
     """A user's id that is markup does nothing, anywhere on the page."""
     tokens = {"evil": {"user": EVIL, "roles": ["user"]}, "boss": {"user": "boss", "roles": ["admin"]}}

@@ -17,6 +17,11 @@ import { countWords, errorWords } from "./words.js";
 const ROWS = 200;
 const TYPING_MS = 300;
 const RETRY_START_MS = 3_000;
+/** What shows which half of the page. */
+const MODULES = {
+  view: { name: "operations", shows: "users, connections, hooks and alarms" },
+  seen: { name: "chat_server", shows: "sessions and archives" },
+};
 
 let me = null;
 const client = new PotoClient({
@@ -120,7 +125,10 @@ function showState() {
     if (button) element.append(el("button.quiet", { type: "button", onclick: button[1] }, button[0]));
   }
   setText(element.querySelector("span:not(.dot)"), text);
-  document.body.classList.toggle("stale", kind !== "good");
+  const words = Object.keys(MODULES).filter((name) => isMissing(states[name])).map(missingWords).join(" ");
+  setText(byId("missing"), words);
+  byId("missing").hidden = words === "";
+  document.body.classList.toggle("stale", !Object.values(states).every((each) => each.name === "live" || isMissing(each)));
   if (said !== null && said !== kind) announce(kind === "good" ? "Live again" : text);
   if (said !== null || kind === "good") said = kind; // That it is live at first goes without saying.
 }
@@ -128,7 +136,7 @@ function showState() {
 /** @returns {[string, string, ?[string, Function]]} How it is, in words, and what can be done. */
 function stateWords() {
   const both = [states.view, states.seen];
-  const missing = both.find(({ name }) => name === "refused");
+  const refused = both.find(({ name }) => name === "refused");
   const lost = both.find(({ name }) => name === "reconnecting");
   if (lost) {
     const leftS = Math.max(0, Math.ceil((lost.retryAtMs - Date.now()) / 1000));
@@ -136,10 +144,21 @@ function stateWords() {
     const why = lost.error.status === 429 ? "Open in too many places. " : "";
     return ["warn", leftS ? `${why}Reconnecting in ${leftS} s` : `${why}Reconnecting…`, again];
   }
-  if (missing) return ["bad", missing.error.status === 404 ? "A module is not running" : errorWords(missing.error)];
+  if (refused) return ["bad", isMissing(refused) ? "A module is not running" : errorWords(refused.error), ["Try again", begin]];
   if (both.every(({ name }) => name === "live")) return ["good", "Live"];
   if (both.every(({ name }) => name === "off")) return ["off", "Paused: live in other tabs", ["Watch here", () => place.take()]];
   return ["warn", "Connecting…"];
+}
+
+/** Whether the server knows no such method. */
+function isMissing({ name, error }) {
+  return name === "refused" && error.status === 404;
+}
+
+/** @returns {string} What a server without a module does not show, and what to do. */
+function missingWords(name) {
+  const module = MODULES[name];
+  return `This server runs without the module ${module.name}, so ${module.shows} are not shown. Add "${module.name}" to the list modules in its settings, restart it, and try again.`;
 }
 
 async function signedOut() {
