@@ -7,9 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typing_extensions import override
@@ -61,24 +59,6 @@ async def test_folders_and_files_are_the_owners_alone(tmp_path: Path, umask: int
         if path.is_file() and "unreadable" not in path.name  # that one was written by this test
     }
     assert modes == {0o600}
-
-
-def test_a_folder_is_the_owners_alone_from_its_first_moment(tmp_path: Path) -> None:
-    """Whoever opens it before its permissions are set right would have it open still."""
-    modes: list[int] = []
-
-    class Watched(Disk):
-        @override
-        def _call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-            super()._call(name, function, *arguments)
-            modes.append(stat.S_IMODE(arguments[0].stat().st_mode))
-
-    before = os.umask(0)
-    try:
-        assert Watched(fsync=False).make_folder(tmp_path / "folder")
-    finally:
-        os.umask(before)
-    assert modes == [0o700, 0o700]
 
 
 async def test_a_second_owner_is_refused(tmp_path: Path) -> None:
