@@ -6,10 +6,17 @@ import pytest
 from hypothesis import settings
 from pytest_aiohttp import AiohttpClient, AiohttpServer
 
+from tests.support.clock import ManualClock
 from tests.support.server import RunServer, server_runner
 
 settings.register_profile("suite", deadline=None)  # how long an example takes says nothing on a busy machine
 settings.load_profile("suite")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that the test moves."""
+    return ManualClock()
 
 
 @pytest.fixture

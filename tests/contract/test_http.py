@@ -20,11 +20,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 async def running(
     tmp_path: Path, clock: ManualClock, running_server: RunServer
 ) -> AsyncIterator[RunningServer]:

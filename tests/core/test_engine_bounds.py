@@ -16,11 +16,6 @@ GRACE_MS = 5000
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def metrics() -> Metrics:
     return Metrics()
 

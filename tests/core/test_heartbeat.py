@@ -18,11 +18,6 @@ from tests.support.clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 async def heartbeat(clock: ManualClock) -> AsyncIterator[Heartbeat]:
     heartbeat = Heartbeat(clock, heartbeat_s=15, send_timeout_s=20)
     heartbeat.start()

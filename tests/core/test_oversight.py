@@ -33,11 +33,6 @@ class Watching(ServerModule):
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def watching() -> Watching:
     return Watching()
 

@@ -19,11 +19,6 @@ from tests.support.clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def log() -> structlog.testing.CapturingLogger:
     return structlog.testing.CapturingLogger()
 

@@ -31,11 +31,6 @@ class Crowd:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def turnstile(clock: ManualClock) -> Turnstile:
     return Turnstile(3, hold_s=0.25, line_s=5, clock=clock)
 

@@ -27,11 +27,6 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def log() -> LogRecord:
     return LogRecord()
 

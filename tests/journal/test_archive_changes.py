@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from modules.chat_server.journal import (
     ArchiveSummary,
@@ -17,7 +15,6 @@ from modules.chat_server.journal import (
     DialogueJournal,
     JournalError,
     JournalUnavailableError,
-    MemoryDialogueJournal,
     UserFullError,
     archive_changes,
 )
@@ -31,26 +28,12 @@ from tests.journal.support import (
     USER,
     LogRecord,
     dialogs_of,
-    make_journal,
     message,
     opened,
     yaml_files,
 )
-from tests.support.clock import ManualClock
 
 OTHER = User("b2")
-
-
-@pytest.fixture(params=["filesystem", "memory"])
-async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DialogueJournal]:
-    made: DialogueJournal = (
-        make_journal(tmp_path)
-        if request.param == "filesystem"
-        else MemoryDialogueJournal(clock=ManualClock(), logger=LogRecord(), registry=CollectorRegistry())
-    )
-    await made.start()
-    yield made
-    await made.close()
 
 
 async def archived(journal: DialogueJournal, conversation: Conversation = FIRST, number: int = 0) -> str:

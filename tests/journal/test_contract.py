@@ -35,11 +35,6 @@ IDS = ["../../etc/passwd", "a/b", "A1", "a1", "x" * 200, "😀" * 16, ".", "..",
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def log() -> LogRecord:
     return LogRecord()
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
 from modules.chat_server.journal import (
@@ -17,7 +15,6 @@ from modules.chat_server.journal import (
     DialogueJournal,
     JournalError,
     JournalUnavailableError,
-    MemoryDialogueJournal,
     Reason,
 )
 from modules.chat_server.journal.dialog_yaml import (
@@ -47,23 +44,10 @@ from tests.journal.support import (
     opened,
     yaml_files,
 )
-from tests.support.clock import ManualClock
 
 MOST_CALLS = 200
 OLD = "2024-01-15-10-12-03"
 """The archive that is restored."""
-
-
-@pytest.fixture(params=["filesystem", "memory"])
-async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DialogueJournal]:
-    made: DialogueJournal = (
-        make_journal(tmp_path)
-        if request.param == "filesystem"
-        else MemoryDialogueJournal(clock=ManualClock(), logger=LogRecord(), registry=CollectorRegistry())
-    )
-    await made.start()
-    yield made
-    await made.close()
 
 
 async def archived(journal: DialogueJournal) -> str:

@@ -25,11 +25,6 @@ class Stubborn(ServerModule):
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def operations() -> Operations:
     return Operations()
 

@@ -24,11 +24,6 @@ PAGE = "https://page.example"
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 async def running(
     tmp_path: Path, clock: ManualClock, running_server: RunServer
 ) -> AsyncIterator[RunningServer]:

@@ -46,11 +46,6 @@ def with_auth(**auth: Any) -> Settings:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 async def running(
     tmp_path: Path, clock: ManualClock, running_server: RunServer
 ) -> AsyncIterator[RunningServer]:

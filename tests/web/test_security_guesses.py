@@ -21,11 +21,6 @@ AUTH = {"tokens": {"one": {"user": "ann"}, "two": {"user": "bob"}}, "jwt_secret"
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 async def running(
     tmp_path: Path, clock: ManualClock, running_server: RunServer
 ) -> AsyncIterator[RunningServer]:

@@ -16,11 +16,6 @@ BEARER = {"Authorization": "Bearer test-token"}
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 async def running(
     tmp_path: Path, clock: ManualClock, running_server: RunServer
 ) -> AsyncIterator[RunningServer]:

@@ -32,11 +32,6 @@ class Causes(ServerModule):
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def causes() -> Causes:
     return Causes()
 
