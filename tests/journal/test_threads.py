@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modules.chat_server.journal.spent import counting
+from modules.chat_server.journal.spent import counting, spend
 from modules.chat_server.journal.threads import Threads
 
 
@@ -36,3 +36,12 @@ async def test_what_they_take_counts_for_who_asks(threads: Threads) -> None:
     with counting() as spent:
         assert await threads.run(sum, range(100_000), start=50) == 4_999_950_050
     assert spent.seconds > 0
+
+
+def test_what_is_spent_adds_up() -> None:
+    """Call by call; what nobody counts is not kept."""
+    spend(5)
+    with counting() as spent:
+        spend(1)
+        spend(2)
+    assert spent.seconds == 3
