@@ -222,10 +222,12 @@ def _changes() -> list[CrashPoint]:
         CrashPoint("delete:before", deleting, "remove", archive, _N, how="before"),
         CrashPoint("delete:removed", deleting, "remove", archive, _N),
         CrashPoint("delete:folder-flushed", deleting, "sync_folder", ARCHIVED, _N),
+        CrashPoint("import:marked", importing, "sync_folder", _OPEN_FOLDER, _N),
         CrashPoint("import:half-written", importing, "write", f"{anew}-0", _N, how="half"),
         CrashPoint("import:all-written", importing, "flush", f"{anew}-1", _N),
         CrashPoint("import:one-renamed", importing, "rename", archive, _N),
         CrashPoint("import:all-renamed", importing, "rename", archive, _N, at=2),
+        CrashPoint("import:unmarked", importing, "remove", MARKER, _N),
     ]
 
 

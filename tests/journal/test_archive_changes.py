@@ -15,10 +15,12 @@ from modules.chat_server.journal import (
     DialogueJournal,
     JournalError,
     JournalUnavailableError,
+    Reason,
     UserFullError,
     archive_changes,
 )
 from modules.chat_server.journal.errors import ArchiveLaidOutError, DialogFullError
+from modules.chat_server.journal.records import Dialog, ImportedDialog
 from potoserver import User
 from tests.faults.disk import Fault, FaultyDisk
 from tests.journal.readers import python_readers
@@ -122,15 +124,34 @@ async def test_a_deleted_archive_is_gone(journal: DialogueJournal) -> None:
     assert [each.id for each in rest.archives] == [ids[0]] == [each.id for each in await listed(journal)]
 
 
+async def test_no_other_archive_gets_the_id_of_one_that_is_gone(journal: DialogueJournal) -> None:
+    """Of a deleted one, or of one that was restored: who still shows it would hit the other. Its own may."""
+    first = await archived(journal)
+    assert await journal.delete_archive(USER, first)
+    second = await archived(journal, SECOND, 2)
+    assert (second, await journal.get_archive(USER, first)) == (f"{first}-2", None)
+    third = await archived(journal, Conversation("c-3", FIRST.started_ms), 4)
+    assert await journal.restore_archive(USER, second)
+    given = [
+        ImportedDialog(Dialog(each, USER.id, (message(6),), FIRST.started_ms + 6, Reason.REQUEST), first, "x")
+        for each in (Conversation("c-4", FIRST.started_ms), FIRST)
+    ]
+    imported = (await journal.import_archives(USER, given)).imported
+    ids = {each.conversation.id: each.id for each in imported}
+    assert (third, ids) == (f"{first}-3", {"c-4": f"{first}-4", FIRST.id: first})
+    assert await journal.archive_conversation(USER) == second
+
+
 async def test_a_key_of_a_deleted_archive_is_new_again(journal: DialogueJournal) -> None:
-    """Also when another archive has got its id: no answer comes out of a dialog that is gone."""
+    """Also when its conversation is imported and has its id again: an import brings no keys."""
     archive_id = await archived(journal)
     assert await journal.find_keyed(USER, "k-0", 0) is not None
     await journal.delete_archive(USER, archive_id)
     assert await journal.find_keyed(USER, "k-0", 0) is None
-    assert await archived(journal, SECOND, 2) == archive_id
+    again = Dialog(FIRST, USER.id, (message(0), message(1)), FIRST.started_ms + 1, Reason.REQUEST)
+    imported = (await journal.import_archives(USER, [ImportedDialog(again, archive_id, "x")])).imported
+    assert [each.id for each in imported] == [archive_id]
     assert await journal.find_keyed(USER, "k-0", 0) is None
-    assert await journal.find_keyed(USER, "k-2", 0) is not None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from modules.chat_server.journal import (
 from modules.chat_server.journal.dialog_yaml import emit_head, emit_message
 from modules.chat_server.journal.disk import Disk, Handle
 from modules.chat_server.journal.records import ImportedDialog
-from modules.chat_server.journal.tools import RecentArchives
+from modules.chat_server.journal.tools import FormerIds, RecentArchives
 from tests.faults.disk import Fault, FaultyDisk
 
 from .support import FIRST, SECOND, USER, LogRecord, dialogs_of, load, message, opened
@@ -315,6 +315,20 @@ def test_the_last_archives_are_remembered() -> None:
     for number in range(3):
         recent.add("a1", f"c{number}", f"archive {number}")
     assert [recent.find("a1", f"c{number}") for number in range(3)] == [None, "archive 1", "archive 2"]
+
+
+def test_the_last_ids_that_are_gone_are_remembered() -> None:
+    """As many as may be; a user's own, each for its conversation."""
+    former = FormerIds(limit=2)
+    for number in range(3):
+        former.add("a1", f"archive {number}", f"c{number}")
+    assert [former.is_of_another("a1", f"archive {number}", "c9") for number in range(3)] == [
+        False,
+        True,
+        True,
+    ]
+    assert not former.is_of_another("a1", "archive 2", "c2")
+    assert not former.is_of_another("b2", "archive 2", "c9")
 
 
 def test_just_the_bytes_that_were_asked_for_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,66 @@ async def test_a_process_that_ends_leaves_whole_archives_and_a_repeat_adds_the_o
             break
     else:
         pytest.fail("the import makes more calls than the loop allows")
+
+
+@pytest.mark.parametrize("talks", [False, True])
+async def test_a_start_removes_what_a_killed_import_left_half_written(tmp_path: Path, talks: bool) -> None:
+    """It finds it by the user's marker, and looks at nobody else; a dialog that was open goes on."""
+    disk = FaultyDisk()
+    journal = make_journal(tmp_path, disk=disk)
+    await journal.start()
+    if talks:
+        await journal.add_message(USER, message(0), FIRST)
+    disk.faults.set(Fault("flush", "*/.anew-1", stop=True))
+    with pytest.raises(Stopped):
+        await journal.import_archives(USER, GIVEN)
+    disk.faults.set()
+    disk.faults.stopped = False
+    await journal.close()
+    archived = dialogs_of(tmp_path) / "archived"
+    assert {path.name for path in archived.iterdir()} == {".anew-0", ".anew-1"}
+    again = make_journal(tmp_path)
+    assert await again.start() == [USER.id]
+    found = await again.recover(USER)
+    assert [each.name for each in archived.iterdir()] == []
+    assert [each.name for each in (tmp_path / "open").iterdir()] == [USER.id] * talks
+    assert (found is not None) == talks
+    await again.close()
+
+
+@pytest.mark.parametrize("talks", [False, True])
+async def test_an_import_leaves_a_marker_only_to_an_open_dialog(tmp_path: Path, talks: bool) -> None:
+    """Also one that has failed, unless something of it could not be taken back."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        if talks:
+            await journal.add_message(USER, message(0), FIRST)
+        for fault, stays in (
+            ((), False),
+            ((Fault("flush", "*/.anew-1", error=errno.EIO),), False),
+            (
+                (
+                    Fault("flush", "*/.anew-1", error=errno.EIO),
+                    Fault("remove", "*/.anew-0", at=2, error=errno.EIO),
+                ),
+                True,
+            ),
+        ):
+            disk.faults.set(*fault)
+            given = [
+                replace(
+                    each,
+                    dialog=replace(
+                        each.dialog, conversation=Conversation(f"{each.path}-{len(fault)}", FIRST.started_ms)
+                    ),
+                )
+                for each in GIVEN
+            ]
+            with suppress(JournalError):
+                await journal.import_archives(USER, given)
+            assert (disk.faults.reached > 0) == (len(fault) > 0)
+            names = [each.name for each in (tmp_path / "open").iterdir()]
+            assert names == [USER.id] * (talks or stays)
 
 
 async def test_it_is_logged_without_a_word_of_it(tmp_path: Path) -> None:

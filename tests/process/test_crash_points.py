@@ -264,7 +264,7 @@ class Life:
                 assert reasons == ["request"] * (point.how == "before"), point.name
                 continue
             if point.given is Given.IMPORTING:
-                renamed = {"import:one-renamed": 1, "import:all-renamed": 2}
+                renamed = {"import:one-renamed": 1, "import:all-renamed": 2, "import:unmarked": 2}
                 assert reasons == ["request"] * renamed.get(point.name, 0), point.name
                 continue
             if point.given is Given.RESTORING:

@@ -161,6 +161,7 @@ def check_all_archived(server: ServerProcess, acknowledged: list[tuple[str, str]
     dialogs = check_disk(server.data_dir, acknowledged)
     assert [path for path in saved.current_files(server.data_dir) if path.stat().st_size] == []
     assert list((server.data_dir / "open").iterdir()) == []
+    assert list(server.data_dir.glob("users/*/dialogs/archived/.anew-*")) == []
     for dialog in dialogs:
         assert dialog.fields["message_count"] == len(dialog.messages), dialog.path
 

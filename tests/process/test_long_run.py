@@ -30,6 +30,7 @@ pytestmark = pytest.mark.process
 _MODULES = '["chat_server", "who_is_online", "tests.support.census:Census"]'
 _CACHES = {
     "RecentArchives._ids": 16_384,
+    "FormerIds._conversations": 16_384,
     "LatestArchives._archives": 100,
     "LatestArchives._took": 512,
     "LatestArchive": 100,

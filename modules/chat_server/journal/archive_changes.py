@@ -66,13 +66,11 @@ class ArchiveChanges:
         there = self._disk.find(path) if archive is not None else None
         if archive is None or there is None or (unless_pinned and archive.pinned):
             return False
-        # What a crash has left of a change or an import may hold the same words.
-        for name in self._disk.names(paths.archived):
-            if name.startswith(paths.anew.name):
-                self._disk.remove(paths.archived / name)
+        self._tools.recovery.remove_half_written(paths)  # it may hold the same words
         self._disk.remove(path)
         self._disk.sync_folder(paths.archived)
         self._archives.forget(user_id, archive_id)
+        self._tools.former.add(user_id, archive_id, archive.conversation.id)
         self._tools.usage.removed(user_id, there.st_size)
         self._tools.archive_log.info("archive deleted", user=user_id, archive=archive_id)
         return True

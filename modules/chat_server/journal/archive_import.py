@@ -43,7 +43,8 @@ class ArchiveImport:
     """Writes each file under a name that no reader looks at, and gives all of them their own at the end.
 
     A failure takes back what was written. A crash between two names leaves some of the archives, each whole;
-    the same import done again adds the others.
+    the same import done again adds the others. Meanwhile the user has a marker, by which the next start finds
+    what a crash has left half-written, and removes it.
 
     Args:
         tools: What all users' dialogs share.
@@ -80,7 +81,7 @@ class ArchiveImport:
         if new:
             self._check_room(user_id, current_bytes, sum(in_blocks(len(each.data)) for each in new))
             try:
-                self._write(paths, new)
+                self._write(paths, new, is_open=current is not None)
             except OSError:
                 self._tools.usage.forget(user_id)
                 raise
@@ -119,7 +120,11 @@ class ArchiveImport:
         kept: dict[int, str] = {}
         for number, each in enumerate(wanted):
             name = each.wanted_id
-            if name is not None and name not in names and _names_its_end(name, each.dialog):
+            if (
+                name is not None
+                and self._is_free(name, each.dialog, names)
+                and _names_its_end(name, each.dialog)
+            ):
                 kept[number] = name
                 names.add(name)
         numbers: dict[str, int] = {}
@@ -129,16 +134,21 @@ class ArchiveImport:
             new.append(_New(archive_id, each.dialog, file_of(each)))
         return new
 
-    @staticmethod
-    def _free_name(dialog: Dialog, names: set[str], numbers: dict[str, int]) -> str:
+    def _free_name(self, dialog: Dialog, names: set[str], numbers: dict[str, int]) -> str:
         assert dialog.ended_ms is not None, "it has ended"
         second = second_name(dialog.ended_ms)
         number = numbers.get(second, 1)
-        while (archive_id := with_suffix(second, number)) in names:
+        while not self._is_free(archive_id := with_suffix(second, number), dialog, names):
             number += 1
         numbers[second] = number
         names.add(archive_id)
         return archive_id
+
+    def _is_free(self, archive_id: str, dialog: Dialog, names: set[str]) -> bool:
+        former = self._tools.former
+        return archive_id not in names and not former.is_of_another(
+            dialog.user_id, archive_id, dialog.conversation.id
+        )
 
     def _check_room(self, user_id: str, current_bytes: int, more_bytes: int) -> None:
         usage = self._tools.usage
@@ -154,7 +164,9 @@ class ArchiveImport:
             except UserFullError:
                 raise error.of_an_import() from None
 
-    def _write(self, paths: UserPaths, new: Sequence[_New]) -> None:
+    def _write(self, paths: UserPaths, new: Sequence[_New], *, is_open: bool) -> None:
+        """Writes them all; `is_open`: the user's dialog has a marker, which stays."""
+        self._tools.recovery.mark(paths)  # so that a start finds what a crash leaves half-way
         made: list[Path] = []
         try:
             for folder in (paths.folder, paths.dialogs, paths.archived):
@@ -176,10 +188,21 @@ class ArchiveImport:
                 self._disk.rename(paths.staged(number), target)
             self._disk.sync_folder(paths.archived)
         except OSError:
-            for path in made:
-                with suppress(OSError):
-                    self._disk.remove(path)
+            if self._have_gone(made) and not is_open:
+                self._tools.recovery.unmark_at_last(paths)
             raise
+        if not is_open:
+            self._tools.recovery.unmark_at_last(paths)
+
+    def _have_gone(self, made: Sequence[Path]) -> bool:
+        """Takes back what was written; False where something of it is left."""
+        gone = True
+        for path in made:
+            try:
+                self._disk.remove(path)
+            except OSError:
+                gone = False
+        return gone
 
     def _settle_told(self, user_id: str, imported: Sequence[ArchiveSummary]) -> None:
         """An import is no news: nobody is told of the newest one as of a dialog that has just ended."""

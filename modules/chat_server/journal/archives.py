@@ -235,7 +235,7 @@ class Archives:
         return expired
 
     def forget(self, user_id: str, archive_id: str) -> None:
-        """An archive is none any more; another one may get its id."""
+        """An archive is none any more; another one may get its id some day."""
         self._references.remove(user_id, archive_id)
 
     def _pinned(self, user_id: str) -> frozenset[str]:

@@ -188,6 +188,9 @@ class DialogueJournal(ABC):
     async def delete_archive(self, user: User, archive_id: str, *, unless_pinned: bool = False) -> bool:
         """Deletes an archive for good; durable once this returns.
 
+        No archive of another conversation gets its id, for as long as the journal is open: who still shows
+        the one must not hit the other.
+
         Args:
             user: Whose.
             archive_id: Which one.

@@ -43,7 +43,7 @@ from .references import key_line, reply_line
 from .scan import summarize_dialog
 from .stored import Visit
 from .threads import Threads
-from .tools import DiskWatch, RecentArchives, Tools, journal_errors
+from .tools import DiskWatch, FormerIds, RecentArchives, Tools, journal_errors
 from .usage import Usage
 from .user_calls import UserCalls
 from .user_dialogs import UserDialogs
@@ -100,6 +100,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             clock=clock,
             recovery=recovery,
             recent=RecentArchives(),
+            former=FormerIds(),
             usage=usage,
             metrics=self._metrics,
             archive_log=archive_log,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,7 @@ from .records import (
 )
 from .scan import summarize_dialog
 from .stored import StoredArchive, Visit
+from .tools import FormerIds
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class MemoryDialogueJournal(DialogueJournal):
         self._metrics = JournalMetrics(registry)
         self._user_bytes = user_bytes
         self._users: dict[str, _Dialogs] = {}
+        self._former = FormerIds()
         self._accepting = False
 
     @override
@@ -151,9 +153,7 @@ class MemoryDialogueJournal(DialogueJournal):
         ended = max(self._clock.now_ms() if ended_ms is None else ended_ms, dialog.messages[-1].timestamp_ms)
         ends = [each.ended_ms for each in dialogs.archives.values() if each.ended_ms is not None]
         ended = max([ended, *(each for each in ends if each <= ended + MOST_AHEAD_MS)])
-        number = 1
-        while (archive_id := with_suffix(second_name(ended), number)) in dialogs.archives:
-            number += 1
+        archive_id = self._free_id(user, dialogs.archives, dialog.conversation, ended)
         dialogs.archives[archive_id] = replace(dialog, ended_ms=ended, reason=reason)
         dialogs.current = None
         self._metrics.archives.labels(reason.value).inc()
@@ -165,6 +165,13 @@ class MemoryDialogueJournal(DialogueJournal):
             reason=reason.value,
             messages=len(dialog.messages),
         )
+        return archive_id
+
+    def _free_id(self, user: User, taken: Container[str], conversation: Conversation, ended_ms: int) -> str:
+        number, archive_id = 1, second_name(ended_ms)
+        while archive_id in taken or self._former.is_of_another(user.id, archive_id, conversation.id):
+            number += 1
+            archive_id = with_suffix(second_name(ended_ms), number)
         return archive_id
 
     @override
@@ -225,6 +232,7 @@ class MemoryDialogueJournal(DialogueJournal):
         if current is not None:
             superseded = self._archive(user, dialogs, current, Reason.SUPERSEDED, None)
         dialogs.current = replace(dialogs.archives.pop(archive_id), ended_ms=None, reason=None)
+        self._former.add(user.id, archive_id, dialogs.current.conversation.id)
         restored = await self.recover(user)
         assert restored is not None, "it is open"
         return Restored(restored, superseded)
@@ -236,6 +244,7 @@ class MemoryDialogueJournal(DialogueJournal):
             return False
         dialog = dialogs.archives.pop(archive_id, None)
         if dialog is not None:
+            self._former.add(user.id, archive_id, dialog.conversation.id)
             dialogs.bytes -= sum(len(message.content.encode()) for message in dialog.messages)
         return dialog is not None
 
@@ -250,12 +259,8 @@ class MemoryDialogueJournal(DialogueJournal):
             if each.dialog.conversation.id in there:
                 continue
             there.add(each.dialog.conversation.id)
-            number = 1
-            while (archive_id := with_suffix(second_name(each.dialog.ended_ms), number)) in {
-                *own.archives,
-                *added,
-            }:
-                number += 1
+            names = {*own.archives, *added}
+            archive_id = self._free_id(user, names, each.dialog.conversation, each.dialog.ended_ms)
             added[archive_id] = each.dialog
         own.archives |= added
         imported = tuple(summarize_dialog(archive_id, dialog) for archive_id, dialog in added.items())

@@ -45,7 +45,7 @@ class Moves:
             return False
         self._disk.make_folder(paths.archived)
         assert file.ended_ms is not None, "it has its footer"
-        file.archive_id, target = self._free_archive(second_name(file.ended_ms))
+        file.archive_id, target = self._free_archive(second_name(file.ended_ms), file.conversation.id)
         self._disk.rename(paths.current, target)
         self._tools.archive_log.debug(
             "dialog renamed",
@@ -55,11 +55,12 @@ class Moves:
         )
         return True
 
-    def _free_archive(self, name: str) -> tuple[str, Path]:
+    def _free_archive(self, name: str, conversation_id: str) -> tuple[str, Path]:
         for number in range(1, _MOST_SUFFIXES):
             archive_id = with_suffix(name, number)
             path = self._paths.archived / f"{archive_id}.yaml"
-            if self._disk.find(path) is None:
+            taken = self._tools.former.is_of_another(self._user_id, archive_id, conversation_id)
+            if not taken and self._disk.find(path) is None:
                 return archive_id, path
         raise FileExistsError(name)
 

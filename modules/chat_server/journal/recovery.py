@@ -119,9 +119,13 @@ class Recovery:
         Returns:
             What is open, perhaps with its footer; None when nothing is.
         """
+        is_marked = self._disk.find(paths.marker) is not None
+        if is_marked:
+            with suppress(OSError):  # a dialog is worth more than the room
+                self.remove_half_written(paths)
         found = self._disk.find(paths.current)
         if found is None or (found.st_size == 0 and stat.S_ISREG(found.st_mode)):
-            if self._disk.find(paths.marker) is not None:
+            if is_marked:
                 self.clear(paths)
             return None
         if not stat.S_ISREG(found.st_mode):
@@ -240,6 +244,21 @@ class Recovery:
                 self._logger.warning("folder in a marker's place", file=str(paths.marker))
             return False
         return True
+
+    def unmark_at_last(self, paths: UserPaths) -> None:
+        """Takes the marker away if that can be done; one that stays costs a start a look at nothing."""
+        with suppress(OSError):
+            self.unmark(paths)
+
+    def remove_half_written(self, paths: UserPaths) -> None:
+        """Removes what a crash has left of a change or an import of archives: nobody was told that it is.
+
+        Raises:
+            OSError: The disk refused, or somebody has put a folder there.
+        """
+        for name in self._disk.names(paths.archived):
+            if name.startswith(paths.anew.name):
+                self._disk.remove(paths.archived / name)
 
     def clear(self, paths: UserPaths) -> None:
         """Leaves `current.yaml` with zero bytes and takes the marker away, once every name is durable."""

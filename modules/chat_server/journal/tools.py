@@ -64,6 +64,31 @@ class RecentArchives:
             return self._ids.get((user_id, conversation_id))
 
 
+class FormerIds:
+    """Ids of archives that are gone: no archive of another conversation gets one in this life of the server.
+
+    A client may still show one, and delete or restore what it names. Within the second that it is made of it
+    would be given out again. Bounded, for all users together: far more than can go in a second.
+    """
+
+    def __init__(self, limit: int = 16_384) -> None:
+        self._limit = limit
+        self._conversations: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, user_id: str, archive_id: str, conversation_id: str) -> None:
+        """Remembers which conversation it was, and forgets the oldest beyond the limit."""
+        with self._lock:
+            self._conversations[user_id, archive_id] = conversation_id
+            if len(self._conversations) > self._limit:
+                self._conversations.popitem(last=False)
+
+    def is_of_another(self, user_id: str, archive_id: str, conversation_id: str) -> bool:
+        """Whether it was the id of another conversation than this."""
+        with self._lock:
+            return self._conversations.get((user_id, archive_id), conversation_id) != conversation_id
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What all users' dialogs share."""
@@ -73,6 +98,7 @@ class Tools:
     clock: Clock
     recovery: Recovery
     recent: RecentArchives
+    former: FormerIds
     usage: Usage
     metrics: JournalMetrics
     archive_log: FilteringBoundLogger

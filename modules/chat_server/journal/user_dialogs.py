@@ -239,6 +239,7 @@ class UserDialogs:
             finally:
                 self._tools.usage.forget(self._user_id)
             self._tools.recent.forget(self._user_id, dialog.conversation.id)
+            self._tools.former.add(self._user_id, archive_id, dialog.conversation.id)
             self.wrote = True
         file = self._file
         assert file is not None, "it was moved back"
@@ -262,6 +263,9 @@ class UserDialogs:
         if not self._recovered:
             self._file = self._tools.recovery.examine(self._user_id, self._paths)
             self._recovered = True
+            if self._file is not None and self._file.reason is None:
+                # Archived or not before: a restore that seemed to fail may have opened it.
+                self._tools.recent.forget(self._user_id, self._file.conversation.id)
         if self._file is not None and self._file.suspect:
             self._repair(self._file)
         self._notice_edit()
@@ -287,7 +291,7 @@ class UserDialogs:
                     self._recovered = False
                     raise FileExistsError(errno.EEXIST, "somebody put a dialog here", str(paths.current))
         except OSError:
-            self._unmark()
+            self._tools.recovery.unmark_at_last(paths)
             raise
         self._file = OpenFile(conversation, 0, found.st_ino, conversation.started_ms, 0)
         return handle
@@ -373,9 +377,4 @@ class UserDialogs:
         file.suspect = False
         if file.messages == 0:
             self._file = None
-            self._unmark()
-
-    def _unmark(self) -> None:
-        # A marker that stays behind costs the next start one look at an empty file.
-        with suppress(OSError):
-            self._tools.recovery.unmark(self._paths)
+            self._tools.recovery.unmark_at_last(self._paths)
