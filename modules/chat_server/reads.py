@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from potoserver import Clock
 
-from .journal.spent import counting
-from .lanes import Lanes
+from .journal.spent import Spent, counting
+from .lanes import Lanes, Ticket
 
 _REST_PER_READING = 4
 _MOST_REST_S = 5.0
@@ -40,8 +40,29 @@ class Reads:
             try:
                 yield
             finally:
-                rest_s = min(_MOST_REST_S, _REST_PER_READING * spent.seconds)
-                if rest_s < _SHORT_S:
-                    self._lanes.leave(user_id, ticket)
-                else:
-                    self._clock.call_later(rest_s, lambda: self._lanes.leave(user_id, ticket))
+                self._rest(user_id, ticket, spent)
+
+    async def all_done(self, user_id: str) -> None:
+        """Waits until the user's readings so far are done and rested from."""
+        async with self._lanes.join(user_id):
+            pass
+
+    @contextmanager
+    def out_of_turn(self, user_id: str) -> Iterator[None]:
+        """What is inside reads now, since others would wait with it; the user's next readings rest from it.
+
+        Await `all_done` before whatever others wait for: else so much is read as there are calls at once.
+        """
+        with counting() as spent:
+            try:
+                yield
+            finally:
+                ticket = self._lanes.join(user_id)
+                ticket.turn.add_done_callback(lambda _: self._rest(user_id, ticket, spent))
+
+    def _rest(self, user_id: str, ticket: Ticket, spent: Spent) -> None:
+        rest_s = min(_MOST_REST_S, _REST_PER_READING * spent.seconds)
+        if rest_s < _SHORT_S:
+            self._lanes.leave(user_id, ticket)
+        else:
+            self._clock.call_later(rest_s, lambda: self._lanes.leave(user_id, ticket))

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
+from typing import TypeVar
 
 from potoserver import ModuleContext, User
 
 from .announcer import Announcer
 from .archive_desk import no_such_archive
 from .journal.base import DialogueJournal
+from .journal.records import OpenDialog, Restored
 from .lanes import Lanes
 from .lifecycle import SessionLife
 from .reads import Reads
 from .wire import RestoredDialog
 
 _REMEMBERED_USERS = 16_384
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A restore that has not come to its end: it runs, or it failed, and nobody knows how far it got.
+
+    Attributes:
+        archive_id: Of which archive.
+        conversation_id: Its conversation.
+        superseded: The archive that the dialog became which was current before.
+    """
+
+    archive_id: str
+    conversation_id: str
+    superseded: str | None
 
 
 class Restorer:
@@ -43,6 +63,7 @@ class Restorer:
         self._reads = reads
         self._announcer = Announcer(context)
         self._last: OrderedDict[str, tuple[str, RestoredDialog]] = OrderedDict()
+        self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._users: Counter[str] = Counter()
 
     async def restore(self, user: User, archive_id: str) -> RestoredDialog:
@@ -74,30 +95,55 @@ class Restorer:
         await self._life.archiver.finish(user_id)
 
     async def _restore(self, user: User, archive_id: str) -> RestoredDialog:
-        async with self._lanes.join(user.id), self._reads.turn(user.id):
+        # In front of the lane: nobody's message waits for an export or a search.
+        await self._reads.all_done(user.id)
+        async with self._lanes.join(user.id):
             self._life.refuse_when_stopping()
             again = self._answered(user.id, archive_id)
             if again is not None:
                 return again
-            await self._life.archiver.finish_failed(user.id)
-            if await self._journal.find_restorable(user, archive_id) is None:
-                raise no_such_archive()
-            if user.id not in self._life.sessions:
-                self._life.check_room(user.id)
-            superseded = await self._life.supersede(user.id)
-            restored = await self._journal.restore_archive(user, archive_id)
-            if restored is None:
-                raise no_such_archive()  # somebody took the file away just now
+            with self._reads.out_of_turn(user.id):
+                restored = await self._opened(user, archive_id)
             self._life.notices.withdraw(user.id, archive_id)
             await self._life.go_on_with(user.id, restored.dialog.conversation)
             answer = RestoredDialog(
                 conversation_id=restored.dialog.conversation.id,
                 message_count=restored.dialog.messages,
-                superseded=superseded or restored.superseded,
+                superseded=restored.superseded,
             )
-            self._remember(user.id, archive_id, answer)
+            _keep(self._last, user.id, (archive_id, answer))
             await self._announcer.restored(user.id, archive_id, answer)
             return answer
+
+    async def _opened(self, user: User, archive_id: str) -> Restored:
+        """Archives what is current, and opens the archive in its place."""
+        await self._life.archiver.finish_failed(user.id)
+        begun = self._begun.get(user.id)
+        if begun is not None and begun.archive_id != archive_id:
+            begun = None
+        dialog = await self._done_after_all(user, begun) if begun is not None else None
+        found = None
+        if dialog is None:
+            found = await self._journal.find_restorable(user, archive_id)
+            if found is None:
+                raise no_such_archive()
+        if user.id not in self._life.sessions:
+            self._life.check_room(user.id)
+        superseded = await self._life.supersede(user.id) or (begun.superseded if begun is not None else None)
+        if found is not None:
+            _keep(self._begun, user.id, _Begun(archive_id, found.conversation.id, superseded))
+            restored = await self._journal.restore_archive(user, archive_id)
+            if restored is None:
+                raise no_such_archive()  # somebody took the file away just now
+            dialog, superseded = restored.dialog, superseded or restored.superseded
+        assert dialog is not None, "it is open already, or was opened"
+        self._begun.pop(user.id, None)
+        return Restored(dialog, superseded)
+
+    async def _done_after_all(self, user: User, begun: _Begun) -> OpenDialog | None:
+        """The dialog that is open, where it is what a try that failed has opened."""
+        dialog = await self._journal.recover(user)
+        return dialog if dialog is not None and dialog.conversation.id == begun.conversation_id else None
 
     def _answered(self, user_id: str, archive_id: str) -> RestoredDialog | None:
         """What the last call was answered, if it was this and is still so."""
@@ -108,8 +154,10 @@ class Restorer:
         is_so_still = last_id == archive_id and session.conversation.id == answer.conversation_id
         return answer if is_so_still else None
 
-    def _remember(self, user_id: str, archive_id: str, answer: RestoredDialog) -> None:
-        self._last[user_id] = archive_id, answer
-        self._last.move_to_end(user_id)
-        if len(self._last) > _REMEMBERED_USERS:
-            self._last.popitem(last=False)
+
+def _keep(memory: OrderedDict[str, _T], user_id: str, thing: _T) -> None:
+    """Keeps one thing of a user; of all users the one who came last least lately is forgotten."""
+    memory[user_id] = thing
+    memory.move_to_end(user_id)
+    if len(memory) > _REMEMBERED_USERS:
+        memory.popitem(last=False)

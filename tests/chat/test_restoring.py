@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typing_extensions import override
 
-from modules.chat_server.journal import MemoryDialogueJournal, Reason
+from modules.chat_server.journal import FileSystemDialogueJournal, MemoryDialogueJournal, Reason
 from modules.chat_server.journal.errors import JournalUnavailableError
-from modules.chat_server.journal.records import Restored
+from modules.chat_server.journal.records import ArchiveSummary, Restored
+from modules.chat_server.journal.spent import spend
 from modules.chat_server.module import UnfinishedError
 from potoserver import ProblemError, UnavailableError, User
+from tests.faults.disk import Fault, FaultyDisk
 from tests.support.clock import settle
 
 from .support import A1, Chat, LedResponder, reasons, texts
@@ -309,6 +313,65 @@ async def test_a_failed_restore_loses_nothing_and_can_be_repeated(tmp_path: Path
         restored = await chat.module.restore_archive(A1, archive_id)
         assert restored.conversation_id == conversation
         assert [texts(each)[0] for each in await chat.archives()] == ["current", "meanwhile"]
+
+
+async def test_a_restore_that_was_done_though_it_seemed_to_fail_is_answered_when_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no 404: the dialog goes on, and what was archived for it is named, whatever failed since."""
+    disk = FaultyDisk()
+    journal = partial(FileSystemDialogueJournal, disk=disk)
+    monkeypatch.setattr("modules.chat_server.module.FileSystemDialogueJournal", journal)
+    async with Chat(tmp_path) as chat:
+        archive_id, conversation = await archived(chat)
+        await chat.ask("current")
+        # The footer of what is current is flushed; the cut of the other one is not, nor can it be looked at.
+        flush = Fault("flush", "*/current.yaml", at=2, error=errno.EIO)
+        disk.faults.set(flush, Fault("read", "*/current.yaml", times=2, error=errno.EIO))
+        for _ in range(2):
+            with pytest.raises(JournalUnavailableError):
+                await chat.module.restore_archive(A1, archive_id)
+        assert disk.faults.reached == 3
+        restored = await chat.module.restore_archive(A1, archive_id)
+        assert (restored.conversation_id, restored.message_count) == (conversation, 2)
+        (superseded,) = (await chat.module.list_archives(A1)).archives
+        assert (superseded.id, superseded.reason) == (restored.superseded, "superseded")
+        assert (await chat.ask("more")).conversation_id == conversation
+        with pytest.raises(ProblemError) as caught:
+            await chat.module.restore_archive(A1, f"{archive_id}-9")
+        assert caught.value.status == 404
+
+
+async def test_no_message_waits_for_a_restore_that_waits_for_an_export(chat: Chat) -> None:
+    """It takes its place in the lane when the user's reading is done."""
+    archive_id, conversation = await archived(chat)
+    async with chat.module._reads.turn(A1.id):
+        restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
+        await settle()
+        current = (await chat.ask("meanwhile")).conversation_id
+        assert not restoring.done()
+    assert (await restoring).conversation_id == conversation != current
+    (superseded,) = await chat.archives()
+    assert (superseded.conversation.id, texts(superseded)) == (current, ["meanwhile", "meanwhile"])
+
+
+async def test_a_restore_is_rested_from_as_other_readings_are(tmp_path: Path) -> None:
+    """Who restores again and again takes no more of a thread than who reads."""
+
+    class Costly(MemoryDialogueJournal):
+        async def find_restorable(self, user: User, archive_id: str) -> ArchiveSummary | None:
+            spend(0.5)
+            return await super().find_restorable(user, archive_id)
+
+    async with Chat.in_memory(tmp_path, Costly) as chat:
+        archive_id, _ = await archived(chat)
+        await chat.module.restore_archive(A1, archive_id)
+        listing = asyncio.create_task(chat.module.list_archives(A1))
+        await chat.until(1.9)
+        assert not listing.done()
+        assert (await chat.ask("meanwhile")).reply == "meanwhile"
+        await chat.until(2.1)
+        await listing
 
 
 class Held(MemoryDialogueJournal):
