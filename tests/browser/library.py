@@ -6,6 +6,8 @@ from typing import Any
 
 from playwright.async_api import BrowserContext, Page
 
+from tests.browser.plain_browser import PlainTab
+
 _START = """async ({ options, secret }) => {
     const { PotoClient } = await import("/static/poto-client.js");
     if (secret) options.token = async () => (await fetch("/token")).text();
@@ -25,7 +27,7 @@ class LibraryPage:
         page: The tab itself.
     """
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page | PlainTab) -> None:
         self.page = page
 
     @classmethod

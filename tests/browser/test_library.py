@@ -84,21 +84,6 @@ async def test_a_network_that_falls_silent_is_noticed(
         assert await tab.until_seen(2) == both("unheard")
 
 
-async def test_a_lease_is_kept_without_timers(new_context: NewContext, server: Place) -> None:
-    """A hidden tab's timers hardly run: pings are answered when they come, by nothing else."""
-    context = await new_context(bypass_csp=True)
-    await sign_in(context, server)
-    page = await context.new_page()
-    await page.goto(f"{server.url}/health/live")
-    await page.evaluate("window.setTimeout = window.setInterval = () => 0")
-    tab = LibraryPage(page)
-    await tab.start(leaseS=10)
-    connection = (await tab.until_connected(1))["connection"]
-    await asyncio.sleep(12)  # the lease is what is waited for
-    assert server.logged("SSE disconnect detected", connection=connection) == []
-    assert await page.evaluate("states.at(-1)") == "connected"
-
-
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["crash", "drain"])
 async def test_a_restart_is_told_as_a_gap_and_nothing_comes_twice(
     new_context: NewContext,
@@ -254,24 +239,6 @@ async def test_a_tab_that_is_ahead_of_a_new_leader_misses_nothing(
     assert await welcomed(first) == (False, 1)
     assert await welcomed(f"{epoch}-{int(number) + 3}") == (False, 0)
     assert await welcomed(f"0123456789-{number}") == (True, 0)
-
-
-async def test_a_leader_that_its_browser_put_to_sleep_is_replaced(
-    bare: BrowserContext, server: Place, http: aiohttp.ClientSession
-) -> None:
-    """It keeps the lock and says nothing: a tab that is looked at takes the lock from it."""
-    leader, tab = await open_tabs(bare, server, 2)
-    session = await bare.new_cdp_session(leader.page)
-    await session.send("Page.enable")
-    await session.send("Page.setWebLifecycleState", {"state": "frozen"})
-    await tab.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    await tab.page.wait_for_function("client.leads")
-    await tab.until_state("connected")
-    await chat(http, server.url, "after", server.token)
-    assert await tab.until_seen(2) == both("after")
-    await session.send("Page.setWebLifecycleState", {"state": "active"})
-    assert await leader.until_seen(2) == both("after")
-    assert not await leader.leads()
 
 
 async def test_without_locks_each_tab_has_a_stream_of_its_own(
