@@ -57,6 +57,16 @@ def test_what_is_made_is_the_owners_alone_from_its_first_moment(tmp_path: Path) 
     assert {mode for name, mode in disk.calls if name != "close"} == {0o600}
 
 
+def test_a_file_is_given_back_once(tmp_path: Path) -> None:
+    """The second time its number may be another's."""
+    disk = Recorded()
+    handle = disk.open(tmp_path / "file", create=True)
+    disk.calls.clear()
+    for _ in range(2):
+        disk.close(handle)
+    assert [name for name, _ in disk.calls] == ["close"]
+
+
 def test_each_call_has_the_name_of_its_method(tmp_path: Path) -> None:
     """By these a test says which is to fail."""
     disk = Recorded()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modules.chat_server.journal.spent import counting, spend
+from modules.chat_server.journal.spent import counted, counting, spend
 from modules.chat_server.journal.threads import Threads
 
 
@@ -36,6 +36,15 @@ async def test_what_they_take_counts_for_who_asks(threads: Threads) -> None:
     with counting() as spent:
         assert await threads.run(sum, range(100_000), start=50) == 4_999_950_050
     assert spent.seconds > 0
+
+
+def test_a_call_spends_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not what its thread has spent on others before."""
+    moments = iter((3.0, 5.5))
+    monkeypatch.setattr(time, "thread_time", lambda: next(moments))
+    with counting() as spent:
+        assert counted(len, "text") == 4
+    assert spent.seconds == 2.5
 
 
 def test_what_is_spent_adds_up() -> None:
