@@ -24,6 +24,9 @@ MAX_ERRORS = 50
 """How many bad fields an answer names at most."""
 MAX_FIELD_CHARS = 200
 """A field's path is the caller's own text: cut in the answer."""
+_MOST_CLEANED_BYTES = 1024 * 1024
+"""How large a body may be for other faults to be told beside texts that are none: to write it anew holds up
+everybody."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Path = tuple[str | int, ...]
@@ -189,8 +192,11 @@ def validate_body(model: type[_Model], body: Body) -> _Model:
             if isinstance(text, str) and _SURROGATE.search(text):
                 bad[_dotted(path)] = "holds a lone surrogate, which is no Unicode text"
                 if len(bad) == MAX_ERRORS:
-                    raise _invalid([FieldError(field, message) for field, message in bad.items()])
-        raw = json.dumps(_clean(body.value)).encode()
+                    raise _told(bad)
+        if bad:
+            if len(raw) > _MOST_CLEANED_BYTES:
+                raise _told(bad)
+            raw = json.dumps(_clean(body.value)).encode()
     of_text = frozenset(bad)
     try:
         valid = model.model_validate_json(raw, by_alias=True, by_name=False)
@@ -201,7 +207,7 @@ def validate_body(model: type[_Model], body: Body) -> _Model:
             if field not in of_text:
                 bad[field] = f"{bad[field]}; or: {message}" if field in bad else message
     if bad:
-        raise _invalid([FieldError(field, message) for field, message in bad.items()])
+        raise _told(bad)
     return valid
 
 
@@ -214,6 +220,10 @@ def _message_of(error: ErrorDetails) -> str:
         return "must not be empty"
     template = _MESSAGES.get(error["type"])
     return error["msg"] if template is None else template.format_map(context)
+
+
+def _told(bad: dict[str, str]) -> ProblemError:
+    return _invalid([FieldError(field, message) for field, message in bad.items()])
 
 
 def _invalid(errors: list[FieldError]) -> ProblemError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from modules.chat_server.module import ChatServerModule
 from modules.chat_server.settings import ChatSettings
+from potoserver.module.rpc import rpc_methods
 from potoserver.web.large_bodies import MAX_VALUES
 
 from ..journal.support import dialogs_of, yaml_files
@@ -294,3 +296,26 @@ async def test_a_dialog_larger_than_a_file_can_be_is_refused(running: RunningSer
     status, problem = await send(running, {"archives": [archive(), large]})
     assert (status, problem["errors"][0]["field"]) == (422, "archives.1")
     assert await export_of(running) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        ({"archives": [archive()] * 3}, 9),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 4}] * 2}, 10),
+    ],
+)
+def test_whatever_there_may_be_many_of_in_a_body_is_checked_with_python_in_between(
+    body: dict[str, Any], items: int
+) -> None:
+    """Only there another thread gets the interpreter's lock: else a large body holds up all the server."""
+    model = rpc_methods(ChatServerModule())["importArchives"].arguments
+    raw = json.dumps(body).encode()
+    called: list[str] = []
+    before = sys.getprofile()
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        model.model_validate_json(raw, by_alias=True, by_name=False)
+    finally:
+        sys.setprofile(before)
+    assert called.count("_let_others_run") == items

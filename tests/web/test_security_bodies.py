@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from potoserver import WireModel
 from potoserver.errors import ProblemError
-from potoserver.web.body import MAX_DEPTH, MAX_VALUES, parse_json
+from potoserver.web.body import MAX_DEPTH, MAX_VALUES, Body, parse_json, validate_body
 from potoserver.web.login import MAX_LOGIN_BYTES
 from tests.support.server import RunningServer, RunServer
 from tests.web.sample import Sample
@@ -157,3 +158,26 @@ def test_no_object_of_a_larger_body_has_more_names_than_other_bodies_can() -> No
     with pytest.raises(ProblemError, match="too many names") as caught:
         parse_json(b"{" + names + b',"more":1}', 8 * MAX_VALUES)
     assert caught.value.status == 400
+
+
+class _Texts(WireModel):
+    texts: list[str]
+
+
+def test_a_body_is_not_written_anew_for_what_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes long for a large one: escaped pairs are characters like others."""
+    monkeypatch.setattr("potoserver.web.body._clean", None)
+    raw = json.dumps({"texts": ["\U0001f333"]}).encode()
+    assert b"\\ud83c" in raw
+    assert validate_body(_Texts, Body(raw, json.loads(raw))).texts == ["\U0001f333"]
+
+
+@pytest.mark.parametrize(("size", "told"), [(10, ["texts.0", "texts.1"]), (MIB, ["texts.0"])])
+def test_of_a_large_body_other_faults_are_not_looked_for_behind_a_lone_surrogate(
+    size: int, told: list[str]
+) -> None:
+    """To find them it would have to be written anew, which holds up everybody."""
+    raw = json.dumps({"texts": ["\ud800", 1, "x" * size]}).encode()
+    with pytest.raises(ProblemError) as caught:
+        validate_body(_Texts, Body(raw, json.loads(raw)))
+    assert [each.field for each in caught.value.errors] == told

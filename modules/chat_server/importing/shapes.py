@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from potoserver import WireModel
@@ -30,7 +30,20 @@ Name = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,128}$")]
 Short = Annotated[str, Field(max_length=256)]
 
 
-class ImportedMessage(WireModel):
+class _OneOfMany(WireModel):
+    """What a body may hold tens of thousands of."""
+
+    @model_validator(mode="after")
+    def _let_others_run(self) -> Self:
+        """Does nothing, but in Python: only here the interpreter's lock can go to another thread.
+
+        Without it pydantic has the lock for as long as it takes to check all of a body, and whatever else
+        the server does waits for that.
+        """
+        return self
+
+
+class ImportedMessage(_OneOfMany):
     """One message of an archive, as an export has it."""
 
     id: Name
@@ -44,7 +57,7 @@ class ImportedMessage(WireModel):
     reply_to: Name | None = None
 
 
-class ImportedArchive(WireModel):
+class ImportedArchive(_OneOfMany):
     """One archive, as an export has it."""
 
     id: Annotated[str, Field(max_length=64)] | None = Field(
@@ -59,14 +72,14 @@ class ImportedArchive(WireModel):
     messages: Annotated[list[ImportedMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
 
 
-class TextPart(WireModel):
+class TextPart(_OneOfMany):
     """A piece of a message's content."""
 
     type: Literal["text"]
     text: str
 
 
-class ListedMessage(WireModel):
+class ListedMessage(_OneOfMany):
     """One message of a list as OpenAI's API has them. Those of other roles are left out."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, alias_generator=to_camel)
