@@ -31,6 +31,7 @@ class Post(Protocol):
         """Sends to a node. Raises UnavailableError while that can't be done."""
 
 
+_NAME = "call"
 _WANT_AN_ANSWER = (Kind.PART, Kind.END, Kind.PROBLEM, Kind.ASK)
 
 
@@ -46,8 +47,9 @@ class NodeCalls:
         clock: Measures silence.
         tasks: Owns the answering of calls.
         logger: Where strange messages are reported.
-        serve: Answers calls of other nodes. What it raises is the caller's problem; it is closed when nobody
-            takes its answer any more.
+
+    What answers the calls of other nodes is offered by name (`offer`). What that raises is the caller's
+    problem; it is closed when nobody takes its answer any more.
     """
 
     def __init__(
@@ -56,13 +58,12 @@ class NodeCalls:
         clock: Clock,
         tasks: OwnedTasks,
         logger: FilteringBoundLogger,
-        serve: Serve,
     ) -> None:
         self._post = post
         self._clock = clock
         self._tasks = tasks
         self._logger = logger
-        self.serve = serve
+        self._offered: dict[str, Serve] = {}
         self._numbers = itertools.count(1)
         self._exchanges: dict[str, tuple[str, Exchange]] = {}
         """All that are under way, by id: the other node, and this side of it."""
@@ -71,11 +72,16 @@ class NodeCalls:
         """How many calls are under way, either way."""
         return len(self._exchanges)
 
-    async def call(self, node_id: str, request: Part) -> AsyncGenerator[Part, None]:
+    def offer(self, name: str, serve: Serve) -> None:
+        """Has this answer the calls of that name that other nodes make. Before any comes."""
+        self._offered[name] = serve
+
+    async def call(self, node_id: str, name: str, request: Part) -> AsyncGenerator[Part, None]:
         """Has another node answer a request; yields the parts of its answer.
 
         Args:
             node_id: Which node.
+            name: What is called, as it is offered there.
             request: What it asks; `data` of any length.
 
         Raises:
@@ -86,7 +92,8 @@ class NodeCalls:
         exchange = self._begin(node_id, f"{self._post.node_id}.{next(self._numbers)}")
         sending: asyncio.Task[None] | None = None
         try:
-            await exchange.put(Part(request.fields, request.data[:PART_BYTES]), Kind.CALL)
+            fields = {**request.fields, _NAME: name}
+            await exchange.put(Part(fields, request.data[:PART_BYTES]), Kind.CALL)
             sending = asyncio.create_task(_send_rest(exchange, request.data), name=f"send {exchange.id}")
             while (part := await exchange.take()) is not None:
                 yield part
@@ -143,7 +150,8 @@ class NodeCalls:
                 request = await exchange.take()
                 if request is None:
                     return
-                async with aclosing(self.serve(node_id, request, _rest_of(exchange))) as parts:
+                serve = self._offered.get(request.fields[_NAME], _not_offered)
+                async with aclosing(serve(node_id, request, _rest_of(exchange))) as parts:
                     async for part in parts:
                         await exchange.put(part)
             except ProblemError as problem:
@@ -161,6 +169,11 @@ class NodeCalls:
     async def _say(self, saying: Awaitable[None]) -> None:
         with suppress(UnavailableError):  # who waits for it asks again
             await saying
+
+
+async def _not_offered(_node: str, _request: Part, _rest: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
+    raise ProblemError(501, "The node that was asked does not know how to answer this.")
+    yield  # what makes a generator of it
 
 
 async def _send_rest(exchange: Exchange, data: bytes) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import re
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -19,10 +18,10 @@ from potoserver.core import Core
 from potoserver.errors import FieldError, ProblemError
 from potoserver.events import to_json
 from potoserver.module.download import Download
-from potoserver.module.rpc import Call, Done, RpcMethod
-from potoserver.module.wire import encode_result
+from potoserver.module.rpc import Call, RpcMethod
 from potoserver.web.auth import Authenticator, unauthorized
 from potoserver.web.body import read_body, validate_body
+from potoserver.web.call_runner import CallRunner
 from potoserver.web.calls_at_once import CallsAtOnce
 from potoserver.web.credentials import Identity
 from potoserver.web.downloads import DownloadSender
@@ -31,7 +30,7 @@ from potoserver.web.large_bodies import LargeBodies
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
 from potoserver.web.peer import hold_back_unsent
-from potoserver.web.problems import problem_document, problem_of, unforeseen
+from potoserver.web.problems import problem_document
 from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.reply import End, Failure, Item, ReplyBuffer, ReplyOverflowError
 
@@ -61,6 +60,7 @@ class CallHandler:
         self._at_once = CallsAtOnce(core)
         self._large = LargeBodies(core)
         self._downloads = DownloadSender(core)
+        self._runner = CallRunner(core)
         self._logger = core.logs.get("http")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -97,13 +97,13 @@ class CallHandler:
             return await self._follow(request, running, name, call, identity)
         if method.streams and _wants_events(request):
             buffer = ReplyBuffer(self._core.settings.limits.outbox_bytes)
-            task = self._core.tasks.spawn(self._pump(running, buffer, name, call), name)
+            task = self._core.tasks.spawn(self._runner.pump(running, buffer, name, call), name)
             try:
                 return await self._stream(request, buffer, call)
             finally:
                 task.add_done_callback(lambda _: release())
-        gather = self._first if method.endless else self._gather
-        work = gather(running) if method.streams else self._result(running)
+        gather = self._runner.first if method.endless else self._runner.gather
+        work = gather(running) if method.streams else self._runner.result(running)
         return await self._answer(request, work, name, call, release)
 
     async def _arguments(self, request: web.Request, method: RpcMethod) -> BaseModel:
@@ -122,7 +122,7 @@ class CallHandler:
         release: Callable[[], None],
     ) -> web.StreamResponse:
         """Answers with what the work comes to; `release` counts the call out when that is sent."""
-        task = self._core.tasks.spawn(self._told(work, name, call), name)
+        task = self._core.tasks.spawn(self._runner.told(work, name, call), name)
         try:
             outcome: str | Download | ProblemError = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -137,47 +137,6 @@ class CallHandler:
             release()
             raise outcome
         return _Answer(outcome, release)
-
-    async def _told(
-        self, work: Coroutine[Any, Any, str | Download], name: str, call: Call
-    ) -> str | Download | ProblemError:
-        """A result, or a failure as the caller is told it: it isn't one of a task that nobody awaits."""
-        try:
-            return await work
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
-            return self._problem_of(error, name, call)
-
-    @staticmethod
-    async def _result(running: Coroutine[Any, Any, Any]) -> str | Download:
-        result = await running
-        return result if isinstance(result, Download) else encode_result(result)
-
-    async def _gather(self, running: AsyncGenerator[Any, None]) -> str:
-        """The result that a stream ends with, or the list of its items."""
-        items: list[str] = []
-        size = 0
-        result: str | None = None
-        limit = self._core.settings.limits.outbox_bytes
-        async with aclosing(running):
-            async for item in running:
-                if isinstance(item, Done):
-                    result = encode_result(item.result)
-                elif size <= limit:
-                    items.append(encode_result(item))
-                    size += len(items[-1])
-        if result is not None:
-            return result
-        if size > limit:
-            raise ProblemError(500, "The result is too long for one answer; send Accept: text/event-stream.")
-        return f"[{','.join(items)}]"
-
-    @staticmethod
-    async def _first(running: AsyncGenerator[Any, None]) -> str:
-        """The list of a stream's first item, for who does not stay to look."""
-        async with aclosing(running):
-            async for item in running:
-                return f"[{encode_result(item)}]"
-        return "[]"
 
     # A stream
 
@@ -203,7 +162,7 @@ class CallHandler:
             timers.append(core.clock.call_later(core.settings.send_timeout_s, lambda: _abort(request)))
 
         with core.endless.place(call.user.id, end):
-            task = core.tasks.spawn(self._pump(running, buffer, name, call), name)
+            task = core.tasks.spawn(self._runner.pump(running, buffer, name, call), name)
             request[ENDS_WITH_CALLER] = True
             if request.transport is not None:
                 hold_back_unsent(request.transport.get_extra_info("socket"))
@@ -235,22 +194,6 @@ class CallHandler:
             return response
         finally:
             buffer.close()
-
-    async def _pump(
-        self, running: AsyncGenerator[Any, None], buffer: ReplyBuffer, name: str, call: Call
-    ) -> None:
-        """Runs the method to its end, whether anybody reads or not."""
-        result: str | None = None
-        try:
-            async with aclosing(running):
-                async for item in running:
-                    if isinstance(item, Done):
-                        result = encode_result(item.result)
-                    else:
-                        buffer.put(Item(encode_result(item)))
-            buffer.finish(End(result))
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
-            buffer.finish(Failure(self._problem_of(error, name, call)))
 
     async def _await_first(self, buffer: ReplyBuffer) -> None:
         """Waits for the first item, so that an error before it is an ordinary answer with its own status.
@@ -298,17 +241,6 @@ class CallHandler:
         except (ReplyOverflowError, ConnectionError, TimeoutError) as error:
             if not is_cut:
                 cut(type(error).__name__)
-
-    # Errors
-
-    def _problem_of(self, error: BaseException, name: str, call: Call) -> ProblemError:
-        problem = problem_of(error, self._core.settings.limits.body_bytes)
-        if problem is None or isinstance(error, web.HTTPException):
-            self._logger.error(
-                "call failed", request=call.request_id, user=call.user.id, call=name, exc_info=error
-            )
-            return unforeseen()
-        return problem
 
 
 class _Answer(web.Response):

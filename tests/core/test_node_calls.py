@@ -48,11 +48,6 @@ class Post:
         self._wire.carry(self.node_id, node_id, payload)
 
 
-async def _refuse(_node: str, _request: Part, _rest: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
-    raise ProblemError(404, "Nobody is asked here.")
-    yield Part()
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
@@ -64,19 +59,19 @@ async def wire(clock: ManualClock) -> AsyncIterator[Wire]:
     logger = structlog.get_logger()
     tasks = OwnedTasks(logger, clock)
     for node_id in ("a", "b"):
-        wire.nodes[node_id] = NodeCalls(Post(wire, node_id), clock, tasks, logger, _refuse)
+        wire.nodes[node_id] = NodeCalls(Post(wire, node_id), clock, tasks, logger)
     yield wire
     await tasks.drain(0)
 
 
 def serve(wire: Wire, answer: Serve) -> NodeCalls:
     """Has node b answer so; returns node a."""
-    wire.nodes["b"].serve = answer
+    wire.nodes["b"].offer("it", answer)
     return wire.nodes["a"]
 
 
 async def _gather(calls: NodeCalls, request: Part) -> list[Part]:
-    return [part async for part in calls.call("b", request)]
+    return [part async for part in calls.call("b", "it", request)]
 
 
 async def test_an_answer_comes_in_its_parts_and_in_order(wire: Wire) -> None:
@@ -113,7 +108,7 @@ async def test_who_takes_nothing_stops_the_making_after_a_few_parts(wire: Wire) 
             made.append(len(made))
             yield Part()
 
-    async with aclosing(serve(wire, endless).call("b", Part())) as parts:
+    async with aclosing(serve(wire, endless).call("b", "it", Part())) as parts:
         await anext(parts)
         await settle(200)
         assert len(made) == WINDOW_PARTS + 2
@@ -131,7 +126,7 @@ async def test_a_problem_comes_as_it_was_raised_behind_the_parts_before_it(wire:
             429, "Too many.", errors=[FieldError("a.b", "less")], retry_after_s=7, headers={"X-Why": "many"}
         )
 
-    parts = serve(wire, fail).call("b", Part())
+    parts = serve(wire, fail).call("b", "it", Part())
     assert (await anext(parts)).fields == {"n": 1}
     with pytest.raises(ProblemError) as caught:
         await anext(parts)
@@ -163,7 +158,7 @@ async def test_a_caller_that_goes_has_the_other_side_stop(wire: Wire) -> None:
         finally:
             closed.set()
 
-    parts = serve(wire, endless).call("b", Part())
+    parts = serve(wire, endless).call("b", "it", Part())
     await anext(parts)
     await parts.aclose()
     await closed.wait()
@@ -319,3 +314,10 @@ async def test_messages_of_another_node_than_the_one_called_are_not_the_answer(w
     call.cancel()
     with suppress(asyncio.CancelledError):
         await call
+
+
+async def test_what_a_node_does_not_offer_is_answered_so(wire: Wire) -> None:
+    """An older version may run beside this one during a rolling restart."""
+    with pytest.raises(ProblemError) as caught:
+        await _gather(wire.nodes["a"], Part())
+    assert caught.value.status == 501
