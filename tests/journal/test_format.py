@@ -273,6 +273,14 @@ def test_several_lines_stay_readable() -> None:
     assert 'content: "😀"\n  interrupted: true'.encode() in emit_message(message(0, "😀", interrupted=True))
 
 
+@pytest.mark.parametrize(
+    "text", ["\nHi\nyou", "Hi\nyou\n", " Hi\nyou", "Hi\nyou ", "Hi\r\nyou", "Hi\n\x07you", "Hi\u2028\nyou"]
+)
+def test_lines_on_which_readers_disagree_are_quoted(text: str) -> None:
+    """The contract has a literal block only for what begins and ends with a word on each line."""
+    assert b'content: "' in emit_message(message(0, text))
+
+
 def test_more_emoji_than_stand_ins_are_escaped() -> None:
     """Where a text has too many different astral characters, they are escaped and load equal."""
     for count, readable in ((6400, True), (6401, False)):
