@@ -167,7 +167,7 @@ def _dump(part: object) -> bytes:
         stood_in, originals = _stand_in(part)
         if stood_in is not None:
             text = _dump_text(stood_in).translate(originals)
-    return text.encode("utf-8")
+    return text.encode()
 
 
 def _dump_text(part: object) -> str:
