@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Page, expect
 
 from tests.browser.chat_page import ChatPage
-from tests.browser.conftest import StartServer, sign_in
+from tests.browser.conftest import NewContext, StartServer, sign_in
 from tests.support.dialog_files import archive, leave_open
 from tests.support.process import ServerProcess, chat
 
@@ -39,8 +39,9 @@ async def long_server(start_server: StartServer, tmp_path: Path) -> ServerProces
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def view(context: BrowserContext, long_server: ServerProcess) -> ChatPage:
+async def view(new_context: NewContext, long_server: ServerProcess) -> ChatPage:
     """The page, with the newest of the open dialog before one's eyes."""
+    context = await new_context(timezone_id="UTC", locale="en-US")
     await sign_in(context, long_server)
     view = await ChatPage.open(context, long_server)
     await expect(view.messages).to_have_text(TEXTS[-DRAWN:])
@@ -60,7 +61,7 @@ async def scroll_to(page: Page, top: int) -> None:
 
 
 async def place_of(page: Page, text: str) -> float:
-    """How far below the window's top a message is."""
+    """How far below the window's top a message's text is."""
     return float(
         await page.get_by_text(text, exact=True).evaluate("element => element.getBoundingClientRect().top")
     )
@@ -97,7 +98,7 @@ async def test_by_keyboard_a_button_shows_earlier_messages(view: ChatPage) -> No
         """() => {
             const button = document.querySelector(".beyond");
             button.focus({ preventScroll: true });
-            return document.querySelector("#messages .message").getBoundingClientRect().top;
+            return document.querySelector("#messages .body").getBoundingClientRect().top;
         }"""
     )
     await page.keyboard.press("Enter")
@@ -110,12 +111,16 @@ async def test_by_keyboard_a_button_shows_earlier_messages(view: ChatPage) -> No
 async def test_what_is_said_in_a_long_dialog_is_followed_and_moves_nobody_who_reads_further_up(
     view: ChatPage, long_server: ServerProcess, http: aiohttp.ClientSession
 ) -> None:
-    """As in a short one."""
+    """As in a short one. Each day's first message says of which day it is."""
+    days = view.page.locator("#messages .day:not([hidden])")
+    await expect(days).to_have_text(["Nov 15, 2023"])
     await view.say("one more")
     await expect(view.messages).to_have_count(DRAWN + 2)
+    await expect(days).to_have_text(["Nov 15, 2023", "today"])
     assert await at_end(view.page)
     await scroll_to(view.page, 300)
     await expect(view.messages).to_have_count(2 * DRAWN + 2)
+    await expect(days).to_have_count(2)
     before = await place_of(view.page, TEXTS[-DRAWN])
     await chat(http, long_server.url, "from elsewhere")
     await expect(view.messages).to_have_text(

@@ -188,6 +188,7 @@ let archivedId = null;
 
 function wasArchived({ id, reason }) {
   archivedId = id;
+  notices.hide("superseded");
   notices.show("archived", `Your dialog was archived ${momentOf(id)}, ${reasonWords(reason)}.`, [
     ["Go on with it", () => restore({ id })],
     ["Open it", () => openArchive(id)],

@@ -1,7 +1,8 @@
 import { el } from "./dom.js";
+import { setText } from "./live-list.js";
 import { showMarkdown } from "./markdown-dom.js";
 import { Part } from "./part.js";
-import { errorWords, momentWords } from "./words.js";
+import { dayWords, errorWords, timeWords } from "./words.js";
 
 /**
  * Shows entries of a dialog, each in an element of its own that changes with it. Of a long one only a part is drawn; more
@@ -60,7 +61,7 @@ export class DialogView {
     const hasFocus = document.activeElement === this.#earlier;
     const first = this.#earlier.nextElementSibling;
     this.#part.earlier(this.#entries);
-    this.#scroller.keep(first, () => this.show(this.#entries));
+    this.#scroller.keep(first.querySelector(".body"), () => this.show(this.#entries));
     if (hasFocus) focus(first.previousElementSibling);
   }
 
@@ -79,9 +80,12 @@ export class DialogView {
       element.remove();
       this.#shown.delete(key);
     }
+    let day = new Date().toDateString();
     for (const entry of entries) {
       const shown = this.#shown.get(entry.key) ?? this.#make(entry);
       if (shown.version !== entry.version) this.#update(shown, entry);
+      this.#showDay(shown, entry, shown.date !== null && shown.date !== day);
+      day = shown.date ?? day;
     }
     this.#arrange(entries);
   }
@@ -106,14 +110,16 @@ export class DialogView {
     const meta = el("div.meta");
     const fault = el("div.fault", { hidden: true, role: "group", "aria-label": "This message failed" });
     const speaker = el("h2.hidden", {}, isUser ? "You" : "Reply");
-    const element = el(`article.message.${isUser ? "user" : "assistant"}`, {}, speaker, reasoning, body, meta, fault);
-    const shown = { element, body, reasoning, meta, fault, version: -1 };
+    const day = el("p.day", { hidden: true });
+    const element = el(`article.message.${isUser ? "user" : "assistant"}`, {}, day, speaker, reasoning, body, meta, fault);
+    const shown = { element, day, body, reasoning, meta, fault, version: -1, date: null };
     this.#shown.set(entry.key, shown);
     return shown;
   }
 
   #update(shown, entry) {
     shown.version = entry.version;
+    shown.date = entry.timestamp && new Date(entry.timestamp).toDateString();
     const { element, body, reasoning, meta, fault } = shown;
     if (entry.id) element.dataset.message = entry.id;
     element.classList.toggle("growing", entry.state === "growing");
@@ -128,6 +134,12 @@ export class DialogView {
     if (entry.fault) fault.replaceChildren(...this.#faultNodes(entry));
   }
 
+  /** The first message of a day says of which, unless all of it is of today. */
+  #showDay({ day }, { timestamp }, isFirst) {
+    day.hidden = !isFirst;
+    if (isFirst) setText(day, dayWords(new Date(timestamp)));
+  }
+
   #about(entry) {
     if (entry.fault) return [];
     if (entry.state === "sending") return [el("span", {}, "Sending…")];
@@ -135,7 +147,7 @@ export class DialogView {
     const nodes = [];
     if (entry.timestamp) {
       const date = new Date(entry.timestamp);
-      nodes.push(el("time", { dateTime: entry.timestamp, title: date.toLocaleString() }, momentWords(date)));
+      nodes.push(el("time", { dateTime: entry.timestamp, title: date.toLocaleString() }, timeWords(date)));
     }
     if (entry.interrupted) nodes.push(el("span", {}, "stopped before its end"));
     return nodes;

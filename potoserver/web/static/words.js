@@ -48,6 +48,11 @@ export function unavailableWords(reason) {
   return UNAVAILABLE[reason] ?? "The connection was lost";
 }
 
+/** @param {Date} date @returns {string} The time of the day. */
+export function timeWords(date) {
+  return timeFormat.format(date);
+}
+
 /** @param {Date} date @returns {string} A day, as short as it is clear: "today", "yesterday", "Monday", "3 Mar". */
 export function dayWords(date, now = new Date()) {
   const days = Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(date).setHours(0, 0, 0, 0)) / DAY_MS);
@@ -60,12 +65,12 @@ export function dayWords(date, now = new Date()) {
 /** @param {Date} date @returns {string} "10:30", or with its day when that is not today: "Monday, 10:30". */
 export function momentWords(date) {
   const day = dayWords(date);
-  return day === "today" ? timeFormat.format(date) : `${day}, ${timeFormat.format(date)}`;
+  return day === "today" ? timeWords(date) : `${day}, ${timeWords(date)}`;
 }
 
 /** @param {Date} date @returns {string} "at 10:30", or with its day when that is not today. */
 export function whenWords(date) {
-  return dayWords(date) === "today" ? `at ${timeFormat.format(date)}` : momentWords(date);
+  return dayWords(date) === "today" ? `at ${timeWords(date)}` : momentWords(date);
 }
 
 /** @param {string} id Of an archive: the UTC time of its end. @returns {?Date} */
