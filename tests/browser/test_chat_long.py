@@ -141,6 +141,7 @@ async def test_a_match_far_back_is_opened_at_its_message(view: ChatPage) -> None
     await expect(found).to_be_in_viewport()
     await expect(found).to_be_focused()
     await expect(found.locator(".body")).to_have_text("old text 21")
+    assert await page.evaluate("document.body.scrollHeight - innerHeight") == 0, "the page would move"
     bodies = page.locator("#archived .message .body")
     assert await bodies.count() < COUNT
     await view.button("Show later messages").focus()

@@ -18,6 +18,7 @@ export class ArchiveList {
   #round = 0;
   #timer = null;
   #openId = null;
+  #openMessage = null;
 
   /**
    * @param {object} chat The chat module's methods.
@@ -45,9 +46,10 @@ export class ArchiveList {
     });
   }
 
-  /** Shows which one is open. @param {?string} id */
-  mark(id) {
+  /** Shows which one is open, and of its matches which one led there. @param {?string} id @param {?string} messageId */
+  mark(id, messageId = null) {
     this.#openId = id;
+    this.#openMessage = messageId;
     for (const entry of this.#lists.querySelectorAll(".entry")) this.#markEntry(entry);
   }
 
@@ -152,12 +154,14 @@ export class ArchiveList {
   #button(id, messageId, ...content) {
     const button = el("button.entry", { type: "button", onclick: () => this.#open(id, messageId) }, ...content);
     button.dataset.archive = id;
+    if (messageId) button.dataset.message = messageId;
     this.#markEntry(button);
     return button;
   }
 
   #markEntry(button) {
-    if (button.dataset.archive === this.#openId) button.setAttribute("aria-current", "true");
+    const { archive, message = this.#openMessage } = button.dataset;
+    if (archive === this.#openId && message === this.#openMessage) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   }
 }

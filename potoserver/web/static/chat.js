@@ -219,7 +219,7 @@ async function openArchive(id, messageId = null) {
   await attempt("archive", async () => {
     const archive = await chat.getArchive({ id }, { retry: true });
     archiveView.show(archive);
-    archives.mark(id);
+    archives.mark(id, messageId);
     if (archivedId === id) notices.hide("archived");
     showFrame();
     scroller.toEnd();
