@@ -14,6 +14,8 @@ from potoserver.logs import Logs
 from potoserver.metrics import Metrics
 from potoserver.module.base import ServerModule
 from potoserver.module.hooks import Hooks
+from potoserver.nodes.homes import Homes
+from potoserver.nodes.node_calls import NodeCalls
 from potoserver.settings.model import Settings
 from potoserver.subscriptions import Subscriptions
 from potoserver.tasks import CANCELLED_S, OwnedTasks
@@ -51,6 +53,8 @@ class Core:
     heartbeat: Heartbeat
     hooks: Hooks
     endless: EndlessCalls
+    homes: Homes
+    node_calls: NodeCalls
     modules: dict[str, ServerModule] = field(default_factory=dict)
     connection_limit: int = 0
     socket_limit: int = 0

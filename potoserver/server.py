@@ -7,8 +7,9 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from potoserver.clock import Clock, SystemClock
 from potoserver.clock_watch import ClockWatch
 from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.endless import EndlessCalls
-from potoserver.engine.base import Cause, Departure, Engine, EngineListener, LogEntry
+from potoserver.engine.base import Cause, Departure, Engine, EngineListener, Home, LogEntry
 from potoserver.engine.memory import MemoryEngine
 from potoserver.errors import ProblemError
 from potoserver.events import Frame, to_json
@@ -33,6 +34,8 @@ from potoserver.module.context import ServerContext
 from potoserver.module.hook_signatures import check_hooks
 from potoserver.module.hooks import Hooks
 from potoserver.module.rpc import rpc_methods
+from potoserver.nodes.homes import Homes
+from potoserver.nodes.node_calls import NodeCalls
 from potoserver.settings.model import Settings
 from potoserver.subscriptions import Subscriptions
 from potoserver.tasks import CANCELLED_S, OwnedTasks, contained
@@ -56,6 +59,7 @@ class PotoServer:
         modules: The module classes to run; more can be registered until the start.
         logs: Where log lines go; the caller starts and stops it.
         clock: The time; the machine's unless a test moves it.
+        engine: Makes the engine; the embedded one without it.
 
     Raises:
         StartError: A module's constructor failed, or a key can't be read or made.
@@ -69,11 +73,13 @@ class PotoServer:
         modules: Iterable[type[ServerModule]] = (),
         logs: Logs,
         clock: Clock | None = None,
+        engine: Callable[[Metrics], Engine] | None = None,
     ) -> None:
         clock = clock or SystemClock()
         metrics = Metrics()
         logs.on_dropped = metrics.log_lines_dropped.inc
-        engine: Engine = MemoryEngine(settings.presence.grace_ms, settings.backlog, clock, metrics)
+        make_engine = engine or partial(MemoryEngine, settings.presence.grace_ms, settings.backlog, clock)
+        made_engine = make_engine(metrics)
         tasks = OwnedTasks(logs.get("engine"), clock)
         event_logger = logs.get("sse") if settings.log.debug_sse else None
         self.core = Core(
@@ -82,12 +88,14 @@ class PotoServer:
             logs=logs,
             metrics=metrics,
             alarms=Alarms(clock, metrics, logs.get("alarm")),
-            engine=engine,
+            engine=made_engine,
             tasks=tasks,
             subscriptions=Subscriptions(metrics, event_logger),
             heartbeat=Heartbeat(clock, settings.heartbeat_s, settings.send_timeout_s, event_logger),
-            hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, engine.acknowledge),
+            hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, made_engine.acknowledge),
             endless=EndlessCalls(settings.limits.connections_per_user, metrics),
+            homes=Homes(made_engine, logs.get("engine")),
+            node_calls=NodeCalls(made_engine, clock, tasks, logs.get("engine")),
         )
         self._hold_below_open_files()
         self._clock_watch = ClockWatch(clock, self.core.alarms)
@@ -349,6 +357,14 @@ class _Listener(EngineListener):
     @override
     def on_broadcast(self, event_type: str, frame: Frame) -> int:
         return self._core.subscriptions.broadcast(event_type, frame)
+
+    @override
+    def on_home_lost(self, home: Home) -> None:
+        self._core.homes.lose(home.user_id, home.token)
+
+    @override
+    def on_message(self, sender_node_id: str, payload: bytes) -> None:
+        self._core.node_calls.on_message(sender_node_id, payload)
 
     @override
     def on_departure(self, departure: Departure) -> None:

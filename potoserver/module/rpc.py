@@ -71,13 +71,20 @@ class _Mark:
     roles: frozenset[str]
     endless: bool
     body_bytes: int | None
+    about: str | None
+    anywhere: bool
 
 
 @overload
 def rpc(method: _F) -> _F: ...
 @overload
 def rpc(
-    *, roles: Collection[str] | None = None, endless: bool = False, body_bytes: int | None = None
+    *,
+    roles: Collection[str] | None = None,
+    endless: bool = False,
+    body_bytes: int | None = None,
+    about: str | None = None,
+    anywhere: bool = False,
 ) -> Callable[[_F], _F]: ...
 def rpc(
     method: _F | None = None,
@@ -85,6 +92,8 @@ def rpc(
     roles: Collection[str] | None = None,
     endless: bool = False,
     body_bytes: int | None = None,
+    about: str | None = None,
+    anywhere: bool = False,
 ) -> _F | Callable[[_F], _F]:
     """Offers a module's method at `POST /<Module>/<methodName>`.
 
@@ -102,6 +111,9 @@ def rpc(
             for no stream gets a list of the first item alone.
         body_bytes: It takes larger bodies than `limits.body_bytes` allows, up to so many bytes. Of one user
             one such call at a time is taken, and few in all.
+        about: Where the module is `homed`: the parameter that names the user at whose home it runs; without
+            it, the caller's.
+        anywhere: Where the module is `homed`: it runs where it arrives, whoever asks.
 
     Raises:
         TypeError: `roles` is a text, or empty: who would be let in by that is anybody's guess. Or
@@ -111,7 +123,7 @@ def rpc(
         raise TypeError(f'roles must be a set of at least one name, such as {{"admin"}}, not {roles!r}')
     if body_bytes is not None and body_bytes < 1:
         raise TypeError(f"body_bytes must be a positive number of bytes, not {body_bytes!r}")
-    mark = _Mark(frozenset(roles or ()), endless, body_bytes)
+    mark = _Mark(frozenset(roles or ()), endless, body_bytes, about, anywhere)
 
     def apply(function: _F) -> _F:
         setattr(function, _MARK, mark)
@@ -137,6 +149,8 @@ class RpcMethod:
         downloads: Whether it answers with a file.
         endless: Whether it runs for its reader alone.
         body_bytes: How large its body may be, where that is more than `limits.body_bytes`.
+        about: The model's field that names whom it is about; None for the caller.
+        anywhere: Whether it runs where it arrives, though its module is `homed`.
         result: Knows the schema of what it returns, gathered: a stream's `Done`, or the list of its items; a
             download's is of no use.
         item: Knows the schema of a stream's items; None without a stream.
@@ -156,10 +170,16 @@ class RpcMethod:
     downloads: bool
     endless: bool
     body_bytes: int | None
+    about: str | None
+    anywhere: bool
     result: TypeAdapter[Any]
     item: TypeAdapter[Any] | None
     summary: str
     details: str
+
+    def whom(self, arguments: BaseModel, call: Call) -> str:
+        """The id of the user whom a call is about."""
+        return call.user.id if self.about is None else str(getattr(arguments, self.about))
 
     def invoke(self, arguments: BaseModel, call: Call) -> Any:
         """Calls it: a coroutine, or for a stream an async generator.
@@ -233,6 +253,8 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         alias, said = to_camel(parameter.name), doc.arguments.get(parameter.name)
         info = Field(default, alias=alias, description=said) if said else Field(default, alias=alias)
         fields[field] = (hint, info)
+    if mark.about is not None and mark.about not in parameters:
+        raise TypeError(f"{where}: it can't be about {mark.about!r}, which is none of its parameters")
     try:
         model = create_model(
             f"{name}_arguments", __config__=ConfigDict(extra="forbid", strict=True, frozen=True), **fields
@@ -257,6 +279,8 @@ def _read_signature(where: str, name: str, function: Callable[..., Any], mark: _
         downloads=returned is Download,
         endless=mark.endless,
         body_bytes=mark.body_bytes,
+        about=parameters[mark.about] if mark.about is not None else None,
+        anywhere=mark.anywhere,
         result=result,
         item=item,
         summary=doc.summary,

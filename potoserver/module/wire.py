@@ -13,12 +13,21 @@ from pydantic_core import to_jsonable_python
 from potoserver.events import to_json
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Encoded:
+    """A result that is JSON already, since another node has made it."""
+
+    json: str
+
+
 def encode_result(value: Any) -> str:
     """A method's result, or an item of its stream, as JSON on one line.
 
     Raises:
         ValueError: It holds something that JSON has no form for.
     """
+    if isinstance(value, Encoded):
+        return value.json
     return to_json(_to_wire(value))
 
 

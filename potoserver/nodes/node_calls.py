@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
+from potoserver.engine.base import NodeInfo
 from potoserver.errors import ProblemError, UnavailableError
 from potoserver.nodes.exchange import Exchange, Part
 from potoserver.nodes.message import PART_BYTES, Kind, Message, MessageError
@@ -27,11 +28,15 @@ class Post(Protocol):
     def node_id(self) -> str:
         """This node's name."""
 
+    def nodes(self) -> Sequence[NodeInfo]:
+        """The nodes that live."""
+
     async def send(self, node_id: str, payload: bytes) -> None:
         """Sends to a node. Raises UnavailableError while that can't be done."""
 
 
 _NAME = "call"
+_LOOK_S = 1.0
 _WANT_AN_ANSWER = (Kind.PART, Kind.END, Kind.PROBLEM, Kind.ASK)
 
 
@@ -67,6 +72,7 @@ class NodeCalls:
         self._numbers = itertools.count(1)
         self._exchanges: dict[str, tuple[str, Exchange]] = {}
         """All that are under way, by id: the other node, and this side of it."""
+        self._watching = False
 
     def __len__(self) -> int:
         """How many calls are under way, either way."""
@@ -124,11 +130,20 @@ class NodeCalls:
             gone = Message(message.exchange, 0, Kind.GONE)
             self._tasks.spawn(self._say(self._post.send(node_id, gone.encode())), f"say gone to {node_id}")
 
-    def on_nodes(self, living: Collection[str]) -> None:
-        """Only these nodes live: who waits for another one is told at once."""
+    def _look(self) -> None:
+        """Cuts the calls from and to nodes that live no more: who waits for them is told."""
+        self._watching = False
+        living = {node.id for node in self._post.nodes()}
         for node_id, exchange in list(self._exchanges.values()):
             if node_id not in living:
                 exchange.cut()
+        if self._exchanges:
+            self._watch()
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._clock.call_later(_LOOK_S, self._look)
 
     def _begin(self, node_id: str, exchange_id: str) -> Exchange:
         async def send(message: Message) -> None:
@@ -136,6 +151,7 @@ class NodeCalls:
 
         exchange = Exchange(exchange_id, send, self._clock)
         self._exchanges[exchange_id] = (node_id, exchange)
+        self._watch()
         return exchange
 
     async def _end(self, node_id: str, exchange: Exchange) -> None:

@@ -25,6 +25,7 @@ from potoserver.web.call_runner import CallRunner
 from potoserver.web.calls_at_once import CallsAtOnce
 from potoserver.web.credentials import Identity
 from potoserver.web.downloads import DownloadSender
+from potoserver.web.elsewhere import CallsElsewhere
 from potoserver.web.keys import ENDS_WITH_CALLER, REQUEST_ID, ROUTE
 from potoserver.web.large_bodies import LargeBodies
 from potoserver.web.methods import Methods
@@ -61,6 +62,7 @@ class CallHandler:
         self._large = LargeBodies(core)
         self._downloads = DownloadSender(core)
         self._runner = CallRunner(core)
+        self._elsewhere = CallsElsewhere(core, methods)
         self._logger = core.logs.get("http")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -87,10 +89,10 @@ class CallHandler:
         try:
             arguments = await self._arguments(request, method)
             refuse_new_work(self._core)  # the body may have been long in coming
+            running = await self._elsewhere.invoke(module_name, method, arguments, call)
         except BaseException:
             release()
             raise
-        running = method.invoke(arguments, call)
         name = f"call {module_name}.{method.name}"
         if method.endless and _wants_events(request):
             release()

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from potoserver import Clock, ServerModule
+from potoserver.engine.base import Engine
 from potoserver.logs import Logs
+from potoserver.metrics import Metrics
 from potoserver.server import PotoServer
 from potoserver.settings.model import Settings
 
@@ -56,7 +58,7 @@ class RunningServer:
 
 
 RunServer = Callable[..., AbstractAsyncContextManager[RunningServer]]
-"""The fixture `running_server`: a folder, modules, and by name `clock`, `sections` and any settings."""
+"""The fixture `running_server`: a folder, modules, by name `clock`, `engine`, `sections`, any settings."""
 
 
 def server_runner(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient) -> RunServer:
@@ -68,6 +70,7 @@ def server_runner(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient) 
         modules: Iterable[ServerModule] = (),
         *,
         clock: Clock | None = None,
+        engine: Callable[[Metrics], Engine] | None = None,
         sections: dict[str, BaseModel] | None = None,
         **settings: Any,
     ) -> AsyncIterator[RunningServer]:
@@ -76,7 +79,7 @@ def server_runner(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient) 
         logs = Logs(made.log, made.log_dir, terminal=None)
         logs.start()
         try:
-            server = PotoServer(made, sections=sections, logs=logs, clock=clock)
+            server = PotoServer(made, sections=sections, logs=logs, clock=clock, engine=engine)
             for module in modules:
                 server.register_module(module)
             test_server = await aiohttp_server(server.app, access_log=None)

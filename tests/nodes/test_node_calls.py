@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 import pytest
 import structlog
 
+from potoserver.engine.base import NodeInfo
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.nodes.exchange import WINDOW_PARTS, CutOffError, Part
 from potoserver.nodes.message import PART_BYTES, Kind, Message
@@ -29,6 +30,7 @@ class Wire:
         self.carried: list[tuple[str, str, Message]] = []
         self.loses: Callable[[str, Message], bool] = lambda _, __: False
         self.away: set[str] = set()
+        self.dead: set[str] = set()
 
     def carry(self, sender: str, node_id: str, payload: bytes) -> None:
         message = Message.decode(payload)
@@ -41,6 +43,12 @@ class Post:
     def __init__(self, wire: Wire, node_id: str) -> None:
         self._wire = wire
         self.node_id = node_id
+
+    def nodes(self) -> list[NodeInfo]:
+        return [
+            NodeInfo(each, draining=False, connections=0)
+            for each in self._wire.nodes.keys() - self._wire.dead
+        ]
 
     async def send(self, node_id: str, payload: bytes) -> None:
         if self.node_id in self._wire.away:
@@ -230,7 +238,7 @@ async def test_a_long_silence_is_no_end_while_the_other_side_is_there(wire: Wire
     assert [part.fields for part in await call] == [{"thought": True}]
 
 
-async def test_the_death_of_a_node_cuts_its_calls_at_once_on_both_sides(wire: Wire) -> None:
+async def test_the_death_of_a_node_cuts_its_calls_on_both_sides(wire: Wire, clock: ManualClock) -> None:
     """Who waits for it is told; what it asked for is stopped."""
     closed = asyncio.Event()
 
@@ -243,9 +251,13 @@ async def test_the_death_of_a_node_cuts_its_calls_at_once_on_both_sides(wire: Wi
 
     call = asyncio.create_task(_gather(serve(wire, endless), Part()))
     await settle()
-    wire.nodes["b"].on_nodes({"b", "c"})
+    wire.loses = lambda _, __: True
+    wire.dead = {"a"}
+    await clock.advance(1)
     await closed.wait()
-    wire.nodes["a"].on_nodes({"a", "c"})
+    assert not call.done()
+    wire.dead = {"b"}
+    await clock.advance(1)
     with pytest.raises(CutOffError):
         await call
 

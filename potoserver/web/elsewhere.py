@@ -1,0 +1,212 @@
+"""Calls about a user whose home is another node: passed on to it, and answered for others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from potoserver.core import Core
+from potoserver.errors import ProblemError, UnavailableError
+from potoserver.module.download import Download
+from potoserver.module.rpc import Call, Done, RpcMethod
+from potoserver.module.wire import Encoded
+from potoserver.nodes.exchange import Part
+from potoserver.nodes.message import PART_BYTES
+from potoserver.users import User
+from potoserver.web.call_runner import CallRunner
+from potoserver.web.methods import Methods
+from potoserver.web.reply import Failure, Item, ReplyBuffer, ReplyOverflowError
+
+_NAME: Final = "method"
+_MISDIRECTED: Final = 421
+"""The home has moved on (RFC 9110, section 15.5.20); between nodes alone."""
+_TRIES: Final = 4
+_Answer = AsyncGenerator[Part, None]
+
+
+class CallsElsewhere:
+    """Runs a call where it belongs: here, or at the home of the user whom it is about.
+
+    Args:
+        core: The parts of the server.
+        methods: What can be called.
+    """
+
+    def __init__(self, core: Core, methods: Methods) -> None:
+        self._core = core
+        self._methods = methods
+        self._runner = CallRunner(core)
+        core.node_calls.offer(_NAME, self._serve)
+
+    async def invoke(self, module_name: str, method: RpcMethod, arguments: Any, call: Call) -> Any:
+        """As `RpcMethod.invoke`, once it is clear where: a coroutine, or for a stream an async generator.
+
+        Raises:
+            ProblemError: The home refuses the call.
+            UnavailableError: The engine is away, or the home has just died or moved.
+        """
+        if not self._core.modules[module_name].homed or method.anywhere:
+            return method.invoke(arguments, call)
+        user_id = method.whom(arguments, call)
+        for _ in range(_TRIES):
+            node_id = await self._core.homes.find(user_id)
+            if node_id is None:
+                return method.invoke(arguments, call)
+            request = Part(_head_of(module_name, method, call), _body_of(arguments))
+            answer = self._core.node_calls.call(node_id, _NAME, request)
+            try:
+                await anext(answer)  # it is taken
+            except ProblemError as problem:
+                await answer.aclose()
+                if problem.status != _MISDIRECTED:
+                    raise
+            except BaseException:
+                await answer.aclose()
+                raise
+            else:
+                return _stream(answer) if method.streams else _result(answer)
+        raise UnavailableError(
+            "Your dialogs are moving between the nodes of the server; try again in a moment."
+        )
+
+    # For other nodes
+
+    async def _serve(self, _node: str, request: Part, rest: AsyncIterator[bytes]) -> _Answer:
+        module_name, method, call = self._read(request)
+        body = request.data + b"".join([each async for each in rest])
+        try:
+            arguments = method.arguments.model_validate_json(body, by_alias=True, by_name=False)
+        except ValidationError as error:
+            raise ProblemError(501, "The node that was asked takes other arguments.") from error
+        if await self._core.homes.find(method.whom(arguments, call)) is not None:
+            raise ProblemError(_MISDIRECTED, "The user's home is another node.")
+        yield Part({"is": "taken"})
+        running = method.invoke(arguments, call)
+        name = f"call {module_name}.{method.name}"
+        async with aclosing(self._run(method, running, name, call)) as parts:
+            async for part in parts:
+                yield part
+
+    def _read(self, request: Part) -> tuple[str, RpcMethod, Call]:
+        fields = request.fields
+        method = self._methods.find(fields["module"], fields["method"])
+        if method is None:
+            raise ProblemError(501, "The node that was asked has no such method.")
+        user = User(fields["user"], fields["name"], fields["email"], frozenset(fields["roles"]))
+        return fields["module"], method, Call(user, fields["request"], fields["key"])
+
+    async def _run(self, method: RpcMethod, running: Any, name: str, call: Call) -> _Answer:
+        core, runner = self._core, self._runner
+        if method.streams:
+            buffer = ReplyBuffer(core.settings.limits.outbox_bytes)
+            task = core.tasks.spawn(runner.pump(running, buffer, name, call), name)
+            try:
+                async with aclosing(_parts_of(buffer)) as parts:
+                    async for part in parts:
+                        yield part
+            finally:
+                buffer.close()
+                if method.endless:
+                    task.cancel()
+            return
+        outcome = await asyncio.shield(
+            core.tasks.spawn(runner.told(runner.result(running), name, call), name)
+        )
+        if isinstance(outcome, ProblemError):
+            raise outcome
+        if isinstance(outcome, str):
+            for part in _pieces("result", outcome):
+                yield part
+            return
+        async with aclosing(_file_parts(outcome)) as parts:
+            async for part in parts:
+                yield part
+
+
+def _head_of(module_name: str, method: RpcMethod, call: Call) -> dict[str, Any]:
+    user = call.user
+    return {
+        "module": module_name,
+        "method": method.wire_name,
+        "user": user.id,
+        "name": user.name,
+        "email": user.email,
+        "roles": sorted(user.roles),
+        "request": call.request_id,
+        "key": call.idempotency_key,
+    }
+
+
+def _body_of(arguments: Any) -> bytes:
+    body: str = arguments.model_dump_json(by_alias=True, exclude_unset=True)
+    return body.encode()
+
+
+# An answer in parts, and back
+
+
+async def _parts_of(buffer: ReplyBuffer) -> _Answer:
+    while True:
+        await buffer.wait()
+        try:
+            part = buffer.take()
+        except ReplyOverflowError:
+            raise ProblemError(503, "The reply was not read fast enough.", retry_after_s=1) from None
+        if isinstance(part, Failure):
+            raise part.problem
+        if isinstance(part, Item):
+            for piece in _pieces("item", part.json):
+                yield piece
+            continue
+        if part.result is not None:
+            for piece in _pieces("result", part.result):
+                yield piece
+        return
+
+
+async def _file_parts(download: Download) -> _Answer:
+    yield Part({"is": "file", "type": download.content_type, "file": download.file_name})
+    chunks = download.chunks
+    try:
+        async for chunk in chunks:
+            for begin in range(0, len(chunk), PART_BYTES):
+                yield Part({"is": "bytes"}, chunk[begin : begin + PART_BYTES])
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+def _pieces(kind: str, json: str) -> list[Part]:
+    data = json.encode()
+    begins = range(0, len(data), PART_BYTES)
+    return [
+        Part({"is": kind, "last": begin == begins[-1]}, data[begin : begin + PART_BYTES]) for begin in begins
+    ]
+
+
+async def _stream(answer: _Answer) -> AsyncGenerator[Encoded | Done[Encoded], None]:
+    gathered = b""
+    async with aclosing(answer):
+        async for part in answer:
+            gathered += part.data
+            if part.fields["last"]:
+                encoded, gathered = Encoded(gathered.decode()), b""
+                yield Done(encoded) if part.fields["is"] == "result" else encoded
+
+
+async def _result(answer: _Answer) -> Encoded | Download:
+    first = await anext(answer)
+    if first.fields["is"] == "file":
+        return Download(first.fields["type"], first.fields["file"], _bytes_of(answer))
+    async with aclosing(answer):
+        return Encoded((first.data + b"".join([part.data async for part in answer])).decode())
+
+
+async def _bytes_of(answer: _Answer) -> AsyncGenerator[bytes, None]:
+    async with aclosing(answer):
+        async for part in answer:
+            yield part.data
