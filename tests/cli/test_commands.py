@@ -1,4 +1,4 @@
-"""The command line, run as a process: what it prints, and its exit status."""
+"""The command line: what it prints, and its exit status; as a process where it starts a server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.cli.conftest import Command
 from tests.support.commands import potoserver
 from tests.support.process import CHECKOUT, ServerProcess
 
@@ -92,9 +93,11 @@ def plugins(tmp_path: Path) -> Path:
         (["token", "a b"], "a token must be of visible ASCII characters"),
     ],
 )
-def test_bad_usage_ends_with_status_2_and_one_line(plugins: Path, arguments: list[str], words: str) -> None:
+def test_bad_usage_ends_with_status_2_and_one_line(
+    plugins: Path, arguments: list[str], words: str, command: Command
+) -> None:
     """Wrong settings, flags and commands: one line on stderr, no traceback, nothing started."""
-    result = potoserver(*arguments, cwd=plugins)
+    result = command(*arguments, cwd=plugins)
     assert result.returncode == 2
     assert result.stderr.startswith("potoserver: ")
     assert words in result.stderr
@@ -102,78 +105,80 @@ def test_bad_usage_ends_with_status_2_and_one_line(plugins: Path, arguments: lis
     assert not (plugins / "logs").exists()
 
 
-def test_a_module_that_fails_to_load_shows_its_traceback_at_debug_only(plugins: Path) -> None:
+def test_a_module_that_fails_to_load_shows_its_traceback_at_debug_only(
+    plugins: Path, command: Command
+) -> None:
     """The cause in one line; the traceback where a debug pattern matches `module:*`."""
     (plugins / "plugins" / "bad.py").write_text("import not_installed\n")
-    result = potoserver(cwd=plugins)
+    result = command(cwd=plugins)
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert "module bad" in result.stderr
     assert "No module named 'not_installed'" in result.stderr
     for environ, flags in (({"DEBUG": "module:*"}, []), ({}, ["--debug", "*"])):
-        loud = potoserver(*flags, cwd=plugins, environ=environ)
+        loud = command(*flags, cwd=plugins, environ=environ)
         assert loud.returncode == 2
         assert "Traceback" in loud.stderr
         assert loud.stderr.splitlines()[-1] == result.stderr.strip()
 
 
-def test_the_version_is_printed(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path, command: Command) -> None:
     """`--version` prints name and version and starts nothing."""
     for arguments in (["--version"], ["--version", "check"]):
-        result = potoserver(*arguments, cwd=tmp_path)
+        result = command(*arguments, cwd=tmp_path)
         assert result.returncode == 0
         assert re.fullmatch(r"potoserver \S.*\n", result.stdout)
 
 
-def test_help_lists_what_modules_bring(plugins: Path) -> None:
+def test_help_lists_what_modules_bring(plugins: Path, command: Command) -> None:
     """The commands of modules stand beside the server's own."""
-    result = potoserver("--help", cwd=plugins)
+    result = command("--help", cwd=plugins)
     assert result.returncode == 0
-    for command in ("serve", "token", "modules", "check", "greet", "wave     Waves at people."):
-        assert command in result.stdout
+    for each in ("serve", "token", "modules", "check", "greet", "wave     Waves at people."):
+        assert each in result.stdout
 
 
-def test_help_works_with_broken_modules(plugins: Path) -> None:
+def test_help_works_with_broken_modules(plugins: Path, command: Command) -> None:
     """Who needs help gets it, with a note on why a command may be missing."""
     (plugins / "plugins" / "bad.py").write_text("import not_installed\n")
-    result = potoserver("--help", cwd=plugins)
+    result = command("--help", cwd=plugins)
     assert result.returncode == 0
     assert "serve" in result.stdout
     assert "the modules' commands are missing here: module bad" in result.stderr
 
 
-def test_a_modules_command_runs_with_what_was_loaded(plugins: Path) -> None:
+def test_a_modules_command_runs_with_what_was_loaded(plugins: Path, command: Command) -> None:
     """It finds the settings in its context, also those of flags before it, and gives the exit status."""
     environ = {"POTO_GREETER__GREETING": "Good day"}
-    result = potoserver("--data-dir", "here", "greet", "one", "Bob", cwd=plugins, environ=environ)
+    result = command("--data-dir", "here", "greet", "one", "Bob", cwd=plugins, environ=environ)
     assert (result.returncode, result.stdout) == (0, f"Good day, Bob, {plugins / 'here'}\n")
-    assert potoserver("greet", "fail", cwd=plugins).returncode == 1
-    result = potoserver("greet", "read", cwd=plugins)
+    assert command("greet", "fail", cwd=plugins).returncode == 1
+    result = command("greet", "read", cwd=plugins)
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
     assert "No such file or directory: 'nowhere'" in result.stderr
-    assert potoserver("wave", cwd=plugins).stdout == "waves\n"
+    assert command("wave", cwd=plugins).stdout == "waves\n"
 
 
-def test_two_modules_can_not_bring_one_command(plugins: Path) -> None:
+def test_two_modules_can_not_bring_one_command(plugins: Path, command: Command) -> None:
     """A clash is told, not hidden."""
     second = GREETER.replace("Greeter", "Second").replace('"greeter"', '"second"')
     (plugins / "plugins" / "second.py").write_text(second)
-    result = potoserver("wave", cwd=plugins)
+    result = command("wave", cwd=plugins)
     assert result.returncode == 2
     assert "there is a command 'greet' already" in result.stderr
 
 
-def test_modules_are_listed_with_their_methods(plugins: Path) -> None:
+def test_modules_are_listed_with_their_methods(plugins: Path, command: Command) -> None:
     """Each module with its section, each method with its path, roles and first line, as written."""
-    result = potoserver("modules", cwd=plugins)
+    result = command("modules", cwd=plugins)
     assert result.returncode == 0
     assert re.search(r"Greeter +section greeter +Greets people\.", result.stdout)
     assert re.search(r"POST /Greeter/greetAll +admin +Greets everyone \[loudly\]\.", result.stdout)
 
 
-def test_a_token_is_made_and_can_be_configured(tmp_path: Path) -> None:
+def test_a_token_is_made_and_can_be_configured(tmp_path: Path, command: Command) -> None:
     """A new token comes with its hash and a piece of settings file that is accepted."""
-    result = potoserver("token", cwd=tmp_path)
+    result = command("token", cwd=tmp_path)
     assert result.returncode == 0
     token = result.stdout.split()[1]
     assert len(token) >= 43
@@ -182,27 +187,27 @@ def test_a_token_is_made_and_can_be_configured(tmp_path: Path) -> None:
     assert result.stdout.count(token) == 1
     (tmp_path / "modules").mkdir()
     (tmp_path / "potoserver.yaml").write_text(result.stdout.partition("\n\n")[2])
-    assert potoserver("check", cwd=tmp_path, environ={"PORT": "0"}).returncode == 0
+    assert command("check", cwd=tmp_path, environ={"PORT": "0"}).returncode == 0
 
 
-def test_a_given_token_is_hashed_and_not_repeated(tmp_path: Path) -> None:
+def test_a_given_token_is_hashed_and_not_repeated(tmp_path: Path, command: Command) -> None:
     """The token may come as an argument or on the input, where no list of processes shows it."""
     hashed = "sha256:" + hashlib.sha256(b"my-own").hexdigest()
     for arguments, text in ((["token", "my-own"], ""), (["token", "-"], "my-own\n")):
-        result = potoserver(*arguments, cwd=tmp_path, text=text)
+        result = command(*arguments, cwd=tmp_path, text=text)
         assert result.returncode == 0
         assert hashed in result.stdout
         assert "my-own" not in result.stdout
 
 
-def test_check_says_what_is_in_the_way(plugins: Path) -> None:
+def test_check_says_what_is_in_the_way(plugins: Path, command: Command) -> None:
     """One line for each thing; status 1 for a taken port or a folder that is none, 2 for wrong settings."""
-    assert potoserver("--port", "0", "check", cwd=plugins).returncode == 0
+    assert command("--port", "0", "check", cwd=plugins).returncode == 0
     assert not (plugins / "data").exists()
     (plugins / "data").write_text("a file")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = potoserver("--port", str(port), "check", cwd=plugins)
+        result = command("--port", str(port), "check", cwd=plugins)
     assert result.returncode == 1
     lines = result.stdout.splitlines()
     assert lines[:5] == [
@@ -213,30 +218,30 @@ def test_check_says_what_is_in_the_way(plugins: Path) -> None:
         f"ok      log_dir: {plugins / 'logs'}",
     ]
     assert lines[-1] == f"wrong   port: can't listen on localhost port {port}: Address already in use"
-    assert potoserver("--port", "x", "check", cwd=plugins).returncode == 2
+    assert command("--port", "x", "check", cwd=plugins).returncode == 2
 
 
-@pytest.mark.parametrize("command", ["check", "modules"])
-def test_a_module_that_can_not_be_made_is_named(plugins: Path, command: str) -> None:
+@pytest.mark.parametrize("name", ["check", "modules"])
+def test_a_module_that_can_not_be_made_is_named(plugins: Path, name: str, command: Command) -> None:
     """Its constructor raises, or exits: one line with its name, no traceback."""
     for raised in ("RuntimeError('no\\nway')", "SystemExit('no way')"):
         failing = f"    def __init__(self):\n        raise {raised}\n"
         (plugins / "plugins" / "greeter.py").write_text(GREETER + failing)
-        result = potoserver(command, "--port", "0", cwd=plugins)
+        result = command(name, "--port", "0", cwd=plugins)
         output = result.stdout + result.stderr
-        assert result.returncode == (1 if command == "check" else 2)
+        assert result.returncode == (1 if name == "check" else 2)
         assert [line for line in output.splitlines() if "no way" in line and "module Greeter" in line]
         assert "Traceback" not in output
 
 
-def test_check_says_that_a_key_can_not_be_used(plugins: Path) -> None:
+def test_check_says_that_a_key_can_not_be_used(plugins: Path, command: Command) -> None:
     """And so does the start: one line with key and source, status 2."""
     public = rsa.generate_private_key(65537, 1024).public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (plugins / "short.pem").write_bytes(pem)
     environ = {"POTO_AUTH__JWT_PUBLIC_KEY_FILE": "short.pem"}
     for arguments in (["check"], ["--port", "0"]):
-        result = potoserver(*arguments, cwd=plugins, environ=environ)
+        result = command(*arguments, cwd=plugins, environ=environ)
         assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
         assert "auth.jwt_public_key_file (environment POTO_AUTH__JWT_PUBLIC_KEY_FILE): " in result.stderr
         assert "RSA of 2048 bits or more" in result.stderr

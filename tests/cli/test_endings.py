@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Command
 from tests.support.commands import potoserver
 from tests.support.process import server_environment
 
@@ -110,7 +111,7 @@ def test_a_fault_of_a_command_is_one_line_without_a_traceback(folder: Path) -> N
     assert "Traceback" in potoserver("bug", cwd=folder, environ={"DEBUG": "cli"}).stderr
 
 
-def test_every_command_has_examples_and_says_what_its_status_means(tmp_path: Path) -> None:
+def test_every_command_has_examples_and_says_what_its_status_means(tmp_path: Path, command: Command) -> None:
     """In its `--help`, those that the modules of the checkout bring too."""
     from collections import deque
 
@@ -118,7 +119,7 @@ def test_every_command_has_examples_and_says_what_its_status_means(tmp_path: Pat
     seen = set()
     while asked:
         words = asked.popleft()
-        done = potoserver(*words, "--help", cwd=tmp_path)
+        done = command(*words, "--help", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, ""), words
         assert "Examples:\n" in done.stdout, words
         assert "Exit status:" in done.stdout, words
