@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ from prometheus_client import CollectorRegistry
 from modules.chat_server.journal import DialogueJournal, MemoryDialogueJournal
 from tests.journal.support import LogRecord, make_journal
 from tests.support.clock import ManualClock
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """A folder in memory, where there is such: for tests that make the faults of a disk themselves."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(params=["filesystem", "memory"])

@@ -92,7 +92,7 @@ def dialogs_of(data: Path, user: str = "a1") -> Path:
 
 
 def load(path: Path) -> Any:
-    return yaml.safe_load(path.read_bytes())
+    return yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)  # others: test_format.py
 
 
 def yaml_files(data: Path) -> dict[str, Any]:

@@ -380,29 +380,31 @@ short_and_long = pytest.mark.parametrize(
 
 @short_and_long
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda each: each.__name__)
-async def test_power_loss_loses_and_doubles_nothing(tmp_path: Path, workload: Workload, whole: bool) -> None:
+async def test_power_loss_loses_and_doubles_nothing(
+    memory_path: Path, workload: Workload, whole: bool
+) -> None:
     """Append, archive, supersede, told, restore, title, pin, delete, import: every state of every prefix."""
-    await check(tmp_path, await record_of(tmp_path / "data", workload), whole=whole)
+    await check(memory_path, await record_of(memory_path / "data", workload), whole=whole)
 
 
 @short_and_long
 @pytest.mark.parametrize("left", LEFT)
 async def test_power_loss_in_a_recovery_loses_and_doubles_nothing(
-    tmp_path: Path, left: str, whole: bool
+    memory_path: Path, left: str, whole: bool
 ) -> None:
     """What a first crash has left is recovered; a second one comes at any moment of that."""
-    await check(tmp_path, await record_of(tmp_path / "data", recover, left=left), whole=whole)
+    await check(memory_path, await record_of(memory_path / "data", recover, left=left), whole=whole)
 
 
 @short_and_long
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_power_loss_around_a_failed_call_loses_and_doubles_nothing(
-    tmp_path: Path, fault: str, whole: bool
+    memory_path: Path, fault: str, whole: bool
 ) -> None:
     """A call fails and is taken back; the power goes at any moment around it."""
-    record = await record_of(tmp_path / "data", failing, *FAULTS[fault])
+    record = await record_of(memory_path / "data", failing, *FAULTS[fault])
     assert record.disk.faults.reached == len(FAULTS[fault]), "each is met"
-    await check(tmp_path, record, whole=whole)
+    await check(memory_path, record, whole=whole)
 
 
 async def killed_and_recovered(data: Path, fault: Fault) -> tuple[Record, int] | None:
@@ -439,13 +441,13 @@ async def killed_and_recovered(data: Path, fault: Fault) -> tuple[Record, int] |
 )
 @short_and_long
 async def test_power_loss_after_a_kill_loses_and_doubles_nothing(
-    tmp_path: Path, fault: Fault, whole: bool
+    memory_path: Path, fault: Fault, whole: bool
 ) -> None:
     """What a killed process wrote and never flushed may go although the next one has read it."""
     states = 0
     seen: set[int] = set()
     for at in range(1, 200):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         done = await killed_and_recovered(data, replace(fault, at=at))
         if done is None:
             break
@@ -453,7 +455,7 @@ async def test_power_loss_after_a_kill_loses_and_doubles_nothing(
         if killed not in seen:  # else the call has changed nothing
             seen.add(killed)
             states += await look_at_all(
-                tmp_path, record, crashes_of(record, whole=whole, first=killed, most=100)
+                memory_path, record, crashes_of(record, whole=whole, first=killed, most=100)
             )
         shutil.rmtree(data)
     else:
@@ -478,10 +480,10 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-async def test_a_disk_that_does_not_flush_is_caught(tmp_path: Path, lie: str) -> None:
+async def test_a_disk_that_does_not_flush_is_caught(memory_path: Path, lie: str) -> None:
     """The check sees it when what is acknowledged was not flushed: it would see a journal that forgets to."""
     workload, deaf = LIES[lie]
-    record = await record_of(tmp_path / "data", workload, deaf=deaf)
+    record = await record_of(memory_path / "data", workload, deaf=deaf)
     seen = r"lost|no marker|in two files|is in .* and in|no YAML|is told of"
     with pytest.raises(AssertionError, match=seen):
-        await look_at_all(tmp_path, record, crashes_of(record, whole=False))
+        await look_at_all(memory_path, record, crashes_of(record, whole=False))

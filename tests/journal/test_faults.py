@@ -89,10 +89,10 @@ ERRORS = [
 @pytest.mark.parametrize("how", ["before", "half", "after"])
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("times", [1, 4])
-async def test_each_call_fails(tmp_path: Path, error: int, how: How, times: int) -> None:
+async def test_each_call_fails(memory_path: Path, error: int, how: How, times: int) -> None:
     """A failing call loses nothing acknowledged; a repeat succeeds; each dialog is archived once."""
     for at in range(1, MOST_CALLS):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         disk = FaultyDisk()
         async with opened(data, disk=disk) as journal:
             disk.faults.set(Fault(at=at, times=times, error=error, how=how))
@@ -124,10 +124,10 @@ async def test_each_call_fails(tmp_path: Path, error: int, how: How, times: int)
 
 
 @pytest.mark.parametrize("how", ["before", "half", "after"])
-async def test_the_process_ends_at_each_call(tmp_path: Path, how: How) -> None:
+async def test_the_process_ends_at_each_call(memory_path: Path, how: How) -> None:
     """Wherever the process ends, every acknowledged message is in one file and no conversation in two."""
     for at in range(1, MOST_CALLS):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         disk = FaultyDisk()
         journal = make_journal(data, disk=disk)
         await journal.start()
@@ -170,10 +170,10 @@ TORN = 37
 
 @pytest.mark.parametrize("state", ["torn message", "whole footer", "no dialog", "renamed"])
 @pytest.mark.parametrize("error", [None, errno.ENOSPC], ids=["ends", "fails"])
-async def test_recovery_is_cut_at_each_call(tmp_path: Path, state: str, error: int | None) -> None:
+async def test_recovery_is_cut_at_each_call(memory_path: Path, state: str, error: int | None) -> None:
     """A recovery that fails or ends half-way is done again, and loses nothing."""
     for at in range(1, MOST_CALLS):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         async with opened(data) as journal:
             for number in (0, 1):
                 await journal.add_message(USER, message(number), FIRST)
@@ -239,11 +239,13 @@ async def test_recovery_is_cut_at_each_call(tmp_path: Path, state: str, error: i
         (errno.EMFILE, 503),
     ],
 )
-async def test_errors_tell_a_full_disk_from_a_failing_one(tmp_path: Path, number: int, status: int) -> None:
+async def test_errors_tell_a_full_disk_from_a_failing_one(
+    memory_path: Path, number: int, status: int
+) -> None:
     """Full or over quota is 507; anything else is 503 with Retry-After; it is logged with its cause."""
     disk = FaultyDisk()
     log = LogRecord()
-    async with opened(tmp_path, disk=disk, log=log) as journal:
+    async with opened(memory_path, disk=disk, log=log) as journal:
         disk.faults.set(Fault(error=number))
         with pytest.raises(JournalError) as caught:
             await journal.add_message(USER, message(0), FIRST)
@@ -254,29 +256,29 @@ async def test_errors_tell_a_full_disk_from_a_failing_one(tmp_path: Path, number
     assert str(number) in entry["error"]
 
 
-async def test_a_write_that_cannot_be_taken_back_is_taken_back_later(tmp_path: Path) -> None:
+async def test_a_write_that_cannot_be_taken_back_is_taken_back_later(memory_path: Path) -> None:
     """When cutting fails too, the torn bytes are never read, and are gone before the next append."""
     disk = FaultyDisk()
-    async with opened(tmp_path, disk=disk) as journal:
+    async with opened(memory_path, disk=disk) as journal:
         await journal.add_message(USER, message(0), FIRST)
         disk.faults.set(
             Fault("write", how="half", error=errno.EIO), Fault("truncate", times=0, error=errno.EIO)
         )
         with pytest.raises(JournalUnavailableError):
             await journal.add_message(USER, message(1), FIRST)
-        torn = (dialogs_of(tmp_path) / "current.yaml").stat().st_size
+        torn = (dialogs_of(memory_path) / "current.yaml").stat().st_size
         disk.faults.set()
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-0"]
         await journal.add_message(USER, message(2), FIRST)
-        assert (dialogs_of(tmp_path) / "current.yaml").stat().st_size > torn
+        assert (dialogs_of(memory_path) / "current.yaml").stat().st_size > torn
         assert [each.id for each in await journal.get_conversation(USER)] == ["m-0", "m-2"]
-    assert list(dialogs_of(tmp_path).glob("current.*-*")) == []
+    assert list(dialogs_of(memory_path).glob("current.*-*")) == []
 
 
-async def test_a_failed_archive_is_finished_by_the_next_dialog(tmp_path: Path) -> None:
+async def test_a_failed_archive_is_finished_by_the_next_dialog(memory_path: Path) -> None:
     """A dialog whose rename failed is archived, with its own reason, before the next dialog begins."""
     disk = FaultyDisk(Fault("rename", error=errno.EIO))
-    async with opened(tmp_path, disk=disk) as journal:
+    async with opened(memory_path, disk=disk) as journal:
         await journal.add_message(USER, message(0), FIRST)
         with pytest.raises(JournalUnavailableError):
             await journal.archive_conversation(USER, FIRST.id, reason=Reason.TIMEOUT)
@@ -285,16 +287,16 @@ async def test_a_failed_archive_is_finished_by_the_next_dialog(tmp_path: Path) -
         assert [(each.conversation, each.reason) for each in page.archives] == [(FIRST, Reason.TIMEOUT)]
 
 
-async def test_the_disk_is_asked_in_the_right_order(tmp_path: Path) -> None:
+async def test_the_disk_is_asked_in_the_right_order(memory_path: Path) -> None:
     """Marker before bytes, flush before the answer, names durable before the marker goes."""
     disk = FaultyDisk()
-    dialogs = dialogs_of(tmp_path)
+    dialogs = dialogs_of(memory_path)
     changing = {"make_folder", "sync_folder", "open", "write", "flush", "rename", "remove"}
-    async with opened(tmp_path, disk=disk) as journal:
+    async with opened(memory_path, disk=disk) as journal:
 
         def taken() -> list[tuple[str, str]]:
             found = [
-                (name, target.removeprefix(str(tmp_path) + "/"))
+                (name, target.removeprefix(str(memory_path) + "/"))
                 for name, target in disk.calls
                 if name in changing
             ]

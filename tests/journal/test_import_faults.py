@@ -49,10 +49,10 @@ def there(data: Path) -> int:
 
 @pytest.mark.parametrize(("how", "call"), [("before", ""), ("half", "write"), ("after", "")])
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-async def test_a_call_that_fails_adds_nothing(tmp_path: Path, error: int, how: How, call: str) -> None:
+async def test_a_call_that_fails_adds_nothing(memory_path: Path, error: int, how: How, call: str) -> None:
     """All or none: what was written is taken back; a repeat adds all of it, once."""
     for at in range(1, MOST_CALLS):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         disk = FaultyDisk()
         async with opened(data, disk=disk) as journal:
             disk.faults.set(Fault(call, at=at, error=error, how=how))
@@ -77,11 +77,11 @@ async def test_a_call_that_fails_adds_nothing(tmp_path: Path, error: int, how: H
 
 @pytest.mark.parametrize(("how", "call"), [("half", "write"), ("after", "")])
 async def test_a_process_that_ends_leaves_whole_archives_and_a_repeat_adds_the_others(
-    tmp_path: Path, how: How, call: str
+    memory_path: Path, how: How, call: str
 ) -> None:
     """Never half a file among the archives, never one twice."""
     for at in range(1, MOST_CALLS):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         disk = FaultyDisk()
         journal = make_journal(data, disk=disk)
         await journal.start()
@@ -109,10 +109,10 @@ async def test_a_process_that_ends_leaves_whole_archives_and_a_repeat_adds_the_o
 
 
 @pytest.mark.parametrize("talks", [False, True])
-async def test_a_start_removes_what_a_killed_import_left_half_written(tmp_path: Path, talks: bool) -> None:
+async def test_a_start_removes_what_a_killed_import_left_half_written(memory_path: Path, talks: bool) -> None:
     """It finds it by the user's marker, and looks at nobody else; a dialog that was open goes on."""
     disk = FaultyDisk()
-    journal = make_journal(tmp_path, disk=disk)
+    journal = make_journal(memory_path, disk=disk)
     await journal.start()
     if talks:
         await journal.add_message(USER, message(0), FIRST)
@@ -122,22 +122,22 @@ async def test_a_start_removes_what_a_killed_import_left_half_written(tmp_path: 
     disk.faults.set()
     disk.faults.stopped = False
     await journal.close()
-    archived = dialogs_of(tmp_path) / "archived"
+    archived = dialogs_of(memory_path) / "archived"
     assert {path.name for path in archived.iterdir()} == {".anew-0", ".anew-1"}
-    again = make_journal(tmp_path)
+    again = make_journal(memory_path)
     assert await again.start() == [USER.id]
     found = await again.recover(USER)
     assert [each.name for each in archived.iterdir()] == []
-    assert [each.name for each in (tmp_path / "open").iterdir()] == [USER.id] * talks
+    assert [each.name for each in (memory_path / "open").iterdir()] == [USER.id] * talks
     assert (found is not None) == talks
     await again.close()
 
 
 @pytest.mark.parametrize("talks", [False, True])
-async def test_an_import_leaves_a_marker_only_to_an_open_dialog(tmp_path: Path, talks: bool) -> None:
+async def test_an_import_leaves_a_marker_only_to_an_open_dialog(memory_path: Path, talks: bool) -> None:
     """Also one that has failed, unless something of it could not be taken back."""
     disk = FaultyDisk()
-    async with opened(tmp_path, disk=disk) as journal:
+    async with opened(memory_path, disk=disk) as journal:
         if talks:
             await journal.add_message(USER, message(0), FIRST)
         for fault, stays in (
@@ -164,14 +164,14 @@ async def test_an_import_leaves_a_marker_only_to_an_open_dialog(tmp_path: Path, 
             with suppress(JournalError):
                 await journal.import_archives(USER, given)
             assert (disk.faults.reached > 0) == (len(fault) > 0)
-            names = [each.name for each in (tmp_path / "open").iterdir()]
+            names = [each.name for each in (memory_path / "open").iterdir()]
             assert names == [USER.id] * (talks or stays)
 
 
-async def test_it_is_logged_without_a_word_of_it(tmp_path: Path) -> None:
+async def test_it_is_logged_without_a_word_of_it(memory_path: Path) -> None:
     """How many, and whose."""
     log = LogRecord()
-    async with opened(tmp_path, disk=FaultyDisk(), log=log) as journal:
+    async with opened(memory_path, disk=FaultyDisk(), log=log) as journal:
         await journal.import_archives(USER, GIVEN)
     (entry,) = [each for each in log.entries if each["event"] == "archives imported"]
     assert (entry["user"], entry["archives"]) == ("a1", 3)

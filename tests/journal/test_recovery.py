@@ -54,27 +54,27 @@ def aside(dialogs: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in dialogs.glob("current.*-*")}
 
 
-async def test_start_reads_the_markers_alone(tmp_path: Path) -> None:
+async def test_start_reads_the_markers_alone(memory_path: Path) -> None:
     """The users whose dialogs were left open are told by id; what is no user's marker is passed over."""
     names = ["a1", "%41%2Fb", "%F0%9F%98%80", "A1", "%zz", "a%2fb", "%FF"]
-    (tmp_path / "open").mkdir()
+    (memory_path / "open").mkdir()
     for name in names:
-        (tmp_path / "open" / name).touch()
+        (memory_path / "open" / name).touch()
     log = LogRecord()
-    journal = make_journal(tmp_path, log=log)
+    journal = make_journal(memory_path, log=log)
     assert sorted(await journal.start()) == ["A/b", "a1", "😀"]
     await journal.close()
     about = {"logger": "journal:recovery", "level": "warning", "event": "marker of no user"}
     assert log.entries == [
-        {**about, "file": str(tmp_path / "open" / name)} for name in ("%FF", "%zz", "A1", "a%2fb")
+        {**about, "file": str(memory_path / "open" / name)} for name in ("%FF", "%zz", "A1", "a%2fb")
     ]
 
 
-async def test_an_open_dialog_goes_on(tmp_path: Path) -> None:
+async def test_an_open_dialog_goes_on(memory_path: Path) -> None:
     """A dialog left open is told, counted and logged, and takes the next message."""
-    place(tmp_path, whole_file(MESSAGES))
+    place(memory_path, whole_file(MESSAGES))
     log = LogRecord()
-    async with opened(tmp_path, log=log) as journal:
+    async with opened(memory_path, log=log) as journal:
         found = await journal.recover(USER)
         assert found == OpenDialog(FIRST, MESSAGES[-1].timestamp_ms, 4)
         assert await journal.recover(USER) == found
@@ -92,16 +92,16 @@ async def test_an_open_dialog_goes_on(tmp_path: Path) -> None:
         "ended": None,
     }
     assert log.events().count("open dialog recovered") == 1
-    assert [item["id"] for item in load(dialogs_of(tmp_path) / "current.yaml")["messages"]][-1] == "m-4"
+    assert [item["id"] for item in load(dialogs_of(memory_path) / "current.yaml")["messages"]][-1] == "m-4"
 
 
-async def test_cut_at_every_byte_of_the_last_messages(tmp_path: Path) -> None:
+async def test_cut_at_every_byte_of_the_last_messages(memory_path: Path) -> None:
     """Wherever the last two messages are cut, each whole message is kept and the rest is set aside."""
     data = whole_file(MESSAGES)
     first = len(whole_file(MESSAGES[:2]))
     ends = [len(whole_file(MESSAGES[:count])) for count in range(5)]
     for cut in range(first, len(data) + 1):
-        folder = tmp_path / str(cut)
+        folder = memory_path / str(cut)
         folder.mkdir()
         dialogs = place(folder, data[:cut])
         # The newline alone may lack: then all of the message's values are there.
@@ -123,12 +123,12 @@ async def test_cut_at_every_byte_of_the_last_messages(tmp_path: Path) -> None:
         ]
 
 
-async def test_cut_at_every_byte_of_the_footer(tmp_path: Path) -> None:
+async def test_cut_at_every_byte_of_the_footer(memory_path: Path) -> None:
     """A torn footer is cut and the dialog stays open; a whole one is archived with its own reason."""
     data = whole_file(MESSAGES, footer=True)
     begin = len(whole_file(MESSAGES))
     for cut in range(begin + 1, len(data) + 1):
-        folder = tmp_path / str(cut)
+        folder = memory_path / str(cut)
         folder.mkdir()
         dialogs = place(folder, data[:cut])
         async with opened(folder) as journal:
@@ -148,21 +148,21 @@ async def test_cut_at_every_byte_of_the_footer(tmp_path: Path) -> None:
             assert (dialogs / "current.yaml").read_bytes() == data[:begin]
 
 
-async def test_a_count_cut_short_is_no_footer(tmp_path: Path) -> None:
+async def test_a_count_cut_short_is_no_footer(memory_path: Path) -> None:
     """`message_count: 12` cut to `message_count: 1` is torn, though it is valid YAML."""
     many = [message(number) for number in range(12)]
-    place(tmp_path, whole_file(many, footer=True)[:-2])
-    async with opened(tmp_path) as journal:
+    place(memory_path, whole_file(many, footer=True)[:-2])
+    async with opened(memory_path) as journal:
         found = await journal.recover(USER)
     assert found is not None
     assert found.messages == 12
 
 
-async def test_a_head_cut_at_every_byte_is_set_aside(tmp_path: Path) -> None:
+async def test_a_head_cut_at_every_byte_is_set_aside(memory_path: Path) -> None:
     """A first append that is torn leaves no dialog; its bytes are kept aside, and a new dialog can begin."""
     data = whole_file([message(0)])
     for cut in range(1, len(data) - 1):
-        folder = tmp_path / str(cut)
+        folder = memory_path / str(cut)
         folder.mkdir()
         dialogs = place(folder, data[:cut])
         async with opened(folder) as journal:
@@ -186,11 +186,11 @@ async def test_a_head_cut_at_every_byte_is_set_aside(tmp_path: Path) -> None:
         "héllo".encode("latin-1"),
     ],
 )
-async def test_what_is_no_dialog_is_set_aside(tmp_path: Path, content: bytes) -> None:
+async def test_what_is_no_dialog_is_set_aside(memory_path: Path, content: bytes) -> None:
     """A file that is no dialog of the user's is kept under another name and reported."""
-    dialogs = place(tmp_path, content)
+    dialogs = place(memory_path, content)
     log = LogRecord()
-    async with opened(tmp_path, log=log) as journal:
+    async with opened(memory_path, log=log) as journal:
         assert await journal.recover(USER) is None
         assert await journal.get_conversation(USER) == []
         await journal.add_message(USER, message(0), FIRST)
@@ -205,85 +205,85 @@ async def test_what_is_no_dialog_is_set_aside(tmp_path: Path, content: bytes) ->
     assert (entry["user"], entry["file"], entry["bytes"]) == ("a1", str(dialogs / name), len(content))
 
 
-async def test_the_beginning_of_a_dialog_is_set_aside_as_torn(tmp_path: Path) -> None:
+async def test_the_beginning_of_a_dialog_is_set_aside_as_torn(memory_path: Path) -> None:
     """By its name: an operator need not look into it to know that no message was in it."""
     data = whole_file([message(0)])[:-20]
-    dialogs = place(tmp_path, data)
-    async with opened(tmp_path) as journal:
+    dialogs = place(memory_path, data)
+    async with opened(memory_path) as journal:
         assert await journal.recover(USER) is None
     assert aside(dialogs) == {"current.torn-2024-01-15-10-12-03": data}
 
 
-async def test_another_users_dialog_is_set_aside_as_such(tmp_path: Path) -> None:
+async def test_another_users_dialog_is_set_aside_as_such(memory_path: Path) -> None:
     """The operator who has put it there is told what is wrong with it."""
-    place(tmp_path, whole_file(MESSAGES, user="somebody-else"))
+    place(memory_path, whole_file(MESSAGES, user="somebody-else"))
     log = LogRecord()
-    async with opened(tmp_path, log=log) as journal:
+    async with opened(memory_path, log=log) as journal:
         assert await journal.recover(USER) is None
     assert log.entries[0]["why"] == "it is another user's"
 
 
-async def test_a_dialog_found_with_its_end_is_told_with_its_reason(tmp_path: Path) -> None:
+async def test_a_dialog_found_with_its_end_is_told_with_its_reason(memory_path: Path) -> None:
     """It needs no rest of the session: it is archived at once."""
-    place(tmp_path, whole_file(MESSAGES, footer=True))
+    place(memory_path, whole_file(MESSAGES, footer=True))
     log = LogRecord()
-    async with opened(tmp_path, log=log) as journal:
+    async with opened(memory_path, log=log) as journal:
         assert await journal.recover(USER) is None
     assert (log.entries[0]["event"], log.entries[0]["ended"]) == ("open dialog recovered", "timeout")
 
 
-async def test_set_aside_overwrites_nothing(tmp_path: Path) -> None:
+async def test_set_aside_overwrites_nothing(memory_path: Path) -> None:
     """Files set aside in one second get suffixes."""
     for number in range(3):
-        place(tmp_path, b"junk %d" % number)
-        async with opened(tmp_path) as journal:
+        place(memory_path, b"junk %d" % number)
+        async with opened(memory_path) as journal:
             await journal.recover(USER)
     base = "current.unreadable-2024-01-15-10-12-03"
-    found = aside(dialogs_of(tmp_path))
+    found = aside(dialogs_of(memory_path))
     assert found == {base: b"junk 0", f"{base}-2": b"junk 1", f"{base}-3": b"junk 2"}
 
 
-async def test_damage_before_the_end_keeps_what_is_whole_before_it(tmp_path: Path) -> None:
+async def test_damage_before_the_end_keeps_what_is_whole_before_it(memory_path: Path) -> None:
     """Messages up to the damage are kept; damage and what follows are set aside together."""
     data = whole_file(MESSAGES)
     begin = len(whole_file(MESSAGES[:2]))
     broken = data[:begin] + b"\x00" * 20 + data[begin + 20 :]
-    dialogs = place(tmp_path, broken)
-    async with opened(tmp_path) as journal:
+    dialogs = place(memory_path, broken)
+    async with opened(memory_path) as journal:
         assert await journal.get_conversation(USER) == MESSAGES[:2]
     assert list(aside(dialogs).values()) == [broken[begin:]]
 
 
-async def test_zeros_behind_the_end_are_torn(tmp_path: Path) -> None:
+async def test_zeros_behind_the_end_are_torn(memory_path: Path) -> None:
     """A length that reached the disk before its bytes did is cut."""
-    dialogs = place(tmp_path, whole_file(MESSAGES) + b"\x00" * 300)
-    async with opened(tmp_path) as journal:
+    dialogs = place(memory_path, whole_file(MESSAGES) + b"\x00" * 300)
+    async with opened(memory_path) as journal:
         assert await journal.get_conversation(USER) == MESSAGES
     assert list(aside(dialogs).values()) == [b"\x00" * 300]
 
 
 @pytest.mark.parametrize("content", [None, b""])
-async def test_a_marker_without_a_dialog_is_taken_away(tmp_path: Path, content: bytes | None) -> None:
+async def test_a_marker_without_a_dialog_is_taken_away(memory_path: Path, content: bytes | None) -> None:
     """A crash after the rename, or before the first append, leaves no more than a marker."""
-    dialogs = place(tmp_path, content)
+    dialogs = place(memory_path, content)
     (dialogs / "archived" / "2024-01-15-10-12-03.yaml").write_bytes(whole_file(MESSAGES, footer=True))
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         assert await journal.recover(USER) is None
     assert (dialogs / "current.yaml").read_bytes() == b""
-    assert list((tmp_path / "open").iterdir()) == []
-    assert len(yaml_files(tmp_path)) == 1
+    assert list((memory_path / "open").iterdir()) == []
+    assert len(yaml_files(memory_path)) == 1
 
 
-async def test_a_marker_without_a_user_is_taken_away(tmp_path: Path) -> None:
+async def test_a_marker_without_a_user_is_taken_away(memory_path: Path) -> None:
     """A crash between marker and folder leaves nothing to recover."""
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open" / "a1").touch()
-    async with opened(tmp_path) as journal:
+    (memory_path / "open").mkdir()
+    (memory_path / "open" / "a1").touch()
+    async with opened(memory_path) as journal:
         assert await journal.recover(USER) is None
-    assert list((tmp_path / "open").iterdir()) == []
+    assert list((memory_path / "open").iterdir()) == []
 
 
-async def test_every_method_recovers_first(tmp_path: Path) -> None:
+async def test_every_method_recovers_first(memory_path: Path) -> None:
     """Whatever is asked first about a user puts the user's dialog in order."""
     calls: list[Callable[[DialogueJournal], Awaitable[object]]] = [
         lambda journal: journal.get_conversation(USER),
@@ -294,7 +294,7 @@ async def test_every_method_recovers_first(tmp_path: Path) -> None:
         lambda journal: journal.find_keyed(USER, "k", 0),
     ]
     for number, call in enumerate(calls):
-        folder = tmp_path / str(number)
+        folder = memory_path / str(number)
         folder.mkdir()
         place(folder, whole_file(MESSAGES)[:-20])
         async with opened(folder) as journal:
@@ -302,49 +302,49 @@ async def test_every_method_recovers_first(tmp_path: Path) -> None:
         assert len(aside(dialogs_of(folder))) == 1, number
 
 
-async def test_another_conversation_after_a_crash(tmp_path: Path) -> None:
+async def test_another_conversation_after_a_crash(memory_path: Path) -> None:
     """A dialog left open is archived as superseded when another one begins, with nobody adopting it."""
-    place(tmp_path, whole_file(MESSAGES))
-    async with opened(tmp_path) as journal:
+    place(memory_path, whole_file(MESSAGES))
+    async with opened(memory_path) as journal:
         await journal.add_message(USER, message(9), SECOND)
         page = await journal.list_archives(USER, 10, None)
     assert [(each.conversation, each.reason) for each in page.archives] == [(FIRST, Reason.SUPERSEDED)]
 
 
-async def test_a_dialog_without_its_marker_is_found_at_the_users_next_call(tmp_path: Path) -> None:
+async def test_a_dialog_without_its_marker_is_found_at_the_users_next_call(memory_path: Path) -> None:
     """A file put back from a backup is an open dialog, and gets its marker."""
-    place(tmp_path, whole_file(MESSAGES))
-    (tmp_path / "open" / "a1").unlink()
-    async with opened(tmp_path) as journal:
+    place(memory_path, whole_file(MESSAGES))
+    (memory_path / "open" / "a1").unlink()
+    async with opened(memory_path) as journal:
         assert await journal.recover(USER) is not None
-    assert (tmp_path / "open" / "a1").exists()
+    assert (memory_path / "open" / "a1").exists()
 
 
-async def test_a_dialog_that_a_person_laid_out_anew_goes_on(tmp_path: Path) -> None:
+async def test_a_dialog_that_a_person_laid_out_anew_goes_on(memory_path: Path) -> None:
     """Valid YAML in another layout is read, and goes on when this format can be appended to it."""
     text = whole_file([message(0)]).decode().replace('"text 0"', "'text 0'  # mine").rstrip("\n")
-    dialogs = place(tmp_path, text.encode())
-    async with opened(tmp_path) as journal:
+    dialogs = place(memory_path, text.encode())
+    async with opened(memory_path) as journal:
         await journal.add_message(USER, message(1), FIRST)
         assert await journal.get_conversation(USER) == [message(0), message(1)]
     assert aside(dialogs) == {}
 
 
-async def test_what_would_swallow_the_next_message_is_cut(tmp_path: Path) -> None:
+async def test_what_would_swallow_the_next_message_is_cut(memory_path: Path) -> None:
     """Valid YAML whose end would take an appended message for something else is set aside from there."""
-    dialogs = place(tmp_path, whole_file([message(0)]) + b"notes:\n")
-    async with opened(tmp_path) as journal:
+    dialogs = place(memory_path, whole_file([message(0)]) + b"notes:\n")
+    async with opened(memory_path) as journal:
         await journal.add_message(USER, message(1), FIRST)
         assert await journal.get_conversation(USER) == [message(0), message(1)]
     assert list(aside(dialogs).values()) == [b"notes:\n"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
-async def test_something_else_in_the_files_place_is_set_aside(tmp_path: Path, kind: str) -> None:
+async def test_something_else_in_the_files_place_is_set_aside(memory_path: Path, kind: str) -> None:
     """A folder, a link or a pipe named current.yaml neither hangs nor misleads the server."""
-    dialogs = place(tmp_path, None)
+    dialogs = place(memory_path, None)
     current = dialogs / "current.yaml"
-    outside = tmp_path / "outside.txt"
+    outside = memory_path / "outside.txt"
     outside.write_bytes(whole_file(MESSAGES))
     if kind == "folder":
         current.mkdir()
@@ -353,7 +353,7 @@ async def test_something_else_in_the_files_place_is_set_aside(tmp_path: Path, ki
     else:
         os.mkfifo(current)
     log = LogRecord()
-    async with opened(tmp_path, log=log) as journal:
+    async with opened(memory_path, log=log) as journal:
         assert await journal.recover(USER) is None
         await journal.add_message(USER, message(0), FIRST)
     assert log.entries[0]["why"] == "it is no ordinary file"
@@ -362,39 +362,39 @@ async def test_something_else_in_the_files_place_is_set_aside(tmp_path: Path, ki
     assert not current.is_symlink()
 
 
-async def test_recovery_of_one_user_leaves_others_alone(tmp_path: Path) -> None:
+async def test_recovery_of_one_user_leaves_others_alone(memory_path: Path) -> None:
     """Asking about one user reads no other user's file."""
-    place(tmp_path, b"junk", "a1")
-    others = place(tmp_path, b"junk", "b2")
-    async with opened(tmp_path) as journal:
+    place(memory_path, b"junk", "a1")
+    others = place(memory_path, b"junk", "b2")
+    async with opened(memory_path) as journal:
         await journal.recover(USER)
         assert aside(others) == {}
         await journal.recover(User("b2"))
     assert len(aside(others)) == 1
 
 
-async def test_a_file_of_the_largest_size_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_of_the_largest_size_goes_on(memory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the byte."""
     data = whole_file(MESSAGES)
-    place(tmp_path, data)
+    place(memory_path, data)
     monkeypatch.setattr(recovery, "MAX_FILE_BYTES", len(data))
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         assert await journal.recover(USER) is not None
 
 
 async def test_a_file_larger_than_any_dialog_is_set_aside_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another version, or a person, may have made it so: none of it is cut off."""
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         for number in range(40):
             await journal.add_message(USER, message(number), FIRST)
-    current = dialogs_of(tmp_path) / "current.yaml"
+    current = dialogs_of(memory_path) / "current.yaml"
     before = current.read_bytes()
     monkeypatch.setattr(recovery, "MAX_FILE_BYTES", len(before) - 500)
     log = LogRecord()
-    async with opened(tmp_path, log=log) as journal:
+    async with opened(memory_path, log=log) as journal:
         assert await journal.recover(USER) is None
     assert log.entries[0]["why"] == "it is larger than any dialog"
-    assert [path.read_bytes() for path in dialogs_of(tmp_path).glob("current.unreadable-*")] == [before]
+    assert [path.read_bytes() for path in dialogs_of(memory_path).glob("current.unreadable-*")] == [before]
     assert current.read_bytes() == b""

@@ -119,9 +119,9 @@ async def test_a_key_is_found_in_a_restored_dialog(journal: DialogueJournal) -> 
     assert await journal.find_keyed(USER, "k-0", 0) == found
 
 
-async def test_a_dialog_that_is_full_can_be_restored_but_not_added_to(tmp_path: Path) -> None:
+async def test_a_dialog_that_is_full_can_be_restored_but_not_added_to(memory_path: Path) -> None:
     """Its words can be read and it can be ended; a further message says why not."""
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         await journal.add_message(USER, message(0, "x" * (16 * 1024 * 1024 - 1400)), FIRST)
         archive_id = await journal.archive_conversation(USER)
         assert archive_id is not None
@@ -129,19 +129,19 @@ async def test_a_dialog_that_is_full_can_be_restored_but_not_added_to(tmp_path: 
         with pytest.raises(DialogFullError):
             await journal.add_message(USER, message(1, "x" * 1000), FIRST)
         assert await journal.archive_conversation(USER) is not None
-    assert_each_once(tmp_path, {"m-0"})
+    assert_each_once(memory_path, {"m-0"})
 
 
 @pytest.mark.parametrize("fits", [True, False])
-async def test_what_is_restored_has_room_for_its_next_end(tmp_path: Path, fits: bool) -> None:
+async def test_what_is_restored_has_room_for_its_next_end(memory_path: Path, fits: bool) -> None:
     """An import or a title may fill a file; a longer reason would make it larger than what is read."""
     begin = emit_head(FIRST, USER.id)
     room = len(emit_footer(0, Reason.SUPERSEDED, MAX_MESSAGES))
     more = MAX_FILE_BYTES - room - len(begin + emit_message(message(0, ""))) + (not fits)
     data = begin + emit_message(message(0, "x" * more)) + emit_footer(FIRST.started_ms, Reason.REQUEST, 1)
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         await archived(journal)
-        path = dialogs_of(tmp_path) / "archived" / f"{OLD}.yaml"
+        path = dialogs_of(memory_path) / "archived" / f"{OLD}.yaml"
         path.write_bytes(data)
         if fits:
             assert await journal.restore_archive(USER, OLD) is not None
@@ -153,9 +153,9 @@ async def test_what_is_restored_has_room_for_its_next_end(tmp_path: Path, fits: 
         assert len((await journal.list_archives(USER, 10, None)).archives) == 1
 
 
-async def test_restoring_is_not_held_up_by_a_users_limit(tmp_path: Path) -> None:
+async def test_restoring_is_not_held_up_by_a_users_limit(memory_path: Path) -> None:
     """It takes no room; and what it takes is counted once."""
-    async with opened(tmp_path, user_bytes=2 * 4096) as journal:
+    async with opened(memory_path, user_bytes=2 * 4096) as journal:
         archive_id = await archived(journal)
         await journal.add_message(USER, message(2), SECOND)
         restored = await journal.restore_archive(USER, archive_id)
@@ -163,11 +163,11 @@ async def test_restoring_is_not_held_up_by_a_users_limit(tmp_path: Path) -> None
         await journal.add_message(USER, message(4), FIRST)
 
 
-async def test_an_older_copy_of_what_is_current_is_refused(tmp_path: Path) -> None:
+async def test_an_older_copy_of_what_is_current_is_refused(memory_path: Path) -> None:
     """Else the dialog would be there twice under one name."""
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         archive_id = await archived(journal)
-        folder = dialogs_of(tmp_path) / "archived"
+        folder = dialogs_of(memory_path) / "archived"
         copy = folder / "2020-01-01-00-00-00.yaml"
         shutil.copy(folder / f"{archive_id}.yaml", copy)
         await journal.restore_archive(USER, archive_id)
@@ -179,11 +179,11 @@ async def test_an_older_copy_of_what_is_current_is_refused(tmp_path: Path) -> No
         assert len(await journal.get_conversation(USER)) == 2
 
 
-async def test_an_archive_laid_out_by_hand_is_refused_and_left(tmp_path: Path) -> None:
+async def test_an_archive_laid_out_by_hand_is_refused_and_left(memory_path: Path) -> None:
     """Where its end can't be cut off, nothing is touched, the current dialog least."""
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         archive_id = await archived(journal)
-        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path = dialogs_of(memory_path) / "archived" / f"{archive_id}.yaml"
         data = path.read_bytes()
         end = data.index(b"ended: ")
         path.write_bytes(data[end:] + data[:end])
@@ -197,12 +197,12 @@ async def test_an_archive_laid_out_by_hand_is_refused_and_left(tmp_path: Path) -
 
 @pytest.mark.parametrize("added", [b'note: "mine"\n', b"# mine\n"])
 async def test_what_a_person_has_added_behind_the_end_does_not_go_with_it(
-    tmp_path: Path, added: bytes
+    memory_path: Path, added: bytes
 ) -> None:
     """Restoring cuts the end off; what stands there of somebody's own would be lost, so it is refused."""
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         archive_id = await archived(journal)
-        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path = dialogs_of(memory_path) / "archived" / f"{archive_id}.yaml"
         data = path.read_bytes() + added
         path.write_bytes(data)
         with pytest.raises(ArchiveLaidOutError):
@@ -210,11 +210,11 @@ async def test_what_a_person_has_added_behind_the_end_does_not_go_with_it(
         assert path.read_bytes() == data
 
 
-async def test_what_would_swallow_the_next_message_is_refused_and_left(tmp_path: Path) -> None:
+async def test_what_would_swallow_the_next_message_is_refused_and_left(memory_path: Path) -> None:
     """All of the dialog is there, but before its end stands what a message can't follow."""
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         archive_id = await archived(journal)
-        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path = dialogs_of(memory_path) / "archived" / f"{archive_id}.yaml"
         data = path.read_bytes().replace(b"\nended: ", b"\nnotes:\nended: ")
         path.write_bytes(data)
         with pytest.raises(ArchiveLaidOutError):
@@ -223,11 +223,11 @@ async def test_what_would_swallow_the_next_message_is_refused_and_left(tmp_path:
 
 
 @pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
-async def test_an_end_laid_out_in_another_way_is_cut_off_too(tmp_path: Path, newline: bytes) -> None:
+async def test_an_end_laid_out_in_another_way_is_cut_off_too(memory_path: Path, newline: bytes) -> None:
     """Other line ends, quotes, order and blank lines add nothing."""
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         archive_id = await archived(journal)
-        path = dialogs_of(tmp_path) / "archived" / f"{archive_id}.yaml"
+        path = dialogs_of(memory_path) / "archived" / f"{archive_id}.yaml"
         data = path.read_bytes().replace(b'reason: "request"', b"reason: 'request'").replace(b"\n", newline)
         path.write_bytes(data + newline * 2)
         assert await journal.restore_archive(USER, archive_id) is not None
@@ -235,24 +235,24 @@ async def test_an_end_laid_out_in_another_way_is_cut_off_too(tmp_path: Path, new
         assert len(await journal.get_conversation(USER)) == 3
 
 
-async def test_a_backup_made_of_hard_links_keeps_what_it_held(tmp_path: Path) -> None:
+async def test_a_backup_made_of_hard_links_keeps_what_it_held(memory_path: Path) -> None:
     """Archives never change under a backup; the restored dialog grows in a file of its own."""
-    async with opened(tmp_path / "data") as journal:
+    async with opened(memory_path / "data") as journal:
         archive_id = await archived(journal)
-        path = dialogs_of(tmp_path / "data") / "archived" / f"{archive_id}.yaml"
-        backup = tmp_path / "backup.yaml"
+        path = dialogs_of(memory_path / "data") / "archived" / f"{archive_id}.yaml"
+        backup = memory_path / "backup.yaml"
         os.link(path, backup)
         before = backup.read_bytes()
         await journal.restore_archive(USER, archive_id)
         await journal.add_message(USER, message(2), FIRST)
         await journal.archive_conversation(USER)
     assert backup.read_bytes() == before
-    assert_each_once(tmp_path / "data", {"m-0", "m-1", "m-2"})
+    assert_each_once(memory_path / "data", {"m-0", "m-1", "m-2"})
 
 
-async def test_what_somebody_puts_there_at_the_last_moment_is_not_replaced(tmp_path: Path) -> None:
+async def test_what_somebody_puts_there_at_the_last_moment_is_not_replaced(memory_path: Path) -> None:
     """It is the dialog then, and the archive stays one."""
-    current = dialogs_of(tmp_path) / "current.yaml"
+    current = dialogs_of(memory_path) / "current.yaml"
 
     class Planting(FaultyDisk):
         looked = 0
@@ -265,9 +265,9 @@ async def test_what_somebody_puts_there_at_the_last_moment_is_not_replaced(tmp_p
                     current.write_bytes(emit_head(SECOND, "a1") + emit_message(message(8)))
             return super().find(path)
 
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         archive_id = await archived(journal)
-    async with opened(tmp_path, disk=Planting()) as journal:
+    async with opened(memory_path, disk=Planting()) as journal:
         with pytest.raises(JournalUnavailableError):
             await journal.restore_archive(USER, archive_id)
         assert await journal.get_conversation(USER) == [message(8)]
@@ -281,12 +281,12 @@ async def test_what_somebody_puts_there_at_the_last_moment_is_not_replaced(tmp_p
         (errno.EIO, 503, "The archive can't be restored at the moment. Nothing of it is lost."),
     ],
 )
-async def test_a_failing_disk_is_told(tmp_path: Path, error: int, status: int, told: str) -> None:
+async def test_a_failing_disk_is_told(memory_path: Path, error: int, status: int, told: str) -> None:
     """And the archive is one still, after a restart too; then it is restored."""
     disk = FaultyDisk()
-    async with opened(tmp_path) as journal:
+    async with opened(memory_path) as journal:
         archive_id = await archived(journal)
-    async with opened(tmp_path, disk=disk) as journal:
+    async with opened(memory_path, disk=disk) as journal:
         disk.faults.set(Fault("rename", error=error))
         with pytest.raises(JournalError) as failed:
             await journal.restore_archive(USER, archive_id)
@@ -295,10 +295,10 @@ async def test_a_failing_disk_is_told(tmp_path: Path, error: int, status: int, t
         assert await journal.restore_archive(USER, archive_id) is not None
 
 
-async def test_an_end_that_is_cut_off_though_a_call_failed_is_a_restoring(tmp_path: Path) -> None:
+async def test_an_end_that_is_cut_off_though_a_call_failed_is_a_restoring(memory_path: Path) -> None:
     """What is found on the disk counts."""
     disk = FaultyDisk()
-    async with opened(tmp_path, disk=disk) as journal:
+    async with opened(memory_path, disk=disk) as journal:
         archive_id = await archived(journal)
         disk.faults.set(Fault("flush", error=errno.EIO, how="after"))
         restored = await journal.restore_archive(USER, archive_id)
@@ -307,10 +307,10 @@ async def test_an_end_that_is_cut_off_though_a_call_failed_is_a_restoring(tmp_pa
         assert len(await journal.get_conversation(USER)) == 2
 
 
-async def test_a_restoring_is_logged_with_its_subject(tmp_path: Path) -> None:
+async def test_a_restoring_is_logged_with_its_subject(memory_path: Path) -> None:
     """Which archive became which conversation."""
     log = LogRecord()
-    async with opened(tmp_path, log=log) as journal:
+    async with opened(memory_path, log=log) as journal:
         archive_id = await archived(journal)
         await journal.restore_archive(USER, archive_id)
     assert log.entries[-1] == {
@@ -324,17 +324,17 @@ async def test_a_restoring_is_logged_with_its_subject(tmp_path: Path) -> None:
     }
 
 
-async def test_the_disk_is_asked_in_the_right_order(tmp_path: Path) -> None:
+async def test_the_disk_is_asked_in_the_right_order(memory_path: Path) -> None:
     """The marker before the move, both names durable, and only then is the end cut off."""
     disk = FaultyDisk()
     changing = {"sync_folder", "open", "write", "flush", "rename", "remove", "truncate"}
-    async with opened(tmp_path, disk=disk) as journal:
+    async with opened(memory_path, disk=disk) as journal:
         archive_id = await archived(journal)
         disk.calls.clear()
         await journal.restore_archive(USER, archive_id)
         dialogs = "users/a1/dialogs"
         assert [
-            (name, target.removeprefix(f"{tmp_path}/")) for name, target in disk.calls if name in changing
+            (name, target.removeprefix(f"{memory_path}/")) for name, target in disk.calls if name in changing
         ] == [
             ("open", "open/a1"),
             ("sync_folder", "open"),
@@ -391,10 +391,10 @@ async def lay(data: Path) -> None:
         pytest.param(errno.ENOSPC, 4, marks=pytest.mark.long),
     ],
 )
-async def test_each_call_fails(tmp_path: Path, error: int, how: How, call: str, times: int) -> None:
+async def test_each_call_fails(memory_path: Path, error: int, how: How, call: str, times: int) -> None:
     """Whichever call of restore, rename, pin and delete fails: a repeat succeeds, and there is one of all."""
     for at in range(1, MOST_CALLS):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         await lay(data)
         disk = FaultyDisk()
         async with opened(data, disk=disk) as journal:
@@ -412,10 +412,10 @@ async def test_each_call_fails(tmp_path: Path, error: int, how: How, call: str, 
 
 
 @pytest.mark.parametrize(("how", "call"), [("half", "write"), ("after", "")])
-async def test_the_process_ends_at_each_call(tmp_path: Path, how: How, call: str) -> None:
+async def test_the_process_ends_at_each_call(memory_path: Path, how: How, call: str) -> None:
     """Wherever it ends, every dialog is in one file, every file loads, and the user can do it again."""
     for at in range(1, MOST_CALLS):
-        data = tmp_path / str(at)
+        data = memory_path / str(at)
         await lay(data)
         disk = FaultyDisk()
         journal = make_journal(data, disk=disk)
