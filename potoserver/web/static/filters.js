@@ -79,9 +79,9 @@ export class SearchFilters {
 
   #words(from, to, role, reason, title) {
     return [
+      role && this.#role.selectedOptions[0].text.toLowerCase(),
       from && `from ${dayWords(from)}`,
       to && `to ${dayWords(to)}`,
-      role && this.#role.selectedOptions[0].text.toLowerCase(),
       reason && `because ${REASONS[reason]}`,
       title && `title with “${title}”`,
     ].filter(Boolean);
