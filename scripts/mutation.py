@@ -97,11 +97,14 @@ AREAS = {
             "modules/chat_server/journal/archive_import.py",
         ],
         [
-            *(
-                f"tests/chat/test_{name}.py"
-                for name in ("archive_desk", "importing", "restoring", "retention", "session_rules")
-            ),
+            "tests/chat/test_archive_desk.py",
+            "tests/chat/test_importing.py",
+            "tests/chat/test_restores_under_way.py",
+            "tests/chat/test_restoring.py",
+            "tests/chat/test_retention.py",
+            "tests/chat/test_session_rules.py",
             "tests/journal/test_importing.py",
+            "tests/journal/test_import_faults.py",
         ],
     ),
     "presence": Area(

@@ -177,6 +177,14 @@ class Asked:
         return answer
 
 
+async def archived(chat: Chat, text: str = "old", user: User = A1) -> tuple[str, str]:
+    """A new archive's id and its conversation."""
+    reply = await chat.ask(text, user=user)
+    archive_id = (await chat.module.end_user_session(user.id)).archive_id
+    assert archive_id is not None
+    return archive_id, reply.conversation_id
+
+
 def texts(dialog: Dialog) -> list[str]:
     return [message.content for message in dialog.messages]
 
