@@ -20,6 +20,7 @@ from tests.support.commands import potoserver
 from tests.support.process import ServerProcess, chat, server_environment
 from tests.support.screen import ENTER, TAB, UP, Screen, screen_of
 from tests.support.sse import stream
+from tests.support.told_model import THOUGHT, told_model
 
 pytestmark = pytest.mark.process
 
@@ -255,7 +256,34 @@ async def test_a_server_that_takes_no_stream_says_why(
             assert "the server takes no stream now: too-many-connections-of-user" in screen.text
 
 
+async def test_the_model_is_told_beforehand_and_its_thoughts_are_shown(start_server: StartServer) -> None:
+    """`--system` and `--reasoning` go with each message; without them neither does."""
+    with told_model() as model:
+        server = await start_server(**model)
+        with talking(server, "--system", "Be brief.", "--reasoning") as screen:
+            for _ in range(2):
+                screen.say("And?", "They ask.\nWhat was I told?\n", "told: ['Be brief.']", PROMPT)
+        with talking(server) as screen:
+            text = screen.say("And now?", "told: []", PROMPT)
+            assert "They ask" not in text[text.rindex("And now?") :]
+
+
 # Without a terminal
+
+
+async def test_thoughts_are_not_among_the_replies(start_server: StartServer) -> None:
+    """They go to the error output; as JSON they are a field of the answer. A blank `--system` is none."""
+    with told_model() as model:
+        server = await start_server(**model)
+        options = ("--reasoning", "--system", "Be brief.", "--url", server.url)
+        done = potoserver("chat", *options, cwd=server.folder, text="And?\n")
+        assert (done.returncode, done.stdout) == (0, "told: ['Be brief.']\n")
+        assert done.stderr.splitlines()[-2:] == THOUGHT.splitlines()
+        done = potoserver("chat", *options, "--json", "--once", "And?", cwd=server.folder)
+        assert json.loads(done.stdout)["reasoning"] == THOUGHT
+        done = potoserver("chat", "--system", " ", "--url", server.url, "--once", "x", cwd=server.folder)
+        assert done.stdout == "told: []\n"
+        assert "They ask" not in done.stderr
 
 
 async def test_a_message_a_line_and_its_reply(start_server: StartServer) -> None:

@@ -9,12 +9,14 @@ from typing import Annotated, Final
 import typer
 
 from ..online import ONLINE_STATUSES, Token, Url, choose_server, run_online
+from .asking import Asking
 
 _EXAMPLES: Final = f"""\b
 Examples:
   potoserver chat                                   talk; /help shows the commands
   potoserver chat --once "What is new?"             one reply, on the output
   potoserver chat < questions.txt > replies.txt     a message a line
+  potoserver chat --system "Answer in one line."    with what the model is told beforehand
   POTO_TOKEN=… potoserver chat --url https://chat.example.org
 
 {ONLINE_STATUSES}"""
@@ -27,6 +29,13 @@ def chat(
     once: Annotated[
         str | None, typer.Option("--once", metavar="MESSAGE", help="Say this, print the reply, and end.")
     ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option("--system", metavar="TEXT", help="Tell the model this before the dialog, each time."),
+    ] = None,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Have the model think first, and show what it thought.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Each answer of the server as a line of JSON.")
     ] = False,
@@ -35,18 +44,19 @@ def chat(
     if once is not None and not once.strip():
         raise typer.TyperException("--once: there is no message in it")
     server = choose_server(context.obj, url, token, "test-token")
+    asking = Asking(system if system and system.strip() else None, reasoning)
     if once is not None:
         from .plain import once as say_once  # noqa: PLC0415 - each way loads what it needs
 
-        status = run_online(say_once(server, once, as_json=json), server)
+        status = run_online(say_once(server, once, asking, as_json=json), server)
     elif json or not _is_terminal():
         from .plain import converse  # noqa: PLC0415
 
-        status = run_online(converse(server, as_json=json), server)
+        status = run_online(converse(server, asking, as_json=json), server)
     else:
         from .interactive import talk  # noqa: PLC0415
 
-        status = run_online(talk(server), server)
+        status = run_online(talk(server, asking), server)
     if status:
         raise typer.Exit(status)
 

@@ -28,6 +28,7 @@ from potoserver.client import (
 )
 
 from ..online import ServerChoice
+from .asking import Asking, Thoughts
 from .happenings import Happenings
 from .markdown import GrowingMarkdown
 from .slash import Slash, UsageError
@@ -42,8 +43,12 @@ _INTERRUPTED: Final = 130
 _CUT: Final = frozenset({"stopped", "shutdown", "length"})
 
 
-async def talk(server: ServerChoice) -> int:
+async def talk(server: ServerChoice, asking: Asking) -> int:
     """Talks until the user leaves.
+
+    Args:
+        server: With which.
+        asking: What goes with each message.
 
     Returns:
         The exit status: 0, or 130 after Ctrl+C.
@@ -57,13 +62,14 @@ async def talk(server: ServerChoice) -> int:
         if isinstance(first, Disconnected):
             raise ClientError(first.detail)
         assert isinstance(first, Connected)
-        terminal = _Terminal(client)
+        terminal = _Terminal(client, asking)
         await terminal.open(server.url, first)
         return await terminal.run(events)
 
 
 class _Terminal:
-    def __init__(self, client: PotoClient) -> None:
+    def __init__(self, client: PotoClient, asking: Asking) -> None:
+        self._asking = asking
         self._chat = client.module("ChatServerModule")
         self._view = View()
         self._slash = Slash(client, self._view)
@@ -195,12 +201,15 @@ class _Terminal:
             self._interrupted_early = True
 
     async def _say(self, message: str) -> None:
-        reply = self._chat.chatWithHistory.stream(message=message)
+        reply = self._chat.chatWithHistory.stream(**self._asking.arguments(message))
+        thoughts = Thoughts()
         self._happenings.is_own(reply.request_id)
         with GrowingMarkdown(self._view.console) as growing:
             async with aclosing(reply):
                 async for delta in reply:
+                    self._view.notes(thoughts.lines_of(delta))
                     growing.add(delta["text"])
+                self._view.notes(thoughts.rest())
             if reply.replaced:
                 self._view.note("The reply began anew:")
                 growing.replace(reply.result["reply"])

@@ -7,20 +7,21 @@ import os
 import sys
 import threading
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import Any, Final
 
 from potoserver import visible
 from potoserver.client import AnswerError, ClientError, PotoClient
 
 from ..online import ServerChoice
 from ..output import print_json, warn
+from .asking import Asking, Thoughts
 from .slash import Slash, UsageError
 from .view import View
 
 _CHUNK: Final = 65_536
 
 
-async def once(server: ServerChoice, message: str, *, as_json: bool) -> int:
+async def once(server: ServerChoice, message: str, asking: Asking, *, as_json: bool) -> int:
     """Says one thing and prints the reply. The dialog goes on with the next, as calls do without a stream.
 
     Returns:
@@ -31,11 +32,11 @@ async def once(server: ServerChoice, message: str, *, as_json: bool) -> int:
     """
     async with server.client() as client:
         await _check(client)
-        await _ask(client, message, as_json=as_json)
+        await _ask(client, asking.arguments(message), as_json=as_json)
     return 0
 
 
-async def converse(server: ServerChoice, *, as_json: bool) -> int:
+async def converse(server: ServerChoice, asking: Asking, *, as_json: bool) -> int:
     """Says each line of the input and prints its reply; a line with a slash is a command, as at the prompt.
 
     Returns:
@@ -57,9 +58,8 @@ async def converse(server: ServerChoice, *, as_json: bool) -> int:
                     if line.startswith("/") and not line.startswith("//"):
                         await slash.run(line)
                     elif line.strip():
-                        await _ask(
-                            client, line.removeprefix("/") if line.startswith("//") else line, as_json=as_json
-                        )
+                        message = line.removeprefix("/") if line.startswith("//") else line
+                        await _ask(client, asking.arguments(message), as_json=as_json)
                 except UsageError as error:
                     warn(str(error))
                     status = 1
@@ -85,14 +85,19 @@ async def _be_there(client: PotoClient) -> None:
             pass
 
 
-async def _ask(client: PotoClient, message: str, *, as_json: bool) -> None:
-    reply = client.module("ChatServerModule").chatWithHistory.stream(message=message)
+async def _ask(client: PotoClient, arguments: dict[str, Any], *, as_json: bool) -> None:
+    reply = client.module("ChatServerModule").chatWithHistory.stream(**arguments)
+    thoughts = Thoughts()
     printed = False
     async with aclosing(reply):
         async for delta in reply:
-            if not as_json and delta["text"]:
+            if as_json:
+                continue
+            _think(thoughts.lines_of(delta))
+            if delta["text"]:
                 _write(delta["text"])
                 printed = True
+        _think(thoughts.rest())
     if as_json:
         print_json(reply.result)
     elif reply.replaced:
@@ -100,6 +105,12 @@ async def _ask(client: PotoClient, message: str, *, as_json: bool) -> None:
         _write(("\n" if printed else "") + reply.result["reply"] + "\n")
     else:
         _write("\n")
+
+
+def _think(lines: list[str]) -> None:
+    """On the error output: the other may be a file of replies."""
+    for line in lines:
+        print(visible(line), file=sys.stderr, flush=True)  # noqa: T201 - for people
 
 
 def _write(text: str) -> None:

@@ -33,6 +33,11 @@ class View:
         """What the program itself has to say."""
         self.console.print(Text(visible(text), style=_NOTE), soft_wrap=True)
 
+    def notes(self, lines: Iterable[str]) -> None:
+        """Several lines of that."""
+        for line in lines:
+            self.note(line)
+
     def wrong(self, text: str) -> None:
         """What went wrong."""
         self.console.print(Text(visible(text), style=_WRONG), soft_wrap=True)
