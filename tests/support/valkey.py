@@ -105,3 +105,40 @@ def valkey_server(folder: Path, *options: str) -> Iterator[ValkeyProcess]:
         yield process
     finally:
         process.kill()
+
+
+@contextmanager
+def valkey_cluster(folder: Path) -> Iterator[list[ValkeyProcess]]:
+    """A cluster of three servers, the slots shared out among them, for the length of a block."""
+    processes = []
+    try:
+        for number in range(3):
+            own = folder / str(number)
+            own.mkdir()
+            processes.append(ValkeyProcess(own, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000"))
+            processes[-1].start()
+        _join(processes)
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _join(processes: list[ValkeyProcess]) -> None:
+    clients = [process.client() for process in processes]
+    bounds = [0, 5461, 10923, 16384]
+    for client, first, after in zip(clients, bounds, bounds[1:], strict=False):
+        client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
+    for process in processes[1:]:
+        clients[0].execute_command("CLUSTER MEET", "127.0.0.1", process.port)
+    deadline = time.monotonic() + 60
+    while not all(_is_whole(client) for client in clients):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for client in clients:
+        client.close()
+
+
+def _is_whole(client: redis.Redis) -> bool:
+    about = client.execute_command("CLUSTER INFO")
+    return about["cluster_state"] == "ok" and len(client.execute_command("CLUSTER SLOTS")) == 3

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.engine.valkey.keys import SILENCE_S, Keys
-from potoserver.engine.valkey.link import Link
+from potoserver.engine.valkey.link import Cancellations, Link, end
 from potoserver.engine.valkey.scripts import decode
 from potoserver.errors import UnavailableError
 
@@ -99,10 +99,7 @@ class Channel:
 
     async def stop(self) -> None:
         """Listens no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        await end([self._task])
         self._listening.clear()
 
     async def move(self) -> None:
@@ -142,8 +139,10 @@ class Channel:
         self._heard_at_s = time.monotonic()
         self._listening.set()
         self._on_listening()
+        cancellations = Cancellations()
         while True:
             message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SILENCE_S / 3)
+            cancellations.check()
             now_s = time.monotonic()
             if message is not None and message["type"] == "message":
                 if message["channel"] == own.encode():

@@ -56,15 +56,26 @@ class Departures:
         """Looks in these partitions. Returns how many users are online in them."""
         node_id = self._registry.node_id
         calls = [
-            script("look").of_partition(self._keys, each, node_id, most=LOOK_MOST, ask_again_ms=ASK_AGAIN_MS)
+            script("look").of_partition(
+                self._keys,
+                each,
+                node_id,
+                works=self._works(),
+                most=LOOK_MOST,
+                ask_again_ms=ASK_AGAIN_MS,
+            )
             for each in partitions
         ]
         found = await self._link.run_all(calls)
-        for _, orphans, _ in found:
-            for user in orphans:
-                self._on_orphan(decode(user))
+        if self._works():  # it may have begun to drain meanwhile; then another one is asked next
+            for _, orphans, _ in found:
+                for user in orphans:
+                    self._on_orphan(decode(user))
         await self.claim([decode(user) for due, _, _ in found for user in due])
         return sum(online for _, _, online in found)
+
+    def _works(self) -> bool:
+        return self._registry.node_id in self._registry.workers
 
     async def claim(self, user_ids: Sequence[str]) -> None:
         """Makes and claims the departures of these users, if there are any and no other node has."""

@@ -32,7 +32,7 @@ from potoserver.engine.valkey.departures import Departures
 from potoserver.engine.valkey.homes import Homes
 from potoserver.engine.valkey.keys import HELD_S, Keys
 from potoserver.engine.valkey.life import Life
-from potoserver.engine.valkey.link import Link
+from potoserver.engine.valkey.link import Link, end
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.logs import EventLogs
 from potoserver.engine.valkey.outbox import Outbox
@@ -150,10 +150,7 @@ class ValkeyEngine(Engine):
     async def stop(self) -> None:
         self._listener = None
         await self._life.stop()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end(self._tasks)
         await self._outbox.stop()
         await self._link.close()
 

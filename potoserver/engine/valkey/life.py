@@ -17,7 +17,7 @@ from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.departures import Departures
 from potoserver.engine.valkey.homes import Homes
 from potoserver.engine.valkey.keys import LOOK_ALL_S, LOOK_S, PARTITIONS, RENEWAL_S, TOUCH_S
-from potoserver.engine.valkey.link import Link, away
+from potoserver.engine.valkey.link import Link, away, end
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.logs import EventLogs
 from potoserver.engine.valkey.registry import Registry
@@ -114,11 +114,7 @@ class Life:
     async def stop(self) -> None:
         """Leaves, if Valkey can be reached in time."""
         self._listener = None
-        tasks = [*self._tasks, *([self._reaping] if self._reaping is not None else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end([*self._tasks, self._reaping])
         self._tasks = []
         try:
             async with asyncio.timeout(_LEAVE_S):

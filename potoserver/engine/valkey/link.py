@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -25,12 +25,35 @@ _SCHEMES: Final = {
     "rediss": "rediss",
     "unix": "unix",
 }
+_CANCEL_AGAIN_S: Final = 0.5
 _FAILURES: Final = (RedisError, OSError, TimeoutError)
 
 
 def away() -> UnavailableError:
     """What callers are told while the engine is away."""
     return UnavailableError("What the nodes share can't be reached at the moment.")
+
+
+class Cancellations:
+    """Those of the running task, from now on. redis-py swallows one at times: a pipeline, a subscription."""
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = self._task.cancelling() if self._task is not None else 0
+
+    def check(self) -> None:
+        """Raises CancelledError if there was one."""
+        if self._task is not None and self._task.cancelling() > self._before:
+            raise asyncio.CancelledError
+
+
+async def end(tasks: Iterable[asyncio.Task[None] | None]) -> None:
+    """Cancels tasks until each has ended."""
+    left = {task for task in tasks if task is not None}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN_S)
 
 
 class Link:
@@ -143,8 +166,7 @@ class Link:
     async def _guarded(self, work: Callable[[], Awaitable[Any]], *, probe: bool = False) -> Any:
         if self.trouble is not None and not probe:
             raise away()
-        task = asyncio.current_task()
-        cancelled_before = task.cancelling() if task is not None else 0
+        cancellations = Cancellations()
         try:
             # Of the time, a part may go in waiting for a place, where Valkey is slow.
             async with asyncio.timeout(CALL_S * 1.5), self._places:
@@ -159,8 +181,7 @@ class Link:
             self._found_away(error)
             await self._drop_idle()
             raise away() from error
-        if task is not None and task.cancelling() > cancelled_before:
-            raise asyncio.CancelledError  # redis-py's pipelines swallow it at times
+        cancellations.check()
         if probe and self.trouble is not None:
             self.trouble = None
             self._logger.info("engine back")

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Final
 
 from potoserver.engine.valkey.keys import Keys
-from potoserver.engine.valkey.link import Link, away
+from potoserver.engine.valkey.link import Link, away, end
 from potoserver.engine.valkey.scripts import Call, script
 
 _BATCH: Final = 64
@@ -72,9 +72,7 @@ class Outbox:
 
     async def stop(self) -> None:
         """Sends no more; who waits is told so."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end([self._task])
         for _, _, sent in self._waiting:
             if not sent.done():
                 sent.set_exception(away())
