@@ -31,6 +31,7 @@ from potoserver.logs import Logs
 from potoserver.metrics import Metrics
 from potoserver.module.base import ServerModule
 from potoserver.module.context import ServerContext
+from potoserver.module.hook_places import HookPlaces
 from potoserver.module.hook_signatures import check_hooks
 from potoserver.module.hooks import Hooks
 from potoserver.module.rpc import rpc_methods
@@ -82,6 +83,10 @@ class PotoServer:
         made_engine = make_engine(metrics)
         tasks = OwnedTasks(logs.get("engine"), clock)
         event_logger = logs.get("sse") if settings.log.debug_sse else None
+        modules_by_name: dict[str, ServerModule] = {}
+        homes = Homes(made_engine, logs.get("engine"))
+        node_calls = NodeCalls(made_engine, clock, tasks, logs.get("engine"))
+        places = HookPlaces(homes, node_calls, modules_by_name)
         self.core = Core(
             settings=settings,
             clock=clock,
@@ -92,10 +97,11 @@ class PotoServer:
             tasks=tasks,
             subscriptions=Subscriptions(metrics, event_logger),
             heartbeat=Heartbeat(clock, settings.heartbeat_s, settings.send_timeout_s, event_logger),
-            hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, made_engine.acknowledge),
+            hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, made_engine.acknowledge, places.run),
             endless=EndlessCalls(settings.limits.connections_per_user, metrics),
-            homes=Homes(made_engine, logs.get("engine")),
-            node_calls=NodeCalls(made_engine, clock, tasks, logs.get("engine")),
+            homes=homes,
+            node_calls=node_calls,
+            modules=modules_by_name,
         )
         self._hold_below_open_files()
         self._clock_watch = ClockWatch(clock, self.core.alarms)

@@ -147,8 +147,8 @@ class ServerModule:
         section: The name of the module's section in the settings, with `settings_model`.
         settings_model: A frozen pydantic model of that section, or None. A field may name an
             environment variable of its own: `Field(json_schema_extra={"env": "SESSION_TIMEOUT"})`.
-        homed: Among several nodes, its methods about a user run on one at a time, the user's home, by who
-            calls or as `rpc` says. So it may keep a user's state in memory.
+        homed: Among several nodes, its hooks and methods about a user run on one at a time, the user's home,
+            methods by who calls or as `rpc` says. So it may keep a user's state in memory.
         hook_timeout_s: One try of this module's hooks, in seconds; None for `hooks.timeout_s`.
         context: Set by the server before `on_start`.
     """

@@ -42,6 +42,11 @@ _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 60.0
 
 
+async def run_here(module: ServerModule, hook: str, _user_id: str, *arguments: Any) -> Any:
+    """Runs a hook on this node."""
+    return await getattr(module, hook)(*arguments)
+
+
 @dataclass(slots=True)
 class _Lane:
     """What one module still has to be told of one user, oldest first.
@@ -75,6 +80,8 @@ class Hooks:
         tasks: Owns the running hooks.
         logger: Gives a logger by name.
         acknowledge: Tells the engine that every module is done with a departure.
+        run: Runs a hook about a user, where it belongs: the module, the hook's name, whom it is about, and
+            what it is called with.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class Hooks:
         tasks: OwnedTasks,
         logger: Callable[[str], FilteringBoundLogger],
         acknowledge: Callable[[Departure], Awaitable[None]],
+        run: Callable[..., Awaitable[Any]] = run_here,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -92,6 +100,7 @@ class Hooks:
         self._tasks = tasks
         self._logger = logger
         self._acknowledge = acknowledge
+        self._run = run
         self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, _IN_LINE_S, clock)
         self._modules: list[ServerModule] = []
         self._lanes: dict[tuple[str, str], _Lane] = {}
@@ -178,7 +187,8 @@ class Hooks:
         if lane.pending:
             item = lane.pending.popleft()
             if item is None:
-                await self._try(module, "on_sse_connect", lambda: module.on_sse_connect(user_id))
+                call = partial(self._run, module, "on_sse_connect", user_id, user_id)
+                await self._try(module, "on_sse_connect", call)
             elif len(lane.failing) >= MOST_WAITING:
                 await self._park(module, item, "too many wait")
             elif lane.failing:
@@ -192,9 +202,9 @@ class Hooks:
 
     async def _try_departure(self, module: ServerModule, departure: Departure) -> str:
         """What it failed with; empty when the module has taken it."""
-        error = await self._try(
-            module, "on_sse_disconnect", lambda: module.on_sse_disconnect(departure.user_id, departure)
-        )
+        user_id = departure.user_id
+        call = partial(self._run, module, "on_sse_disconnect", user_id, user_id, departure)
+        error = await self._try(module, "on_sse_disconnect", call)
         if not error:
             await self._acknowledge_done(departure)
         return error
@@ -281,17 +291,18 @@ class Hooks:
         if self._stopping:
             return
         for module in self._overriding("on_connection_opened"):
-            self._spawn_try(module, "on_connection_opened", partial(module.on_connection_opened, connection))
+            call = partial(self._run, module, "on_connection_opened", connection.user_id, connection)
+            self._spawn_try(module, "on_connection_opened", call)
 
     def connection_closed(self, connection: Connection, cause: Cause) -> None:
         """Dispatches `on_connection_closed`; returns at once."""
         if self._stopping:
             return
         for module in self._overriding("on_connection_closed"):
-            call = partial(module.on_connection_closed, connection, cause)
+            call = partial(self._run, module, "on_connection_closed", connection.user_id, connection, cause)
             self._spawn_try(module, "on_connection_closed", call)
 
-    def _spawn_try(self, module: ServerModule, hook: str, call: Callable[[], Awaitable[None]]) -> None:
+    def _spawn_try(self, module: ServerModule, hook: str, call: Callable[[], Awaitable[object]]) -> None:
         self._tasks.spawn(self._try(module, hook, call), f"{hook} of {module.name()}")
 
     # Fields
@@ -302,7 +313,11 @@ class Hooks:
         for module in self._modules:
             fields.update(dict.fromkeys(module.connected_field_names))
         async with self._turnstile.passing():
-            await self._collect(fields, "connected_fields", lambda module: module.connected_fields(user_id))
+            await self._collect(
+                fields,
+                "connected_fields",
+                lambda module: self._run(module, "connected_fields", user_id, user_id),
+            )
         return fields
 
     async def health_fields(self) -> dict[str, Any]:
@@ -345,7 +360,7 @@ class Hooks:
         self,
         module: ServerModule,
         hook: str,
-        call: Callable[[], Awaitable[None]],
+        call: Callable[[], Awaitable[object]],
         timeout_s: float | None = None,
     ) -> str:
         """Calls a hook once within its time. Its failure is logged and counted, never raised.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.engine.base import Engine, Home
 from potoserver.errors import UnavailableError
+
+MISDIRECTED: Final = 421
+"""How a node answers another one about a user whose home has moved on (RFC 9110, section 15.5.20)."""
+TRIES: Final = 4
+"""How often a home that moves on is followed."""
 
 
 class Homes:

@@ -15,6 +15,7 @@ from potoserver.module.download import Download
 from potoserver.module.rpc import Call, Done, RpcMethod
 from potoserver.module.wire import Encoded
 from potoserver.nodes.exchange import Part
+from potoserver.nodes.homes import MISDIRECTED, TRIES
 from potoserver.nodes.message import PART_BYTES
 from potoserver.users import User
 from potoserver.web.call_runner import CallRunner
@@ -22,9 +23,6 @@ from potoserver.web.methods import Methods
 from potoserver.web.reply import Failure, Item, ReplyBuffer, ReplyOverflowError
 
 _NAME: Final = "method"
-_MISDIRECTED: Final = 421
-"""The home has moved on (RFC 9110, section 15.5.20); between nodes alone."""
-_TRIES: Final = 4
 _Answer = AsyncGenerator[Part, None]
 
 
@@ -52,7 +50,7 @@ class CallsElsewhere:
         if not self._core.modules[module_name].homed or method.anywhere:
             return method.invoke(arguments, call)
         user_id = method.whom(arguments, call)
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             node_id = await self._core.homes.find(user_id)
             if node_id is None:
                 return method.invoke(arguments, call)
@@ -62,7 +60,7 @@ class CallsElsewhere:
                 await anext(answer)  # it is taken
             except ProblemError as problem:
                 await answer.aclose()
-                if problem.status != _MISDIRECTED:
+                if problem.status != MISDIRECTED:
                     raise
             except BaseException:
                 await answer.aclose()
@@ -83,7 +81,7 @@ class CallsElsewhere:
         except ValidationError as error:
             raise ProblemError(501, "The node that was asked takes other arguments.") from error
         if await self._core.homes.find(method.whom(arguments, call)) is not None:
-            raise ProblemError(_MISDIRECTED, "The user's home is another node.")
+            raise ProblemError(MISDIRECTED, "The user's home is another node.")
         yield Part({"is": "taken"})
         running = method.invoke(arguments, call)
         name = f"call {module_name}.{method.name}"
