@@ -151,6 +151,29 @@ async def test_a_match_far_back_is_opened_at_its_message(view: ChatPage) -> None
     assert await at_end(page)
 
 
+async def test_one_step_leads_to_the_oldest_message_and_one_back(
+    view: ChatPage, long_server: ServerProcess, http: aiohttp.ClientSession
+) -> None:
+    """By a button or a key, however long the dialog is. What is said meanwhile moves nothing."""
+    await expect(view.button("Oldest")).to_be_hidden()
+    await scroll_to(view.page, 2000)
+    await view.button("Oldest").click()
+    await expect(view.messages).to_have_text(TEXTS[:DRAWN])
+    await expect(view.page.get_by_role("region", name="Messages")).to_be_focused()
+    await chat(http, long_server.url, "from elsewhere")
+    await expect(view.announced).to_have_text("from elsewhere")
+    await expect(view.messages).to_have_text(TEXTS[:DRAWN])
+    await view.page.keyboard.press("End")
+    await expect(view.messages).to_have_text([*TEXTS[2 - DRAWN :], *["from elsewhere"] * 2])
+    assert await at_end(view.page)
+    await view.page.keyboard.press("Home")
+    await expect(view.messages).to_have_text(TEXTS[:DRAWN])
+    await view.send("here")
+    await expect(view.messages.last).to_have_text("here")
+    await view.until_settled()
+    assert await at_end(view.page)
+
+
 async def test_an_archive_is_opened_at_its_end_where_one_would_go_on(view: ChatPage) -> None:
     """Restored it is the current dialog, drawn in the same way."""
     await view.entries.first.click()
@@ -182,6 +205,9 @@ async def test_an_archive_is_opened_at_its_end_where_one_would_go_on(view: ChatP
         ([["around", 0, 500, 420], ["later", 0, 500], ["of", 0, 501]], [390, 501]),
         ([["around", 0, 500, 200], ["newest", 0, 500]], [440, 500]),
         ([["of", 0, 500], ["earlier", 0, 500], ["newest", 0, 500]], [380, 500]),
+        ([["oldest", 0, 500]], [0, 60]),
+        ([["oldest", 0, 500], ["of", 0, 501]], [0, 60]),
+        ([["oldest", 0, 40]], [0, 40]),
     ],
 )
 async def test_the_part_that_is_drawn_keeps_to_its_entries(

@@ -25,6 +25,11 @@ export class ArchiveView {
     return this.#archive;
   }
 
+  /** What shows its messages, or null. */
+  get view() {
+    return this.#view;
+  }
+
   /** Shows an archive. @param {object} archive As `getArchive` answers. */
   show(archive) {
     this.close();
@@ -49,11 +54,6 @@ export class ArchiveView {
     if (this.#archive) this.#showBar();
   }
 
-  /** Has the newest messages drawn. */
-  showNewest() {
-    this.#view.showNewest();
-  }
-
   /** Brings a message into view. @param {string} messageId */
   reveal(messageId) {
     const element = this.#view.showMessage(messageId);
@@ -67,6 +67,7 @@ export class ArchiveView {
   /** Shows none. */
   close() {
     this.#archive = null;
+    this.#view = null;
     this.#bar.hidden = true;
     byId("archived")?.remove();
   }

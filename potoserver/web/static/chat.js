@@ -34,7 +34,7 @@ const client = new PotoClient({
 });
 const chat = client.module("ChatServerModule");
 const notices = new Notices(byId("notices"), () => composer.focus());
-const scroller = new Scroller(byId("scroll"), byId("newest"), () => (archiveView.archive ? archiveView : view).showNewest());
+const scroller = new Scroller(() => archiveView.view ?? view);
 const view = new DialogView(byId("messages"), scroller, {
   retry: (entry) => ask(entry.content, entry.requestId),
   canRetry: (entry) => entry.requestId?.startsWith(OWN),

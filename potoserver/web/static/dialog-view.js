@@ -48,6 +48,22 @@ export class DialogView {
     this.show(this.#entries);
   }
 
+  /** Has the oldest messages drawn. */
+  showOldest() {
+    this.#part.oldest(this.#entries);
+    this.show(this.#entries);
+  }
+
+  /** Whether there are messages before those that are drawn. */
+  get hasEarlier() {
+    return !this.#earlier.hidden;
+  }
+
+  /** Whether there are messages behind those that are drawn. */
+  get hasLater() {
+    return !this.#later.hidden;
+  }
+
   /** Has a message drawn. @param {string} id @returns {?HTMLElement} Its element; null if there is no such message. */
   showMessage(id) {
     const index = this.#entries.findIndex((entry) => entry.id === id);

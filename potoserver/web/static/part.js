@@ -40,6 +40,12 @@ export class Part {
     if (end < entries.length) this.#keep(entries, entries.length - COUNT, entries.length);
   }
 
+  /** Goes to the oldest ones, unless they are in it. */
+  oldest(entries) {
+    const [begin] = this.of(entries);
+    if (begin > 0) this.#keep(entries, 0, COUNT);
+  }
+
   /** Goes to where an entry is, unless that is in it. @param {number} index */
   around(entries, index) {
     const [begin, end] = this.of(entries);

@@ -1,38 +1,47 @@
+import { byId } from "./dom.js";
+
 const NEAR_PX = 48;
 
 /** Keeps the newest in view, but only for who is there already: who reads further up is left in peace. */
 export class Scroller {
-  #scroll;
-  #button;
-  #showNewest;
+  #scroll = byId("scroll");
+  #oldest = byId("oldest");
+  #newest = byId("newest");
+  #view;
   #isAtEnd = true;
 
-  /**
-   * @param {HTMLElement} scroll What scrolls.
-   * @param {HTMLElement} button Leads to the newest.
-   * @param {() => void} showNewest Has it drawn.
-   */
-  constructor(scroll, button, showNewest) {
-    this.#scroll = scroll;
-    this.#button = button;
-    this.#showNewest = showNewest;
-    scroll.addEventListener("scroll", () => this.#look());
-    button.addEventListener("click", () => this.toEnd());
-    new ResizeObserver(() => this.follow()).observe(scroll);
+  /** @param {() => import("./dialog-view.js").DialogView} view What is seen. */
+  constructor(view) {
+    this.#view = view;
+    const leave = (go) => () => {
+      go();
+      this.#scroll.focus({ preventScroll: true }); // The button is gone.
+    };
+    this.#scroll.addEventListener("scroll", () => this.#look());
+    this.#scroll.addEventListener("keydown", (event) => this.#key(event));
+    this.#oldest.addEventListener("click", leave(() => this.toStart()));
+    this.#newest.addEventListener("click", leave(() => this.toEnd()));
+    new ResizeObserver(() => this.follow()).observe(this.#scroll);
   }
 
   /** Something has grown. */
   follow() {
     if (this.#isAtEnd) this.#scroll.scrollTop = this.#scroll.scrollHeight;
-    else this.#button.hidden = this.#scroll.scrollHeight <= this.#scroll.clientHeight;
+    this.#look();
   }
 
   /** Goes to the newest. */
   toEnd() {
-    this.#showNewest();
-    this.#isAtEnd = true;
-    this.#button.hidden = true;
+    this.#view().showNewest();
     this.#scroll.scrollTop = this.#scroll.scrollHeight;
+    this.#look();
+  }
+
+  /** Goes to the oldest. */
+  toStart() {
+    this.#view().showOldest();
+    this.#scroll.scrollTop = 0;
+    this.#look();
   }
 
   /** Makes a change around an element, and keeps that in its place. @param {Element} element @param {() => void} change */
@@ -60,7 +69,19 @@ export class Scroller {
 
   #look() {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
-    this.#isAtEnd = scrollHeight - scrollTop - clientHeight < NEAR_PX;
-    this.#button.hidden = this.#isAtEnd;
+    const { hasEarlier, hasLater } = this.#view();
+    this.#isAtEnd = !hasLater && scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    this.#newest.hidden = this.#isAtEnd;
+    this.#oldest.hidden = this.#isAtEnd || !hasEarlier;
+  }
+
+  /** What a browser makes of these keys ends where the part that is drawn does. */
+  #key(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target !== this.#scroll && !event.target.matches(".message")) return;
+    if (event.key === "Home") this.toStart();
+    else if (event.key === "End") this.toEnd();
+    else return;
+    event.preventDefault();
   }
 }
