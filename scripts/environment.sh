@@ -28,16 +28,24 @@ prepare_environment() {
     "$python" scripts/environment.py "$1"
 }
 
-# Makes sure of a Chromium for tests/browser where that needs nobody's leave: as root, on Debian. Elsewhere, without
-# one, those tests say why they don't run.
+# Makes sure of the browsers of tests/browser where that needs nobody's leave: as root, on Debian. Elsewhere, without
+# one, those tests say why they don't run. "long" asks for WebKit, too.
+prepare_browsers() {
+    prepare_browser Chromium "chromium chromium-browser google-chrome" chromium fonts-dejavu-core
+    prepare_browser Firefox "firefox-esr firefox" firefox-esr
+    [[ "$1" != long ]] || prepare_browser WebKit WebKitWebDriver webkit2gtk-driver xvfb
+}
+
+# Makes sure of one: its name, what it may be called on PATH, its packages.
 prepare_browser() {
-    local name
-    for name in chromium chromium-browser google-chrome; do
-        command -v "$name" >/dev/null && return
+    local name="$1" program
+    for program in $2; do
+        command -v "$program" >/dev/null && return
     done
+    shift 2
     [[ $EUID == 0 ]] && command -v apt-get >/dev/null && grep -qsx ID=debian /etc/os-release || return 0
-    echo "Installing Chromium for tests/browser; this takes a minute, once." >&2
+    echo "Installing $name for tests/browser; this takes a minute, once." >&2
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq && apt-get install -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null ||
-        echo "Chromium could not be installed." >&2
+    apt-get update -qq && apt-get install -qq --no-install-recommends "$@" >/dev/null ||
+        echo "$name could not be installed." >&2
 }

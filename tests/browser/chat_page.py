@@ -54,6 +54,10 @@ class ChatPage:
         """A button by its exact name."""
         return self.page.get_by_role("button", name=name, exact=True)
 
+    def dialog_button(self, name: str) -> Locator:
+        """A button of the question that is open."""
+        return self.page.get_by_role("dialog").get_by_role("button", name=name)
+
     async def until_connected(self) -> None:
         """Waits for the state."""
         await expect(self.state).to_have_text("Connected")

@@ -1,10 +1,9 @@
-"""One Chromium for all tests of this folder; a context, a server and a clean console for each."""
+"""One browser of each kind for all tests of this folder; a context, a server and a clean console for each."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,58 +13,62 @@ from typing import Protocol
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
+from playwright.async_api import BrowserContext, ConsoleMessage, Page, Route, async_playwright, expect
 
+from tests.browser.engines import ENGINES, Chromium, Engine
 from tests.support.npm import npm_is_there, npm_packages
 from tests.support.process import ServerProcess
 
 HERE = Path(__file__).parent
 STATIC = HERE.parents[1] / "potoserver" / "web" / "static"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-_NO_CHROMIUM = "there is no Chromium here; as root on Debian ./scripts/test installs it"
 _TIMEOUT_MS = 15_000
 """For one step. Nothing here takes a second on an idle machine."""
+expect.set_options(timeout=_TIMEOUT_MS)
 _REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
     console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));"""
 
+_FIND_FAULTS = """const { violations } = await axe.run({ resultTypes: ["violations"] });
+    return violations
+        .filter(({ impact }) => impact === "serious" || impact === "critical")
+        .flatMap(({ id, help, nodes }) =>
+            nodes.map(({ html, failureSummary }) => `${id}: ${help}: ${html} ${failureSummary}`));"""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test runs in Chromium. In the others most run in the long form alone, as `each_browser` says."""
+    if "kind" in metafunc.fixturenames:
+        kinds = ENGINES[:1] if metafunc.definition.get_closest_marker("chromium_only") else ENGINES
+        short = metafunc.definition.get_closest_marker("each_browser") is not None
+        metafunc.parametrize("kind", [_parameter(kind, short=short) for kind in kinds], scope="session")
+
+
+def _parameter(kind: type[Engine], *, short: bool) -> object:
+    marks = [] if short or kind is Chromium else [pytest.mark.long]
+    if kind.program() is None:
+        reason = f"there is no {kind.__name__} here; as root on Debian ./scripts/test installs it"
+        marks.append(pytest.mark.skip(reason=reason))
+    return pytest.param(kind, id=kind.name, marks=marks)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder share the browser's event loop, and are skipped where there is no browser."""
+    """All tests of this folder share the browsers' event loop."""
     for item in items:
-        if HERE not in item.path.parents:
-            continue
-        item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
-        item.add_marker(pytest.mark.process)
-        if CHROMIUM is None:
-            item.add_marker(
-                pytest.mark.skip(reason="there is no Chromium; ./scripts/test installs it as root on Debian")
-            )
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(pytest.mark.process)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    """A headless Chromium with a profile of its own."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=_ARGUMENTS, chromium_sandbox=False
-        )
-        yield browser
-        await browser.close()
+async def engine(kind: type[Engine]) -> AsyncIterator[Engine]:
+    """A headless browser with a profile of its own."""
+    async with async_playwright() as playwright, kind(playwright) as engine:
+        yield engine
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def modules(browser: Browser) -> AsyncIterator[Page]:
+async def modules(engine: Engine) -> AsyncIterator[Page]:
     """A page without a server: the page's own modules, straight from the package."""
-    context = await browser.new_context()
+    context = await engine.new_context()
 
     async def serve(route: Route) -> None:
         name = route.request.url.rpartition("/")[2]
@@ -150,13 +153,13 @@ class NewContext(Protocol):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def new_context(
-    browser: Browser, console: Console, start_server: StartServer
+    engine: Engine, console: Console, start_server: StartServer
 ) -> AsyncIterator[NewContext]:
     """Makes contexts whose pages may complain of nothing. They are closed before the servers end."""
     async with AsyncExitStack() as stack:
 
         async def make(**options: object) -> BrowserContext:
-            context = await browser.new_context(**{"reduced_motion": "reduce", **options})  # type: ignore[arg-type]
+            context = await engine.new_context(**options)
             stack.push_async_callback(context.close)
             context.set_default_timeout(_TIMEOUT_MS)
             await context.add_init_script(_REPORT_VIOLATIONS)
@@ -259,10 +262,4 @@ def axe() -> str:
 
 async def accessibility_faults(page: Page, axe: str) -> list[str]:
     """What axe-core finds serious or critical on a page as it is now."""
-    found = await page.evaluate(f"(async () => {{ {axe}; return await axe.run(); }})()")
-    return [
-        f"{each['id']}: {each['help']}: {node['html']} {node['failureSummary']}"
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]
+    return list(await page.evaluate(f"(async () => {{ {axe}; {_FIND_FAULTS} }})()"))

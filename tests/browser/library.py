@@ -8,6 +8,7 @@ from playwright.async_api import BrowserContext, Page
 
 from tests.browser.plain_browser import PlainTab
 
+_BLANK = """<!doctype html><html lang="en"><title>Blank</title><link rel="icon" href="data:,"></html>"""
 _START = """async ({ options, secret }) => {
     const { PotoClient } = await import("/static/poto-client.js");
     if (secret) options.token = async () => (await fetch("/token")).text();
@@ -18,6 +19,21 @@ _START = """async ({ options, secret }) => {
     client.watch((state) => states.push(state.name));
     client.connect();
 }"""
+
+
+async def open_blank(context: BrowserContext, url: str) -> Page:
+    """Opens a tab with a page of a server's origin that may run what a test gives it."""
+    page = await context.new_page()
+    await go_to_blank(page, url)
+    return page
+
+
+async def go_to_blank(page: Page, url: str) -> None:
+    """The same in a tab that is there."""
+    address = f"{url}/blank"
+    await page.route(address, lambda route: route.fulfill(body=_BLANK, content_type="text/html"))
+    await page.goto(address)
+    await page.unroute(address)  # what a route sees, a browser handles in another way
 
 
 class LibraryPage:
@@ -32,13 +48,8 @@ class LibraryPage:
 
     @classmethod
     async def open(cls, context: BrowserContext, url: str, **options: Any) -> LibraryPage:
-        """Opens a tab whose client connects with these options of `PotoClient`.
-
-        The context is to bypass the policy: the page is one that may run nothing.
-        """
-        page = await context.new_page()
-        await page.goto(f"{url}/health/live")
-        tab = cls(page)
+        """Opens a tab whose client connects with these options of `PotoClient`."""
+        tab = cls(await open_blank(context, url))
         await tab.start(**options)
         return tab
 

@@ -8,6 +8,7 @@ import time
 
 import aiohttp
 import jwt
+import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import PACED, SLOW, ChatPage
@@ -121,6 +122,7 @@ async def test_a_reply_appears_as_it_streams_and_can_be_stopped(
     await expect(view.page.locator(".message.assistant .meta")).to_contain_text("stopped before its end")
 
 
+@pytest.mark.each_browser
 async def test_a_reload_in_mid_reply_shows_it_growing_on(
     context: BrowserContext, start_server: StartServer
 ) -> None:
@@ -179,6 +181,7 @@ async def test_a_cut_network_is_told_and_what_was_said_meanwhile_comes(
         await expect(view.messages).to_have_text(["before", "before", "meanwhile", "meanwhile"])
 
 
+@pytest.mark.each_browser
 async def test_a_message_that_the_network_cut_is_sent_once(
     context: BrowserContext, start_server: StartServer, console: Console
 ) -> None:
@@ -250,6 +253,7 @@ async def test_a_server_that_restarts_is_gone_and_back(
     assert await view.texts() == ["after", "after"]
 
 
+@pytest.mark.each_browser
 async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, server: Place) -> None:
     """Each shows what any of them says; when the one with the stream closes, another takes over."""
     await sign_in(context, server)

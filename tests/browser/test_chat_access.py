@@ -9,6 +9,7 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import PACED, ChatPage
 from tests.browser.conftest import NewContext, Place, StartServer, accessibility_faults, sign_in
+from tests.browser.engines import Engine
 
 MARKDOWN = """# Heading
 Some **bold** text with `code` and a [link](https://example.org/).
@@ -64,6 +65,7 @@ async def test_no_state_of_the_page_has_a_serious_fault(
         await expect(view.page.get_by_role("dialog")).to_have_count(0)
 
 
+@pytest.mark.each_browser
 async def test_the_page_is_used_by_keyboard_alone(context: BrowserContext, server: Place) -> None:
     """From signing in to going on with an archived dialog; the focus is always somewhere, and can be seen."""
     page = await context.new_page()
@@ -161,25 +163,26 @@ async def test_a_screen_reader_hears_finished_replies_and_no_piece_of_one(
     )
 
 
+@pytest.mark.each_browser
 async def test_on_a_phone_nothing_is_cut_off_and_the_list_slides_in(
-    new_context: NewContext, server: Place
+    new_context: NewContext, engine: Engine, server: Place
 ) -> None:
     """360 pixels, by touch: no scrolling sideways, whatever is said; controls have room for a finger."""
     context = await new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     await sign_in(context, server)
     view = await ChatPage.open(context, server)
     await view.box.fill(MARKDOWN)
-    await view.button("Send").tap()
+    await engine.press(view.button("Send"))
     await expect(view.messages).to_have_count(2)
     await view.say(NO_WORD_BREAKS)
     await assert_fits(view.page)
     list_ = view.page.get_by_role("navigation", name="Dialogs")
     await expect(list_).to_be_hidden()
-    await view.button("Open the list of dialogs").tap()
+    await engine.press(view.button("Open the list of dialogs"))
     await expect(list_).to_be_visible()
     await expect(view.button("Close the list of dialogs")).to_be_focused()
     await assert_fits(view.page)
-    await view.button("Filters").tap()
+    await engine.press(view.button("Filters"))
     await view.page.get_by_label("Words in the title").fill(NO_WORD_BREAKS[:200])
     await expect(view.button("Filters, 1 on")).to_be_visible()
     await assert_fits(view.page)
@@ -188,10 +191,10 @@ async def test_on_a_phone_nothing_is_cut_off_and_the_list_slides_in(
     await view.page.keyboard.press("Escape")
     await expect(list_).to_be_hidden()
     await expect(view.button("Open the list of dialogs")).to_be_focused()
-    await view.button("End dialog").tap()
+    await engine.press(view.button("End dialog"))
     await expect(view.notice).to_be_visible()
     await assert_fits(view.page)
-    await view.button("Open it").tap()
+    await engine.press(view.button("Open it"))
     await expect(view.button("Go on with it")).to_be_visible()
     await assert_fits(view.page)
     small = await view.page.evaluate(

@@ -7,12 +7,15 @@ import re
 import zipfile
 from pathlib import Path
 
+import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import Console, Place, StartServer, sign_in
+from tests.browser.engines import Engine
 
 
+@pytest.mark.each_browser
 async def test_who_leaves_finds_the_dialog_archived_and_goes_on_in_one_step(
     context: BrowserContext, start_server: StartServer
 ) -> None:
@@ -75,6 +78,7 @@ async def test_an_archive_is_opened_and_what_is_current_is_archived_when_one_goe
     await expect(page.locator("#archived .message .body")).to_have_text(["The second one"] * 2)
 
 
+@pytest.mark.each_browser
 async def test_an_archive_is_renamed_pinned_and_deleted_in_all_tabs(
     context: BrowserContext, server: Place
 ) -> None:
@@ -84,6 +88,7 @@ async def test_an_archive_is_renamed_pinned_and_deleted_in_all_tabs(
     other = await ChatPage.open(context, server)
     await view.archive("Plans for the garden")
     await view.archive("Something else")
+    await view.page.bring_to_front()
     await view.open_entry("Plans for the garden")
     await view.button("Rename").click()
     await expect(view.page.get_by_role("dialog").get_by_label("Title")).to_have_value("Plans for the garden")
@@ -96,11 +101,11 @@ async def test_an_archive_is_renamed_pinned_and_deleted_in_all_tabs(
     await expect(other.entries.first).to_contain_text("Garden 2027")
     await expect(other.page.get_by_role("heading", name="Pinned")).to_be_visible()
     await view.button("Delete").click()
-    await view.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    await view.dialog_button("Cancel").click()
     await expect(view.title).to_have_text("Garden 2027")
     await view.button("Delete").click()
     await expect(view.page.get_by_role("dialog")).to_contain_text("“Garden 2027” will be gone for good.")
-    await view.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await view.dialog_button("Delete").click()
     for each in (view, other):
         await expect(each.entries).to_have_count(1)
         await expect(each.entries).to_contain_text("Something else")
@@ -118,13 +123,13 @@ async def test_where_deleting_is_turned_off_the_page_says_so(
     await view.archive("Kept for good")
     await view.open_entry("Kept for good")
     await view.button("Delete").click()
-    await view.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await view.dialog_button("Delete").click()
     await expect(view.notice).to_contain_text("You may not do this.")
     await expect(view.button("Delete")).to_have_count(0)
     await expect(view.entries).to_have_count(1)
 
 
-async def test_all_archives_are_exported_in_each_format(page: Page, tmp_path: Path) -> None:
+async def test_all_archives_are_exported_in_each_format(page: Page, engine: Engine, tmp_path: Path) -> None:
     """As files that the browser keeps."""
     view = ChatPage(page)
     await view.archive("One to take along", "With two messages")
@@ -133,11 +138,7 @@ async def test_all_archives_are_exported_in_each_format(page: Page, tmp_path: Pa
     for name in ("JSON", "Markdown", "Zip of the files"):
         await view.button("Export all").click()
         await page.get_by_role("radio", name=name).check()
-        async with page.expect_download() as waiting:
-            await page.get_by_role("dialog").get_by_role("button", name="Export").click()
-        download = await waiting.value
-        saved[name] = tmp_path / download.suggested_filename
-        await download.save_as(saved[name])
+        saved[name] = await engine.download(view.dialog_button("Export"), tmp_path)
     assert [path.suffix for path in saved.values()] == [".json", ".md", ".zip"]
     exported = json.loads(saved["JSON"].read_text())
     assert [len(archive["messages"]) for archive in exported["archives"]] == [4, 2]
@@ -145,31 +146,27 @@ async def test_all_archives_are_exported_in_each_format(page: Page, tmp_path: Pa
     assert len(zipfile.ZipFile(saved["Zip of the files"]).namelist()) == 2
 
 
-async def test_one_archive_is_exported(page: Page) -> None:
+@pytest.mark.each_browser
+async def test_one_archive_is_exported(page: Page, engine: Engine, tmp_path: Path) -> None:
     """By itself."""
     view = ChatPage(page)
     await view.archive("Just this one")
     await view.archive("Not this one")
     await view.open_entry("Just this one")
     await view.button("Export").click()
-    async with page.expect_download() as waiting:
-        await page.get_by_role("dialog").get_by_role("button", name="Export").click()
-    exported = json.loads(Path(await (await waiting.value).path()).read_text())
+    exported = json.loads((await engine.download(view.dialog_button("Export"), tmp_path)).read_text())
     assert [archive["messages"][0]["content"] for archive in exported["archives"]] == ["Just this one"]
 
 
 async def test_an_export_is_imported_elsewhere(
-    page: Page, context: BrowserContext, start_server: StartServer, tmp_path: Path
+    page: Page, engine: Engine, context: BrowserContext, start_server: StartServer, tmp_path: Path
 ) -> None:
     """It comes back whole in an empty server, a second import adds nothing; lists of messages go, too."""
     view = ChatPage(page)
     await view.archive("One to take along", "With two messages")
     await view.archive("Another one")
     await view.button("Export all").click()
-    async with page.expect_download() as waiting:
-        await page.get_by_role("dialog").get_by_role("button", name="Export").click()
-    saved = tmp_path / "saved.json"
-    await (await waiting.value).save_as(saved)
+    saved = await engine.download(view.dialog_button("Export"), tmp_path)
     other = await start_server(folder=tmp_path / "other")
     await sign_in(context, other)
     there = await ChatPage.open(context, other)

@@ -13,6 +13,7 @@ from aiohttp import web
 from playwright.async_api import Page
 
 from tests.browser.conftest import Console, NewContext, StartServer
+from tests.browser.library import open_blank
 from tests.support.process import CHECKOUT, ServerProcess, chat
 
 DOCS = (CHECKOUT / "docs" / "clients.md").read_text()
@@ -63,12 +64,10 @@ async def run(page: Page, script: str) -> Printed:
 
 
 async def test_the_scripts_for_pages_of_the_server(
-    new_context: NewContext, own_server: ServerProcess, console: Console
+    new_context: NewContext, own_server: ServerProcess
 ) -> None:
     """The first one and the one that streams."""
-    console.expect(r"favicon\.ico")
-    page = await (await new_context(bypass_csp=True)).new_page()
-    await page.goto(f"{own_server.url}/health/live")
+    page = await open_blank(await new_context(), own_server.url)
     printed = await run(page, SAME_ORIGIN)
     for line in ("state: connected", "user Hello!", "assistant Hello!", "answer: Hello!"):
         await printed.until(line)

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 import pytest_asyncio
 
-from tests.browser.conftest import CHROMIUM
+from tests.browser.engines import Engine
 from tests.browser.library import LibraryPage
 from tests.browser.plain_browser import PlainBrowser, PlainTab
 from tests.support.process import ServerProcess, chat
+
+pytestmark = pytest.mark.chromium_only(reason="its protocol is spoken here")
 
 LEASE_S = 10
 _ANSWERED = """(count) => count <=
@@ -24,10 +27,11 @@ _SIGN_IN = """async (token) => {
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def plain(tmp_path: Path, own_server: ServerProcess) -> AsyncIterator[PlainBrowser]:
+async def plain(kind: type[Engine], tmp_path: Path, own_server: ServerProcess) -> AsyncIterator[PlainBrowser]:
     """The browser, closed before the server ends."""
-    assert CHROMIUM is not None
-    async with PlainBrowser(CHROMIUM, tmp_path / "profile") as browser:
+    program = kind.program()
+    assert program is not None
+    async with PlainBrowser(program, tmp_path / "profile") as browser:
         yield browser
 
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from playwright.async_api import BrowserContext, Route
 
 from tests.browser.conftest import Console, NewContext, Place, StartServer, sign_in
-from tests.browser.library import LibraryPage
+from tests.browser.library import LibraryPage, go_to_blank, open_blank
 from tests.faults.proxy import Proxy
 from tests.support.process import ServerProcess, chat
 
@@ -25,16 +25,10 @@ CUT = r"net::ERR_|Failed to load resource"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def bare(new_context: NewContext, server: Place) -> BrowserContext:
-    """A context whose pages may run what a test puts into them, signed in as a1."""
-    context = await new_context(bypass_csp=True)
+    """A context that is signed in."""
+    context = await new_context()
     await sign_in(context, server)
     return context
-
-
-@pytest.fixture(autouse=True)
-def no_icon(console: Console) -> None:
-    """The address that these pages stand at has no icon, and a browser looks for one."""
-    console.expect(r"favicon\.ico")
 
 
 def both(*texts: str) -> list[str]:
@@ -49,6 +43,7 @@ async def connections(http: aiohttp.ClientSession, server: Place) -> int:
     return int((await answer.json())["connections"])
 
 
+@pytest.mark.each_browser
 async def test_what_a_cut_connection_missed_comes_once(
     bare: BrowserContext, server: Place, http: aiohttp.ClientSession, console: Console
 ) -> None:
@@ -94,7 +89,7 @@ async def test_a_restart_is_told_as_a_gap_and_nothing_comes_twice(
 ) -> None:
     """The log is gone with the process: `gap` says so, and what comes after is whole."""
     console.expect(CUT)
-    context = await new_context(bypass_csp=True)
+    context = await new_context()
     await sign_in(context, own_server)
     tab = await LibraryPage.open(context, own_server.url)
     await chat(http, own_server.url, "before")
@@ -113,7 +108,7 @@ async def test_a_token_that_expires_is_replaced(
     """Its stream ends with it; the next ticket is asked for with a new token, and what was missed comes."""
     console.expect(CUT)
     server = await start_server(POTO_AUTH__JWT_SECRET=SECRET)
-    context = await new_context(bypass_csp=True)
+    context = await new_context()
     given: list[str] = []
 
     async def give(route: Route) -> None:
@@ -139,7 +134,7 @@ async def test_a_login_that_expires_is_told(
     """No endless tries: the state is `signed-out` until somebody signs in."""
     console.expect(CUT)
     server = await start_server(POTO_AUTH__JWT_SECRET=SECRET)
-    context = await new_context(bypass_csp=True)
+    context = await new_context()
     await sign_in(context, server, token(5))
     tab = await LibraryPage.open(context, server.url)
     await tab.until_state("signed-out")
@@ -185,8 +180,7 @@ async def test_a_new_tab_gets_what_it_needs_of_a_reply_that_grows(
     await chat(http, server.url, "settled", server.token)
     await first.until_seen(2)
     await first.page.evaluate("window.mark = client.lastEventId")
-    page = await bare.new_page()
-    await page.goto(f"{server.url}/health/live")
+    page = await open_blank(bare, server.url)
     second = LibraryPage(page)
     await second.start()
     assert await second.seen() == []
@@ -204,7 +198,7 @@ async def test_a_tab_that_begins_late_resumes_from_the_leader(
     await tab.until_seen(2)
     await tab.page.goto("about:blank")
     await chat(http, server.url, "two", server.token)
-    await tab.page.goto(f"{server.url}/health/live")
+    await go_to_blank(tab.page, server.url)
     await tab.start(resumeKey="place")
     assert await tab.until_seen(2) == both("two")
     assert (await tab.until_connected(1))["gap"] is False
@@ -219,8 +213,7 @@ async def test_a_tab_that_is_ahead_of_a_new_leader_misses_nothing(
     await leader.until_seen(2)
     first, last = await leader.ids()
     epoch, _, number = last.rpartition("-")
-    page = await bare.new_page()
-    await page.goto(f"{server.url}/health/live")
+    page = await open_blank(bare, server.url)
 
     async def welcomed(after: str) -> tuple[bool, int]:
         answer = await page.evaluate(
@@ -245,7 +238,7 @@ async def test_without_locks_each_tab_has_a_stream_of_its_own(
     new_context: NewContext, server: Place, http: aiohttp.ClientSession
 ) -> None:
     """As on a page that is not secure."""
-    context = await new_context(bypass_csp=True)
+    context = await new_context()
     await context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })")
     await sign_in(context, server)
     tabs = await open_tabs(context, server, 2)
@@ -261,7 +254,7 @@ async def test_a_call_that_the_network_cut_adds_nothing_when_it_is_repeated(
     """Cut in the middle of its reply: the repeat has the same key, and the reply comes whole."""
     console.expect(CUT)
     server = await start_server(POTO_CHAT__ECHO__DELAY_MS="30")
-    context = await new_context(bypass_csp=True)
+    context = await new_context()
     await sign_in(context, server)
     text = " ".join(f"word{number}" for number in range(40))
     async with Proxy(server.port) as proxy:
@@ -346,11 +339,10 @@ async def test_a_server_that_has_no_room_says_when_to_come_back(
 ) -> None:
     """`unavailable` is a state with a time, not an error, and the time is kept to."""
     server = await start_server(POTO_LIMITS__CONNECTIONS_PER_USER="1")
-    context = await new_context(bypass_csp=True)
+    context = await new_context()
     await sign_in(context, server)
     await LibraryPage.open(context, server.url, share="")
-    page = await context.new_page()
-    await page.goto(f"{server.url}/health/live")
+    page = await open_blank(context, server.url)
     state = json.loads(
         await page.evaluate(
             """async () => {

@@ -27,13 +27,14 @@ async def test_a_page_has_no_serious_fault_for_people_with_disabilities(
     assert await accessibility_faults(page, axe) == []
 
 
+@pytest.mark.each_browser
 @paths
 async def test_a_page_runs_nothing_that_stands_in_it(
     page: Page, server: Place, path: str, console: Console
 ) -> None:
     """No script, handler or style from inside the page, no other host, and no text as HTML."""
     await page.goto(server.url + path)
-    console.expect("CSP: |Security Policy|Trusted")
+    console.expect("CSP: |Security Policy|Trusted|page’s settings blocked")
     ran = await page.evaluate(
         """async () => {
             const script = document.createElement("script");

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.browser.conftest import Console, NewContext, StartServer, sign_in
+from tests.browser.conftest import NewContext, StartServer, sign_in
+from tests.browser.library import open_blank
 from tests.support.commands import potoserver
 
 _LISTEN = """async () => {
@@ -18,19 +19,17 @@ _LISTEN = """async () => {
 
 
 async def test_a_plugins_events_reach_a_page(
-    tmp_path: Path, start_server: StartServer, new_context: NewContext, console: Console
+    tmp_path: Path, start_server: StartServer, new_context: NewContext
 ) -> None:
     """What it tells who comes online, and what a call of its method sends."""
-    console.expect(r"favicon\.ico")
     (tmp_path / "modules").mkdir()
     (tmp_path / "potoserver.yaml").write_text("modules_dir: modules\n")
     made = await asyncio.to_thread(potoserver, "modules", "new", "greeter", cwd=tmp_path)
     assert made.returncode == 0
     server = await start_server()
-    context = await new_context(bypass_csp=True)
+    context = await new_context()
     await sign_in(context, server)
-    page = await context.new_page()
-    await page.goto(f"{server.url}/health/live")
+    page = await open_blank(context, server.url)
     await page.evaluate(_LISTEN)
     await page.wait_for_function("heard.at(-1) === 'Hello, a1!'")
     said = await page.evaluate("client.module('Greeter').say({ text: 'From the page' })")

@@ -179,23 +179,34 @@ def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> N
 @pytest.mark.skipif(
     os.geteuid() != 0 or "ID=debian\n" not in Path("/etc/os-release").read_text(), reason="for root on Debian"
 )
-def test_a_browser_is_installed_where_there_is_none(checkout: Path) -> None:
-    """As root on Debian. Where there is one, or no apt-get, nothing is touched; a failure stops nothing."""
+def test_browsers_are_installed_where_there_are_none(checkout: Path) -> None:
+    """As root on Debian. Where there are, or is no apt-get, nothing is touched; a failure stops nothing."""
     folder = checkout.parent / "bin"
-    put(checkout / "browser", "#!/usr/bin/env bash\nset -e\nsource scripts/environment.sh\nprepare_browser\n")
-    script = f"cd {checkout} && exec ./browser"
-    put(checkout / "go", f"#!/usr/bin/env bash\n{script}\n")
-    assert run(checkout, "go").returncode == 0
+    put(
+        checkout / "browsers",
+        f"""#!/usr/bin/env bash
+        cd {checkout}
+        set -e
+        source scripts/environment.sh
+        prepare_browsers "$1"
+        """,
+    )
+    assert run(checkout, "browsers", "long").returncode == 0
     put(folder / "apt-get", RECORDER)
-    assert run(checkout, "go").returncode == 0
-    update, install = recorded(checkout)
-    assert update[0] == "update"
-    assert install[0] == "install"
-    assert "chromium" in install
+    assert run(checkout, "browsers", "short").returncode == 0
+    calls = recorded(checkout)
+    assert [call[0] for call in calls] == ["update", "install"] * 2
+    assert "chromium" in calls[1]
+    assert "firefox-esr" in calls[3]
     put(folder / "apt-get", "#!/bin/sh\nexit 100\n")
-    failed = run(checkout, "go")
-    assert (failed.returncode, "could not be installed" in failed.stderr) == (0, True)
+    failed = run(checkout, "browsers", "short")
+    assert failed.returncode == 0
+    assert "Chromium could not be installed" in failed.stderr
+    assert "Firefox could not be installed" in failed.stderr
     put(folder / "apt-get", RECORDER)
-    put(folder / "chromium", RECORDER)
-    assert run(checkout, "go").returncode == 0
-    assert len(recorded(checkout)) == 2
+    for program in ("chromium", "firefox"):
+        put(folder / program, RECORDER)
+    assert run(checkout, "browsers", "short").returncode == 0
+    assert recorded(checkout) == calls
+    assert run(checkout, "browsers", "long").returncode == 0
+    assert "webkit2gtk-driver" in recorded(checkout)[-1]
