@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import textwrap
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -70,9 +71,10 @@ async def test_each_kind_of_method_and_the_settings_work_as_shown(tmp_path: Path
         assert (tmp_path / "today.log").read_text() == source
         async with client.subscribe() as events:
             await anext(aiter(events))
-            async for users in module.watch_online.stream(prefix="a"):
-                if users == ["a1"]:
-                    break
+            async with aclosing(module.watch_online.stream(prefix="a")) as seen:
+                async for users in seen:
+                    if users == ["a1"]:
+                        break
 
 
 def test_the_test_on_the_page_is_the_one_that_is_written() -> None:
