@@ -207,7 +207,7 @@ class EngineListener(Protocol):
         return
 
     def on_home_lost(self, home: Home) -> None:
-        """The user's home is here no more, though nobody released it: this node had been declared dead."""
+        """The user's home is here no more, though nobody released it. Its token says which one it was."""
         return
 
     def on_orphan(self, user_id: str) -> None:

@@ -75,7 +75,7 @@ async def test_the_keys_of_who_stays_are_held_on(cluster: Cluster) -> None:
     """By the node that has the connection or the home; and what Valkey has lost of them is told it again."""
     one = await cluster.node()
     await one.engine.attach("a1", "c1")
-    await one.engine.claim_home("b2")
+    home = await one.engine.claim_home("b2")
     names = [one.engine._keys.of_user("a1", name, one.id) for name in ("presence", "connections", "log")]
     names.append(one.engine._keys.of_user("b2", "home", one.id))
     await one.engine.publish("a1", Event("note"))
@@ -84,10 +84,11 @@ async def test_the_keys_of_who_stays_are_held_on(cluster: Cluster) -> None:
             assert client.expire(name, 5)
         await one.engine._life._touch()
         assert all(client.ttl(name) > HELD_S - 60 for name in names)
-        client.delete(names[1])  # as an eviction would
+        client.delete(names[1], names[3])  # as an eviction would
         await one.engine._life._touch()
         await one.told.until(lambda: [user for user, _ in one.told.rejoined] == ["a1"])
         assert client.hlen(names[1]) == 1
+        assert one.told.homes_lost == [home]
 
 
 async def test_a_connection_that_the_node_has_no_more_is_taken_out(cluster: Cluster) -> None:

@@ -68,6 +68,18 @@ async def test_a_restart_of_valkey_loses_nothing(
         attachment = await one.engine.attach("a1", "c1")
         await two.engine.attach("a1", "c2")
         await one.engine.attach("b2", "c3")
+        await one.engine.attach("d4", "c5")
+        await one.engine.detach("d4", "c5", Cause.CLOSED)
+        due = [
+            one.engine._keys.of_user("d4", "leaving", ""),
+            one.engine._keys.of_user("d4", "departures", ""),
+        ]
+        with valkey.client() as client:
+            client.zadd(due[0], {"d4": 1})
+        async with asyncio.timeout(20):
+            while not (told := one.told.departures + two.told.departures):
+                await asyncio.sleep(0.05)
+        hooked = one if one.told.departures else two
         home = await one.engine.claim_home("a1")
         ids = [await two.engine.publish("a1", Event("note", number)) for number in range(3)]
         await asyncio.to_thread(valkey.kill)
@@ -77,6 +89,8 @@ async def test_a_restart_of_valkey_loses_nothing(
         assert refused.value.retry_after_s == 1
         with pytest.raises(UnavailableError):
             await one.engine.detach("b2", "c3", Cause.RESET)
+        with pytest.raises(UnavailableError):
+            await hooked.engine.acknowledge(told[0])
         await asyncio.to_thread(valkey.start)
         await until_available(one, two)
         ids += [await two.engine.publish("a1", Event("note", number)) for number in range(3)]
@@ -90,6 +104,10 @@ async def test_a_restart_of_valkey_loses_nothing(
         async with asyncio.timeout(20):
             while (await two.engine.presence_of("b2")).state is not PresenceState.LEAVING:
                 await asyncio.sleep(0.05)
+            with valkey.client() as client:
+                while client.exists(due[1]):
+                    await asyncio.sleep(0.05)
+        assert one.told.departures + two.told.departures == told
 
 
 async def test_a_valkey_that_forgot_everything_is_told_again(

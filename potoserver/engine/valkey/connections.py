@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from potoserver.engine.base import Attachment, Cause
+from potoserver.engine.base import Attachment, Cause, Home
 from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.keys import CALL_S, CHUNK, Keys
 from potoserver.engine.valkey.link import Link, away
@@ -144,22 +144,30 @@ class Connections:
                     self._local.ended[user_id, connection_id] = Cause.CLOSED
         return list(attachments.items())
 
-    async def touch_all(self, user_ids: Sequence[str]) -> bool:
-        """Puts off the end of these users' keys. Returns whether Valkey knows of them what it should."""
-        complete = True
+    async def touch_all(self, user_ids: Sequence[str]) -> tuple[bool, list[Home]]:
+        """Puts off the end of these users' keys.
+
+        Returns:
+            Whether Valkey knows of all their connections here, and their homes of which it knows no more.
+        """
+        complete, lost = True, []
         for start in range(0, len(user_ids), CHUNK):
             some = user_ids[start : start + CHUNK]
             before = [self._local.of_user(user_id) | self._attaching for user_id in some]
+            homes = [self._local.homes.get(user_id) for user_id in some]
             answers = await self._link.run_all(
                 [
                     script("touch").of_user(self._keys, user, self._registry.node_id, held_s=self._held_s)
                     for user in some
                 ]
             )
-            for user_id, were_here, there in zip(some, before, answers, strict=True):
+            for user_id, home, (token, _) in zip(some, homes, answers, strict=True):
+                if home is not None and home.token != token and self._local.homes.get(user_id) == home:
+                    lost.append(self._local.homes.pop(user_id))
+            for user_id, were_here, (_, there) in zip(some, before, answers, strict=True):
                 known = {decode(each) for each in there}
                 here = self._local.of_user(user_id)
                 complete = complete and were_here & here <= known
                 for connection_id in known - were_here - here - self._attaching:
                     self._local.ended.setdefault((user_id, connection_id), Cause.CLOSED)
-        return complete
+        return complete, lost

@@ -9,7 +9,7 @@ from potoserver.engine.base import Cause, Departure
 from potoserver.engine.valkey.keys import ASK_AGAIN_MS, CHUNK, LOOK_MOST, PARTITIONS, Keys, partition_of
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.registry import Registry
-from potoserver.engine.valkey.scripts import decode, script
+from potoserver.engine.valkey.scripts import Call, decode, script
 
 
 class Departures:
@@ -51,6 +51,8 @@ class Departures:
         self._on_dead = on_dead
         self._told: set[str] = set()
         """Ids of the departures that this node was told of and has not acknowledged."""
+        self._done: dict[str, Departure] = {}
+        """Those whose acknowledgement Valkey has not taken."""
 
     async def look(self, partitions: Sequence[int]) -> int:
         """Looks in these partitions. Returns how many users are online in them."""
@@ -112,13 +114,34 @@ class Departures:
         await self.claim(users)
 
     async def acknowledge(self, departure: Departure) -> None:
-        """Forgets a departure."""
-        record = f"{departure.generation} {departure.cause} {departure.last_seen_ms} {departure.departed_ms}"
-        call = script("acknowledge").of_user(
-            self._keys, departure.user_id, self._registry.node_id, departure=record
+        """Forgets a departure, at the latest when Valkey is back."""
+        self._done[departure.id] = departure
+        await self._link.run(self._acknowledge(departure))
+        self._forget(departure.id)
+
+    async def acknowledge_done(self) -> None:
+        """Forgets the departures that could not be forgotten before."""
+        done = list(self._done.values())
+        for start in range(0, len(done), CHUNK):
+            some = done[start : start + CHUNK]
+            await self._link.run_all([self._acknowledge(departure) for departure in some])
+            for departure in some:
+                self._forget(departure.id)
+
+    def _acknowledge(self, departure: Departure) -> Call:
+        return script("acknowledge").of_user(
+            self._keys, departure.user_id, self._registry.node_id, departure=_record(departure)
         )
-        await self._link.run(call)
-        self._told.discard(departure.id)
+
+    def _forget(self, departure_id: str) -> None:
+        self._done.pop(departure_id, None)
+        self._told.discard(departure_id)
+
+
+def _record(departure: Departure) -> str:
+    """A departure as it stands in Valkey."""
+    times = f"{departure.last_seen_ms} {departure.departed_ms}"
+    return f"{departure.generation} {departure.cause} {times}"
 
 
 def _departure(user_id: str, record: bytes) -> Departure:

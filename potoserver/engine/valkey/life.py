@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from potoserver.engine.base import Cause, EngineListener
+from potoserver.engine.base import Cause, EngineListener, Home
 from potoserver.engine.valkey.burial import Burial
 from potoserver.engine.valkey.channel import Channel
 from potoserver.engine.valkey.connections import Connections
@@ -191,6 +191,7 @@ class Life:
                 await self._logs.doubt(self._delivery.places(), certain=True)
             self._lost = False
             await self._connections.detach_ended()
+            await self._departures.acknowledge_done()
             await self._departures.claim_own()
         except UnavailableError:
             self._to_make_up = True
@@ -203,10 +204,13 @@ class Life:
         await self._registry.join()
         self._reattach = True
         self._logger.warning("node declared dead, joined anew", before=before, node=self._registry.node_id)
-        if self._listener is not None:
-            for home in self._homes.lose_all():
-                self._listener.on_home_lost(home)
+        self._tell_lost(self._homes.lose_all())
         await self._channel.move()
+
+    def _tell_lost(self, homes: Sequence[Home]) -> None:
+        for home in homes:
+            if self._listener is not None:
+                self._listener.on_home_lost(home)
 
     async def _attach_all(self) -> None:
         attachments = await self._connections.attach_all()
@@ -247,7 +251,9 @@ class Life:
         users = self._local.known()
         pause_s = TOUCH_S / 2 / (len(users) // _TOUCH_CHUNK + 1)
         for start in range(0, len(users), _TOUCH_CHUNK):
-            if not await self._connections.touch_all(users[start : start + _TOUCH_CHUNK]):
+            complete, lost = await self._connections.touch_all(users[start : start + _TOUCH_CHUNK])
+            self._tell_lost(lost)
+            if not complete:
                 self._reattach = True
                 self.suspect()
             if start + _TOUCH_CHUNK < len(users):
