@@ -11,6 +11,7 @@ from potoserver.engine.base import Cause, PresenceState
 from potoserver.engine.valkey.channel import Published
 from potoserver.engine.valkey.keys import PARTITIONS, Keys
 from potoserver.engine.valkey.registry import share_of
+from potoserver.errors import UnavailableError
 from potoserver.events import Event, EventId
 from tests.support.engines import Cluster
 
@@ -255,6 +256,24 @@ async def test_what_comes_twice_or_late_through_the_channel_is_delivered_once(cl
     ids.append(await one.engine.publish("a1", Event("note", 3)))
     await one.told.until(lambda: len(one.told.entries) >= 4)
     assert one.told.ids_of("a1") == ids
+
+
+async def test_a_connection_that_comes_while_another_goes_gets_its_events(cluster: Cluster) -> None:
+    """The other may be the last one there was, or one that could not be attached."""
+    one, two = [await cluster.node() for _ in range(2)]
+    for user in ("a1", "b2"):
+        await one.engine.attach(user, "c1")
+    await asyncio.gather(one.engine.attach("a1", "c2"), one.engine.detach("a1", "c1", Cause.CLOSED))
+    await asyncio.gather(one.engine.detach("b2", "c1", Cause.CLOSED), one.engine.attach("b2", "c2"))
+    now_ms, once = one.engine._registry.now_ms, iter([-5000])
+    one.engine._registry.now_ms = lambda: now_ms() + next(once, 0)  # type: ignore[method-assign]
+    late, _ = await asyncio.gather(
+        one.engine.attach("d4", "c1"), one.engine.attach("d4", "c2"), return_exceptions=True
+    )
+    assert isinstance(late, UnavailableError)
+    for user in ("a1", "b2", "d4"):
+        event_id = await two.engine.publish(user, Event("note"))
+        await one.told.until(lambda user=user, event_id=event_id: one.told.ids_of(user) == [event_id])
 
 
 async def test_a_hole_that_the_log_can_not_fill_is_told(cluster: Cluster) -> None:

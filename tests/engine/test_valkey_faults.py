@@ -16,7 +16,7 @@ from potoserver.errors import UnavailableError
 from potoserver.events import Event, EventId
 from tests.faults.proxy import Proxy
 from tests.support.engines import Cluster, Node
-from tests.support.valkey import ValkeyProcess, valkey_server
+from tests.support.valkey import ValkeyProcess, valkey_cluster, valkey_server
 
 
 @pytest.fixture
@@ -143,6 +143,38 @@ async def test_a_valkey_that_forgot_everything_is_told_again(
 
 def _rejoined(*nodes: Node) -> list[tuple[str, tuple[int, bool]]]:
     return [(user, (each.generation, each.arrived)) for node in nodes for user, each in node.told.rejoined]
+
+
+async def test_a_cluster_that_goes_down_and_comes_back_is_taken_up_again(tmp_path: Path) -> None:
+    """All its servers at once, with their files: as one server."""
+    options = ("--appendonly", "yes", "--appendfsync", "always")
+    with valkey_cluster(tmp_path, *options) as servers:
+        async with nodes_on(servers[0].url, 2) as (one, two):
+            names = [one.id, two.id]
+            users = [f"u{number}" for number in range(9)]
+            for user in users:
+                await one.engine.attach(user, f"c-{user}")
+                await two.engine.publish(user, Event("note", 0))
+            for server in servers:
+                await asyncio.to_thread(server.kill)
+            await until_away(one, two)
+            for user in users:
+                with pytest.raises(UnavailableError):
+                    await two.engine.publish(user, Event("note", "lost"))
+            for server in servers:
+                await asyncio.to_thread(server.start)
+            await until_available(one, two)
+            for user in users:
+                async with asyncio.timeout(30):
+                    while True:
+                        try:
+                            newest = await two.engine.publish(user, Event("note", 1))
+                            break
+                        except UnavailableError:
+                            await asyncio.sleep(0.1)
+                await one.told.until(lambda user=user, newest=newest: newest in one.told.ids_of(user))
+            assert one.told.gaps == []
+            assert [one.id, two.id] == names
 
 
 async def test_an_event_that_valkey_lost_is_a_gap_to_those_who_did_not_get_it(

@@ -16,6 +16,7 @@ from potoserver.engine.base import Attachment, Departure, Engine, EngineListener
 from potoserver.engine.memory import MemoryEngine
 from potoserver.engine.valkey import ValkeyEngine
 from potoserver.engine.valkey.keys import Keys
+from potoserver.engine.valkey.link import end
 from potoserver.errors import UnavailableError
 from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics
@@ -207,11 +208,13 @@ class Node:
     Attributes:
         engine: The engine, started.
         told: What it was told.
+        alive: It has not vanished.
     """
 
-    def __init__(self, engine: ValkeyEngine) -> None:
+    def __init__(self, engine: ValkeyEngine, told: Recorder) -> None:
         self.engine = engine
-        self.told = Recorder()
+        self.told = told
+        self.alive = True
 
     @property
     def id(self) -> str:
@@ -219,8 +222,8 @@ class Node:
 
     async def vanish(self) -> None:
         """As if its process were killed: it says nothing any more, and leaves nothing in order."""
-        for task in self.engine._life._tasks:
-            task.cancel()
+        self.alive = False
+        await end(self.engine._life._tasks)
         await self.engine._channel.stop()
         await self.engine._link.close()
 
@@ -250,7 +253,7 @@ class Cluster:
         self.backlog = backlog or BacklogSettings(seconds=5)
         self.nodes: list[Node] = []
 
-    async def node(self, url: str | None = None) -> Node:
+    async def node(self, url: str | None = None, told: Recorder | None = None) -> Node:
         """One more node."""
         engine = ValkeyEngine(
             url or self.url,
@@ -261,7 +264,7 @@ class Cluster:
             departures_s=600,
             prefix=self.prefix,
         )
-        node = Node(engine)
+        node = Node(engine, told or Recorder())
         await engine.start(node.told)
         self.nodes.append(node)
         for other in self.nodes:  # each knows of the others
@@ -284,8 +287,7 @@ class Cluster:
 
     async def stop(self) -> None:
         for node in self.nodes:
-            with suppress(UnavailableError):
-                await node.engine.stop()
+            await node.engine.stop()
 
     def client(self) -> redis.Redis:
         """A plain client for looking inside."""

@@ -108,14 +108,15 @@ def valkey_server(folder: Path, *options: str) -> Iterator[ValkeyProcess]:
 
 
 @contextmanager
-def valkey_cluster(folder: Path) -> Iterator[list[ValkeyProcess]]:
+def valkey_cluster(folder: Path, *options: str) -> Iterator[list[ValkeyProcess]]:
     """A cluster of three servers, the slots shared out among them, for the length of a block."""
     processes = []
     try:
         for number in range(3):
             own = folder / str(number)
             own.mkdir()
-            processes.append(ValkeyProcess(own, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000"))
+            clustered = ("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
+            processes.append(ValkeyProcess(own, *clustered, *options))
             processes[-1].start()
         _join(processes)
         yield processes

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.engine.valkey.keys import SILENCE_S, Keys
-from potoserver.engine.valkey.link import Cancellations, Link, end
+from potoserver.engine.valkey.link import FAILURES, Cancellations, Link, end
 from potoserver.engine.valkey.scripts import decode
 from potoserver.errors import UnavailableError
 
@@ -112,7 +111,7 @@ class Channel:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OSError, TimeoutError, UnavailableError) as error:
+            except (*FAILURES, UnavailableError) as error:
                 if self._listening.is_set():
                     self._logger.warning("engine channel broken", error=f"{type(error).__name__}: {error}")
                     pause_s = _PAUSE_FIRST_S
@@ -126,7 +125,7 @@ class Channel:
         try:
             await self._listen_on(client, own)
         finally:
-            with suppress(RedisError, OSError):
+            with suppress(*FAILURES):
                 await client.aclose()
 
     async def _listen_on(self, client: Redis, own: str) -> None:

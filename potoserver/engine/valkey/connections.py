@@ -52,8 +52,8 @@ class Connections:
         self._grace_ms = grace_ms
         self._held_s = held_s
         self._on_dead = on_dead
-        self._attaching: set[str] = set()
-        """Connections of which Valkey may know already, and this node does not yet."""
+        self._attaching: dict[str, set[str]] = {}
+        """By user: connections of which Valkey may know already, and this node does not yet."""
 
     async def attach(self, user_id: str, connection_id: str) -> Attachment:
         """Adds a connection.
@@ -62,21 +62,20 @@ class Connections:
             UnavailableError: It is not attached, and will not be.
         """
         self._delivery.expect(user_id)
-        self._attaching.add(connection_id)
+        self._attaching.setdefault(user_id, set()).add(connection_id)
         try:
             answer = await self._link.run(self._attach(user_id, connection_id))
         except BaseException:  # also cancelled: it may have been attached all the same
             self._local.ended[user_id, connection_id] = Cause.CLOSED
-            self._forget_if_gone(user_id)
+            self._attached_or_not(user_id, connection_id)
             raise
-        finally:
-            self._attaching.discard(connection_id)
+        if answer[0] == b"ok":
+            self._local.add(user_id, connection_id)
+        self._attached_or_not(user_id, connection_id)
         if answer[0] != b"ok":
-            self._forget_if_gone(user_id)
             if answer[0] == b"dead":
                 self._on_dead()
             raise away()
-        self._local.add(user_id, connection_id)
         return self._attached(user_id, answer)
 
     def _attach(self, user_id: str, connection_id: str) -> Call:
@@ -94,8 +93,15 @@ class Connections:
         self._delivery.begin(user_id, EventId(epoch.decode(), newest))
         return Attachment(generation, arrived=bool(arrived))
 
+    def _attached_or_not(self, user_id: str, connection_id: str) -> None:
+        attaching = self._attaching[user_id]
+        attaching.discard(connection_id)
+        if not attaching:
+            del self._attaching[user_id]
+        self._forget_if_gone(user_id)
+
     def _forget_if_gone(self, user_id: str) -> None:
-        if not self._local.of_user(user_id):
+        if not self._local.of_user(user_id) and user_id not in self._attaching:
             self._delivery.end(user_id)
 
     async def detach(self, user_id: str, connection_id: str, cause: Cause) -> int:
@@ -144,6 +150,9 @@ class Connections:
                     self._local.ended[user_id, connection_id] = Cause.CLOSED
         return list(attachments.items())
 
+    def _here(self, user_id: str) -> frozenset[str]:
+        return self._local.of_user(user_id) | self._attaching.get(user_id, frozenset())
+
     async def touch_all(self, user_ids: Sequence[str]) -> tuple[bool, list[Home]]:
         """Puts off the end of these users' keys.
 
@@ -153,7 +162,7 @@ class Connections:
         complete, lost = True, []
         for start in range(0, len(user_ids), CHUNK):
             some = user_ids[start : start + CHUNK]
-            before = [self._local.of_user(user_id) | self._attaching for user_id in some]
+            before = [self._here(user_id) for user_id in some]
             homes = [self._local.homes.get(user_id) for user_id in some]
             answers = await self._link.run_all(
                 [
@@ -166,8 +175,7 @@ class Connections:
                     lost.append(self._local.homes.pop(user_id))
             for user_id, were_here, (_, there) in zip(some, before, answers, strict=True):
                 known = {decode(each) for each in there}
-                here = self._local.of_user(user_id)
-                complete = complete and were_here & here <= known
-                for connection_id in known - were_here - here - self._attaching:
+                complete = complete and were_here & self._local.of_user(user_id) <= known
+                for connection_id in known - were_here - self._here(user_id):
                     self._local.ended.setdefault((user_id, connection_id), Cause.CLOSED)
         return complete, lost

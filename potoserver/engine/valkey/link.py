@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.engine.valkey.keys import CALL_S, CONNECT_S, CONNECTIONS
@@ -26,7 +26,8 @@ _SCHEMES: Final = {
     "unix": "unix",
 }
 _CANCEL_AGAIN_S: Final = 0.5
-_FAILURES: Final = (RedisError, OSError, TimeoutError)
+FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""What a call raises when Valkey can't be reached."""
 
 
 def away() -> UnavailableError:
@@ -101,7 +102,7 @@ class Link:
                 options = dict(self._options())
                 cluster = RedisCluster.from_url(self._url, max_connections=CONNECTIONS * 2, **options)
                 self._client = await cluster.initialize()
-        except _FAILURES as error:
+        except FAILURES as error:
             await plain.aclose()
             raise UnavailableError(f"{self._shown} can't be reached: {error}") from error
 
@@ -177,7 +178,7 @@ class Link:
             # It answers, and refuses: a replica, no memory, no right to do it; or a fault of a script.
             self._logger.warning("engine refused a call", error=str(error))
             raise away() from error
-        except _FAILURES as error:
+        except FAILURES as error:
             self._found_away(error)
             await self._drop_idle()
             raise away() from error
@@ -196,7 +197,7 @@ class Link:
     async def _drop_idle(self) -> None:
         """Where one connection leads nowhere the others may, too; a new one tells."""
         client = self._client
-        with suppress(*_FAILURES):
+        with suppress(*FAILURES):
             if isinstance(client, RedisCluster):
                 for node in client.get_nodes():
                     await node.disconnect()

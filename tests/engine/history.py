@@ -1,0 +1,182 @@
+"""Clients on several nodes while everything fails at random; then the whole history is checked.
+
+A client does what the core and a browser do together: it attaches to a node, asks for what came after its
+last id, takes what the node is told from then on, and comes back elsewhere when the node is gone or has told
+it of a gap. Events are published meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from potoserver.engine.base import Cause, Departure, LogEntry
+from potoserver.errors import UnavailableError
+from potoserver.events import Event, EventId
+from tests.support.engines import Cluster, Node, Recorder
+
+
+@dataclass
+class Published:
+    """An event that the engine has acknowledged."""
+
+    user_id: str
+    id: EventId
+    number: int
+
+
+class Ear(Recorder):
+    """Passes what a node is told on to the clients that are connected there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clients: dict[str, set[Client]] = defaultdict(set)
+
+    def on_entry(self, user_id: str, entry: LogEntry) -> None:
+        for client in tuple(self.clients[user_id]):
+            client.take(entry)
+
+    def on_gap(self, user_id: str) -> None:
+        super().on_gap(user_id)
+        for client in tuple(self.clients[user_id]):
+            client.end()
+
+
+@dataclass(eq=False)
+class Client:
+    """One client of a user.
+
+    Attributes:
+        got: What it got: ids in order; None where it was told of a gap.
+    """
+
+    user_id: str
+    number: int
+    got: list[EventId | None] = field(default_factory=list)
+    node: Node | None = None
+    last: EventId | None = None
+    _connection: str = ""
+    _count: int = 0
+    _held: list[LogEntry] | None = None
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, entry: LogEntry) -> None:
+        if self._held is not None:
+            self._held.append(entry)
+        elif self.last is None or entry.id.seq > self.last.seq:
+            self.last = entry.id
+            self.got.append(entry.id)
+
+    def end(self) -> None:
+        """Its stream is ended by the server."""
+        self._ended.set()
+
+    async def connect(self, node: Node) -> bool:
+        """Opens a stream; whether that succeeded."""
+        self._count += 1
+        self._connection = f"c-{self.user_id}-{self.number}-{self._count}"
+        self.node, self._held = node, []
+        self._ended.clear()
+        ear = node.told
+        assert isinstance(ear, Ear)
+        ear.clients[self.user_id].add(self)
+        try:
+            await node.engine.attach(self.user_id, self._connection)
+            replay = await node.engine.replay(self.user_id, None if self.last is None else str(self.last))
+        except UnavailableError:
+            await self.disconnect()
+            return False
+        held, self._held = self._held, None
+        if replay.gap:
+            self.got.append(None)
+        self.last = replay.resume_id
+        for entry in (*replay.entries, *held):
+            self.take(entry)
+        return True
+
+    async def disconnect(self, cause: Cause = Cause.RESET) -> None:
+        """Its stream ends; the node tells the engine as far as it can."""
+        node, self.node = self.node, None
+        if node is None:
+            return
+        assert isinstance(node.told, Ear)
+        node.told.clients[self.user_id].discard(self)
+        self._held = None
+        with suppress(UnavailableError):
+            await node.engine.detach(self.user_id, self._connection, cause)
+
+    async def until_ended(self, limit_s: float) -> None:
+        """Waits for the server to end the stream."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._ended.wait()
+
+
+def faults_of(client: Client, published: list[Published]) -> list[str]:
+    """What is wrong with what a client got, given all that was acknowledged for its user.
+
+    Between two gaps it must be whole: from the first event that it got on, each later one up to the last,
+    once and in order.
+    """
+    order = [each.id for each in published]
+    faults = []
+    runs: list[list[EventId]] = [[]]
+    for event_id in client.got:
+        if event_id is None:
+            runs.append([])
+        else:
+            runs[-1].append(event_id)
+    for run in runs:
+        doubled = [event_id for event_id, count in Counter(run).items() if count > 1]
+        faults += [f"{client.user_id}/{client.number} got {event_id} twice" for event_id in doubled]
+        faults += [
+            f"{client.user_id}/{client.number} got {after} after {before}"
+            for before, after in pairwise(run)
+            if before.epoch == after.epoch and before.seq > after.seq
+        ]
+        if run:
+            missing = {each for each in order if run[0] <= each <= run[-1]} - set(run)
+            faults += [f"{client.user_id}/{client.number} missed {event_id}" for event_id in sorted(missing)]
+            if len({each.epoch for each in run}) > 1:
+                faults.append(f"{client.user_id}/{client.number} was not told of another epoch")
+    return faults
+
+
+def twice_departed(nodes: list[Node]) -> list[str]:
+    """Generations of which more than one departure was made."""
+    found: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for node in nodes:
+        departure: Departure
+        for departure in node.told.departures:
+            found[departure.user_id, departure.generation].add(departure.id)
+    return [f"{key} departed as {ids}" for key, ids in found.items() if len(ids) > 1]
+
+
+async def live(client: Client, cluster: Cluster, chance: random.Random, over: asyncio.Event) -> None:
+    """Connects, stays a while, comes back, now here, now there, until it is over; then stays."""
+    while not over.is_set():
+        nodes = [node for node in cluster.nodes if node.alive]
+        if await client.connect(chance.choice(nodes)):
+            await client.until_ended(chance.uniform(0.05, 2))
+            await client.disconnect()
+        await asyncio.sleep(chance.uniform(0, 0.3))
+
+
+async def publish(
+    user_id: str, cluster: Cluster, chance: random.Random, over: asyncio.Event, published: list[Published]
+) -> None:
+    """Publishes for a user, on any node, one after the other; remembers what was acknowledged."""
+    number = 0
+    while not over.is_set():
+        node = chance.choice([node for node in cluster.nodes if node.alive])
+        try:
+            event_id = await node.engine.publish(user_id, Event("note", number))
+            published.append(Published(user_id, event_id, number))
+        except UnavailableError:
+            pass
+        number += 1
+        await asyncio.sleep(chance.uniform(0, 0.08))
