@@ -222,6 +222,22 @@ async def test_what_would_swallow_the_next_message_is_refused_and_left(memory_pa
         assert path.read_bytes() == data
 
 
+async def test_a_restore_that_was_done_though_it_seemed_to_fail_is_found_by_the_next_message(
+    tmp_path: Path,
+) -> None:
+    """The conversation is open again, though it was archived lately and nobody has said otherwise."""
+    disk = FaultyDisk()
+    async with opened(tmp_path, disk=disk) as journal:
+        archive_id = await archived(journal)
+        cut, look = (Fault(call, "*/current.yaml", error=errno.EIO) for call in ("flush", "read"))
+        disk.faults.set(cut, look)
+        with pytest.raises(JournalUnavailableError):
+            await journal.restore_archive(USER, archive_id)
+        assert disk.faults.reached == 2
+        await journal.add_message(USER, message(2), FIRST)
+        assert len(await journal.get_conversation(USER)) == 3
+
+
 @pytest.mark.parametrize("newline", [b"\r\n", b"\n"])
 async def test_an_end_laid_out_in_another_way_is_cut_off_too(memory_path: Path, newline: bytes) -> None:
     """Other line ends, quotes, order and blank lines add nothing."""
