@@ -21,7 +21,7 @@ from potoserver.clock import Clock, SystemClock
 from potoserver.clock_watch import ClockWatch
 from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.endless import EndlessCalls
-from potoserver.engine.base import Cause, Departure, Engine, EngineListener, Home, LogEntry
+from potoserver.engine.base import Attachment, Cause, Departure, Engine, EngineListener, Home, LogEntry
 from potoserver.engine.memory import MemoryEngine
 from potoserver.errors import ProblemError
 from potoserver.events import Frame, to_json
@@ -363,6 +363,18 @@ class _Listener(EngineListener):
     @override
     def on_broadcast(self, event_type: str, frame: Frame) -> int:
         return self._core.subscriptions.broadcast(event_type, frame)
+
+    @override
+    def on_gap(self, user_id: str) -> None:
+        # Their clients come back by id, and are told of the gap in the opening of the new stream.
+        for subscription in self._core.subscriptions.of_user(user_id).values():
+            subscription.stream.close(Cause.KICKED)
+
+    @override
+    def on_rejoined(self, user_id: str, attachment: Attachment) -> None:
+        self._core.subscriptions.attached_anew(user_id, attachment.generation)
+        if attachment.arrived:
+            self._core.hooks.arrived(user_id)
 
     @override
     def on_home_lost(self, home: Home) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 
 from structlog.typing import FilteringBoundLogger
@@ -167,6 +168,11 @@ class Subscriptions:
             del self._by_user[connection.user_id]
         self._count -= 1
         self._metrics.connections.set(self._count)
+
+    def attached_anew(self, user_id: str, generation: int) -> None:
+        """The user's subscriptions on this node belong to that generation from now on."""
+        for subscription in self.of_user(user_id).values():
+            subscription.connection = replace(subscription.connection, generation=generation)
 
     def deliver(self, user_id: str, entry: LogEntry) -> None:
         """Sends a log event to the user's subscriptions on this node."""

@@ -189,7 +189,8 @@ class SubscribeHandler:
                 expiry.cancel()
             core.heartbeat.remove(connection.id)
             core.subscriptions.remove(connection)
-            core.tasks.spawn(self._detach(connection, cause), f"detach {connection.id}")
+            # As it is by then: its generation may be another one.
+            core.tasks.spawn(self._detach(subscription.connection, cause), f"detach {connection.id}")
 
         subscription.stream.listen(on_lost)
 
