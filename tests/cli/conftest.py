@@ -33,7 +33,10 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
                 patch.delenv(name)
             for name, value in environment.items():
                 patch.setenv(name, value)
-            status = run(arguments)
+            try:
+                status = run(arguments)
+            except SystemExit as ended:  # so ends what a shell is told for completion
+                status = ended.code
         printed = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, status, printed.out, printed.err)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Command
 from tests.support.process import server_environment
 from tests.support.terminal import terminal
 
@@ -25,50 +27,43 @@ def program(tmp_path: Path) -> Path:
     return script
 
 
-def completions(words: str, cwd: Path) -> list[str]:
+@pytest.fixture
+def completions(tmp_path: Path, command: Command) -> Callable[[str], list[str]]:
     """What a shell is told that may come next, as bash asks."""
-    asked = {COMPLETE: "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-    done = subprocess.run(
-        [sys.executable, "-m", "potoserver"],
-        cwd=cwd,
-        env=server_environment(asked),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
+
+    def ask(words: str) -> list[str]:
+        place = str(len(words.split(" ")) - 1)
+        asked = {COMPLETE: "complete_bash", "COMP_WORDS": words, "COMP_CWORD": place}
+        done = command(cwd=tmp_path, environ=asked)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.split()
+
+    return ask
 
 
-def test_commands_are_completed_also_those_of_modules(tmp_path: Path) -> None:
+def test_commands_are_completed_also_those_of_modules(completions: Callable[[str], list[str]]) -> None:
     """And the commands below a command, and flags."""
-    assert {"serve", "check", "token", "modules", "dialogs"} <= set(completions("potoserver ", tmp_path))
-    assert completions("potoserver mod", tmp_path) == ["modules"]
-    assert {"list", "show"} <= set(completions("potoserver dialogs ", tmp_path))
-    assert completions("potoserver dialogs list --us", tmp_path) == ["--user"]
+    assert {"serve", "check", "token", "modules", "dialogs"} <= set(completions("potoserver "))
+    assert completions("potoserver mod") == ["modules"]
+    assert {"list", "show"} <= set(completions("potoserver dialogs "))
+    assert completions("potoserver dialogs list --us") == ["--user"]
 
 
-def test_completion_is_silent_where_the_modules_are_broken(tmp_path: Path) -> None:
+def test_completion_is_silent_where_the_modules_are_broken(
+    tmp_path: Path, completions: Callable[[str], list[str]]
+) -> None:
     """The server's own commands are completed all the same."""
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "bad.py").write_text("import not_installed\n")
     (tmp_path / "potoserver.yaml").write_text("modules_dir: plugins\n")
-    assert set(completions("potoserver ", tmp_path)) == {"serve", "check", "token", "modules"}
+    assert set(completions("potoserver ")) == {"serve", "check", "token", "modules"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_is_given_a_script(tmp_path: Path, shell: str) -> None:
+def test_each_shell_is_given_a_script(tmp_path: Path, shell: str, command: Command) -> None:
     """The one that `--show-completion` prints in that shell; a shell that is here must take it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "potoserver"],
-        cwd=tmp_path,
-        env=server_environment({COMPLETE: f"source_{shell}"}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = command(cwd=tmp_path, environ={COMPLETE: f"source_{shell}"})
+    assert done.returncode == 0
     assert f"{COMPLETE}=complete_{shell}" in done.stdout
     if shutil.which(shell):
         script = tmp_path / "script"
