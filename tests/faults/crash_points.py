@@ -212,6 +212,7 @@ def _changes() -> list[CrashPoint]:
         CrashPoint("restore:superseded-renamed", restoring, "rename", archive, _E),
         CrashPoint("restore:superseded-unmarked", restoring, "remove", MARKER, _E),
         CrashPoint("restore:marked", restoring, "open", MARKER, _E),
+        CrashPoint("restore:marker-half-written", restoring, "write", MARKER, _E, how="half"),
         CrashPoint("restore:renamed", restoring, "rename", CURRENT, _E),
         CrashPoint("restore:name-flushed", restoring, "sync_folder", DIALOGS, _E, at=2),
         CrashPoint("restore:old-name-flushed", restoring, "sync_folder", ARCHIVED, _E, at=2),

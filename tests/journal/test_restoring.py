@@ -316,11 +316,36 @@ async def test_an_end_that_is_cut_off_though_a_call_failed_is_a_restoring(memory
     disk = FaultyDisk()
     async with opened(memory_path, disk=disk) as journal:
         archive_id = await archived(journal)
-        disk.faults.set(Fault("flush", error=errno.EIO, how="after"))
+        disk.faults.set(Fault("flush", "*/current.yaml", error=errno.EIO, how="after"))
         restored = await journal.restore_archive(USER, archive_id)
         assert restored is not None
         assert restored.dialog.conversation == FIRST
         assert len(await journal.get_conversation(USER)) == 2
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_restoring_that_comes_to_nothing_gives_the_archive_its_old_name(
+    memory_path: Path, killed: bool
+) -> None:
+    """Also where an earlier one of that second has gone meanwhile: it is another's id, in the user's eyes."""
+    disk = FaultyDisk()
+    journal = make_journal(memory_path, disk=disk)
+    await journal.start()
+    first = await archived(journal)
+    await journal.add_message(USER, message(2), SECOND)
+    second = await journal.archive_conversation(USER)
+    assert second == f"{first}-2"
+    await journal.delete_archive(USER, first)
+    fault = Fault("truncate", "*/current.yaml", **({"stop": True} if killed else {"error": errno.EIO}))
+    disk.faults.set(fault)
+    with pytest.raises(Stopped if killed else JournalUnavailableError):
+        await journal.restore_archive(USER, second)
+    disk.faults.set()
+    disk.faults.stopped = False
+    await journal.close()
+    async with opened(memory_path) as again:
+        assert await again.recover(USER) is None
+        assert await again.archive_ids(USER) == [second]
 
 
 async def test_a_restoring_is_logged_with_its_subject(memory_path: Path) -> None:
@@ -341,7 +366,7 @@ async def test_a_restoring_is_logged_with_its_subject(memory_path: Path) -> None
 
 
 async def test_the_disk_is_asked_in_the_right_order(memory_path: Path) -> None:
-    """The marker before the move, both names durable, and only then is the end cut off."""
+    """The marker with the old name before the move, both names durable, and only then is the end cut off."""
     disk = FaultyDisk()
     changing = {"sync_folder", "open", "write", "flush", "rename", "remove", "truncate"}
     async with opened(memory_path, disk=disk) as journal:
@@ -353,6 +378,8 @@ async def test_the_disk_is_asked_in_the_right_order(memory_path: Path) -> None:
             (name, target.removeprefix(f"{memory_path}/")) for name, target in disk.calls if name in changing
         ] == [
             ("open", "open/a1"),
+            ("write", "open/a1"),
+            ("flush", "open/a1"),
             ("sync_folder", "open"),
             ("rename", f"{dialogs}/current.yaml"),
             ("sync_folder", dialogs),

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from .layout import UserPaths, second_name, with_suffix
+from .layout import UserPaths, archive_order, second_name, with_suffix
 from .records import Dialog
 from .recovery import OpenFile
 from .rewriting import write_anew
@@ -45,7 +45,7 @@ class Moves:
             return False
         self._disk.make_folder(paths.archived)
         assert file.ended_ms is not None, "it has its footer"
-        file.archive_id, target = self._free_archive(second_name(file.ended_ms), file.conversation.id)
+        file.archive_id, target = self._free_archive(file, second_name(file.ended_ms))
         self._disk.rename(paths.current, target)
         self._tools.archive_log.debug(
             "dialog renamed",
@@ -55,11 +55,13 @@ class Moves:
         )
         return True
 
-    def _free_archive(self, name: str, conversation_id: str) -> tuple[str, Path]:
-        for number in range(1, _MOST_SUFFIXES):
+    def _free_archive(self, file: OpenFile, name: str) -> tuple[str, Path]:
+        old = archive_order(file.archive_id) if file.archive_id else None
+        first = [old[1]] if old is not None and old[0] == name else []
+        for number in (*first, *range(1, _MOST_SUFFIXES)):
             archive_id = with_suffix(name, number)
             path = self._paths.archived / f"{archive_id}.yaml"
-            taken = self._tools.former.is_of_another(self._user_id, archive_id, conversation_id)
+            taken = self._tools.former.is_of_another(self._user_id, archive_id, file.conversation.id)
             if not taken and self._disk.find(path) is None:
                 return archive_id, path
         raise FileExistsError(name)
@@ -70,7 +72,7 @@ class Moves:
         found = disk.find(paths.current)
         if found is not None and (found.st_size or not stat.S_ISREG(found.st_mode)):
             raise FileExistsError(errno.EEXIST, "somebody put a dialog here", str(paths.current))
-        self._tools.recovery.mark(paths)
+        self._tools.recovery.mark(paths, restoring=archive_id)
         path = paths.archived / f"{archive_id}.yaml"
         there = disk.find(path)
         if there is not None and there.st_nlink > 1:

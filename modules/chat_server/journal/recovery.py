@@ -15,7 +15,7 @@ from potoserver import Clock
 
 from .dialog_yaml import MAX_FILE_BYTES
 from .disk import Disk
-from .layout import UserPaths, second_name, with_suffix
+from .layout import UserPaths, archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
 from .records import Conversation, Dialog, Reason
 from .scan import Scan, scan
@@ -36,7 +36,8 @@ class OpenFile:
         messages: How many it holds.
         reason: Set once a whole footer is flushed.
         ended_ms: Likewise.
-        archive_id: The name that was chosen for it, once renaming was tried.
+        archive_id: The name that was chosen for it, once renaming was tried; or that it had before a restore
+            that came to nothing.
         suspect: A failed write could not be taken back; cut the file to `size` before anything else.
     """
 
@@ -152,6 +153,8 @@ class Recovery:
         size = self._mend(user_id, paths, data, result)
         self.mark(paths)
         dialog = OpenFile.of(result.dialog, size, found.st_ino)
+        if dialog.reason is not None:
+            dialog.archive_id = self._old_name(paths)
         self._metrics.recovered_dialogs.inc()
         self._logger.info(
             "open dialog recovered",
@@ -223,13 +226,32 @@ class Recovery:
                 return path
         raise FileExistsError(name)
 
-    def mark(self, paths: UserPaths) -> None:
-        """Marks the user's dialog as open, durably; nothing may be appended before."""
+    def mark(self, paths: UserPaths, restoring: str = "") -> None:
+        """Marks the user's dialog as open, durably; nothing may be appended before.
+
+        Args:
+            paths: The user's files.
+            restoring: The id of an archive that is to be the open dialog, should that come to nothing.
+        """
         found = self._disk.find(paths.marker)
         if found is not None and not stat.S_ISREG(found.st_mode) and not self.unmark(paths):
             return  # a name is all that a marker has to be
-        self._disk.close(self._disk.open(paths.marker, create=True))
+        handle = self._disk.open(paths.marker, create=True)
+        try:
+            if restoring:
+                self._disk.write_all(handle, f"{restoring}\n".encode())
+                self._disk.flush(handle)
+        finally:
+            self._disk.close(handle)
         self._disk.sync_folder(self._open_folder)
+
+    def _old_name(self, paths: UserPaths) -> str | None:
+        """The id that the marker tells of the archive which was restored last."""
+        found = self._disk.find(paths.marker)
+        if found is None or not stat.S_ISREG(found.st_mode) or not found.st_size:
+            return None
+        *lines, _torn = self._disk.read(paths.marker, found.st_size).decode("ascii", "replace").split("\n")
+        return lines[-1] if lines and archive_order(lines[-1]) else None
 
     def unmark(self, paths: UserPaths) -> bool:
         """Takes the marker away; False where somebody has put a folder there, which stays."""
