@@ -9,15 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from potoserver.engine.base import Cause, Departure, LogEntry
+from potoserver.engine.base import Cause, Departure, Home, LogEntry
 from potoserver.errors import UnavailableError
 from potoserver.events import Event, EventId
 from tests.support.engines import Cluster, Node, Recorder
+
+
+@dataclass
+class Stay:
+    """A connection's life: from when it was attached to when its end was known, by the machine's clock (ms).
+
+    Attributes:
+        sound: Its node was the same and alive all the time.
+    """
+
+    user_id: str
+    generation: int
+    since_ms: int
+    until_ms: int
+    sound: bool
 
 
 @dataclass
@@ -52,14 +68,17 @@ class Client:
 
     Attributes:
         got: What it got: ids in order; None where it was told of a gap.
+        stays: Its connections, those that have ended.
     """
 
     user_id: str
     number: int
     got: list[EventId | None] = field(default_factory=list)
+    stays: list[Stay] = field(default_factory=list)
     node: Node | None = None
     last: EventId | None = None
     _connection: str = ""
+    _attached: tuple[int, int, str] | None = None
     _count: int = 0
     _held: list[LogEntry] | None = None
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,7 +104,8 @@ class Client:
         assert isinstance(ear, Ear)
         ear.clients[self.user_id].add(self)
         try:
-            await node.engine.attach(self.user_id, self._connection)
+            attachment = await node.engine.attach(self.user_id, self._connection)
+            self._attached = (attachment.generation, _now_ms(), node.id)
             replay = await node.engine.replay(self.user_id, None if self.last is None else str(self.last))
         except UnavailableError:
             await self.disconnect()
@@ -104,6 +124,10 @@ class Client:
         if node is None:
             return
         assert isinstance(node.told, Ear)
+        if self._attached is not None:
+            (generation, since_ms, node_id), self._attached = self._attached, None
+            sound = node.alive and node.id == node_id
+            self.stays.append(Stay(self.user_id, generation, since_ms, _now_ms(), sound))
         node.told.clients[self.user_id].discard(self)
         self._held = None
         with suppress(UnavailableError):
@@ -146,6 +170,33 @@ def faults_of(client: Client, published: list[Published]) -> list[str]:
     return faults
 
 
+def departed_while_here(nodes: list[Node], clients: list[Client]) -> list[str]:
+    """Departures of a generation at a moment when one of its connections was there."""
+    return [
+        f"{departure} while {stay}"
+        for node in nodes
+        for departure in node.told.departures
+        for client in clients
+        if client.user_id == departure.user_id
+        for stay in client.stays
+        if stay.sound
+        and stay.generation == departure.generation
+        and stay.since_ms < departure.departed_ms - 5 < departure.departed_ms + 5 < stay.until_ms
+    ]
+
+
+def unfenced(claimed: list[Home]) -> list[str]:
+    """Of homes in the order in which they were seen: those whose token went back or was two nodes'."""
+    faults = []
+    newest: dict[str, Home] = {}
+    for home in claimed:
+        before = newest.get(home.user_id, home)
+        if home.token < before.token or (home.token == before.token and home != before):
+            faults.append(f"{home} after {before}")
+        newest[home.user_id] = home
+    return faults
+
+
 def twice_departed(nodes: list[Node]) -> list[str]:
     """Generations of which more than one departure was made."""
     found: dict[tuple[str, int], set[str]] = defaultdict(set)
@@ -154,6 +205,10 @@ def twice_departed(nodes: list[Node]) -> list[str]:
         for departure in node.told.departures:
             found[departure.user_id, departure.generation].add(departure.id)
     return [f"{key} departed as {ids}" for key, ids in found.items() if len(ids) > 1]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def live(client: Client, cluster: Cluster, chance: random.Random, over: asyncio.Event) -> None:
@@ -180,3 +235,17 @@ async def publish(
             pass
         number += 1
         await asyncio.sleep(chance.uniform(0, 0.08))
+
+
+async def move_home(
+    user_id: str, cluster: Cluster, chance: random.Random, over: asyncio.Event, claimed: list[Home]
+) -> None:
+    """Asks for the user's home on any node, and has it given up now and then; remembers what it was told."""
+    while not over.is_set():
+        node = chance.choice([node for node in cluster.nodes if node.alive])
+        with suppress(UnavailableError):
+            home = await node.engine.claim_home(user_id)
+            claimed.append(home)
+            if chance.random() < 0.3:
+                await node.engine.release_home(home, orphan=chance.random() < 0.5)
+        await asyncio.sleep(chance.uniform(0, 0.2))

@@ -188,12 +188,12 @@ async def test_an_event_that_valkey_lost_is_a_gap_to_those_who_did_not_get_it(
         await two.engine.attach("quiet", "c2")
         quiet = await one.engine.publish("quiet", Event("note", 0))
         with valkey.client() as client:
-            size = sum(file.stat().st_size for file in tmp_path.glob("appendonlydir/*.incr.aof"))
             assert client.ping()
+        (file,) = [*tmp_path.glob("appendonlydir/*.incr.aof"), *tmp_path.glob("appendonly.aof")]
+        size = file.stat().st_size
         lost = await two.engine.publish("a1", Event("note", 1))
         await one.told.until(lambda: len(one.told.entries) == 2)
         await asyncio.to_thread(valkey.kill)
-        (file,) = tmp_path.glob("appendonlydir/*.incr.aof")
         with file.open("r+b") as aof:
             aof.truncate(size)
         await until_away(one, two)

