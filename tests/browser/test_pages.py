@@ -9,6 +9,27 @@ from potoserver.web.pages import PAGES
 from tests.browser.conftest import Console, NewContext, Place, accessibility_faults, sign_in
 from tests.support.process import ServerProcess
 
+ATTEMPTS = """async () => {
+    const script = document.createElement("script");
+    const image = document.createElement("img");
+    image.src = "data:,";
+    const attempts = [
+        () => script.append("window.ran = 'a script'"),
+        () => document.body.append(script),
+        () => image.setAttribute("onerror", "window.ran = 'a handler'"),
+        () => document.body.append(image),
+        () => { document.body.innerHTML = "<b>text</b>"; window.ran = "HTML"; },
+        () => setTimeout("window.ran = 'a text'"),
+    ];
+    for (const attempt of attempts) {
+        try { attempt(); } catch { /* as it should be */ }
+    }
+    await fetch("https://elsewhere.invalid/").then(() => { window.ran = "fetch"; }, () => {});
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return window.ran;
+}"""
+"""What a page that was taken over would try; answers what came of it, or nothing."""
+
 paths = pytest.mark.parametrize("path", [page.path for page in PAGES])
 
 
@@ -35,28 +56,7 @@ async def test_a_page_runs_nothing_that_stands_in_it(
     """No script, handler or style from inside the page, no other host, and no text as HTML."""
     await page.goto(server.url + path)
     console.expect("CSP: |Security Policy|Trusted|page’s settings blocked")
-    ran = await page.evaluate(
-        """async () => {
-            const script = document.createElement("script");
-            const image = document.createElement("img");
-            image.src = "data:,";
-            const attempts = [
-                () => script.append("window.ran = 'a script'"),
-                () => document.body.append(script),
-                () => image.setAttribute("onerror", "window.ran = 'a handler'"),
-                () => document.body.append(image),
-                () => { document.body.innerHTML = "<b>text</b>"; window.ran = "HTML"; },
-                () => setTimeout("window.ran = 'a text'"),
-            ];
-            for (const attempt of attempts) {
-                try { attempt(); } catch { /* as it should be */ }
-            }
-            await fetch("https://elsewhere.invalid/").then(() => { window.ran = "fetch"; }, () => {});
-            await new Promise((resolve) => setTimeout(resolve, 50));
-            return window.ran;
-        }"""
-    )
-    assert ran is None
+    assert await page.evaluate(ATTEMPTS) is None
 
 
 @paths
