@@ -200,6 +200,28 @@ async def test_a_message_that_the_network_cut_is_sent_once(
         await expect(view.messages).to_have_text([WORDS, WORDS])
 
 
+async def test_a_message_that_has_not_arrived_is_being_sent_and_no_reply_to_it_is_written(
+    context: BrowserContext, server: Place, console: Console
+) -> None:
+    """However often the page has tried: that is what it says. When the network is back it is answered."""
+    console.expect(CUT)
+    await sign_in(context, server)
+    async with Proxy(server.port) as proxy:
+        view = await ChatPage.open(context, proxy.url)
+        proxy.accepts = False
+        proxy.reset()
+        tries: asyncio.Queue[str] = asyncio.Queue()
+        view.page.on("request", lambda request: tries.put_nowait(request.url))
+        await view.send("anybody there?")
+        for _ in range(2):
+            while not (await tries.get()).endswith("/chatWithHistory"):
+                pass
+        await expect(view.page.locator("#messages .message .meta")).to_have_text(["Sending…"])
+        proxy.accepts = True
+        await expect(view.messages).to_have_text(["anybody there?"] * 2)
+        await view.until_settled()
+
+
 async def test_what_can_not_be_sent_says_why_and_can_be_tried_again(
     page: Page, server: Place, console: Console
 ) -> None:

@@ -48,15 +48,20 @@ export class Caller {
   /** Calls for a reply that streams. @returns {Reply} */
   stream(path, args, options = {}) {
     return new Reply((onDelta) => {
-      let isRepeat = false;
+      let hasBegun = false;
       return this.#trying(options, async (headers) => {
-        if (isRepeat) onDelta({ restart: true });
-        isRepeat = true;
+        if (hasBegun) onDelta({ restart: true });
+        hasBegun = false;
         const response = await this.#post(path, args, { ...headers, Accept: "text/event-stream" }, options.signal);
         for await (const { type, data } of events(response.body)) {
-          if (type === "delta") onDelta(JSON.parse(data));
-          else if (type === "done") return JSON.parse(data);
-          else if (type === "error") throw new PotoError(JSON.parse(data));
+          if (type === "delta") {
+            hasBegun = true;
+            onDelta(JSON.parse(data));
+          } else if (type === "done") {
+            return JSON.parse(data);
+          } else if (type === "error") {
+            throw new PotoError(JSON.parse(data));
+          }
         }
         throw PotoError.network("The reply was cut off.");
       });
@@ -93,7 +98,7 @@ export class Caller {
 /**
  * A reply on its way: iterate over its pieces with `for await`, then await `result`. Or only one of the two.
  *
- * When the connection was cut and the call repeated, the reply comes from its beginning again, after a piece
+ * When the connection was cut in the middle of it and the call repeated, the reply comes from its beginning again, after a piece
  * `{restart: true}`: forget what came before it.
  */
 export class Reply {
