@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,12 +15,15 @@ from tests.journal.support import LogRecord, make_journal
 from tests.support.clock import ManualClock
 
 MEMORY = Path("/dev/shm")
+ROOM_BYTES = 2**30
+"""A container may have but a few megabytes of it."""
 
 
 @pytest.fixture
 def memory_path() -> Iterator[Path]:
     """A folder in memory, where there is such: for tests that make the faults of a disk themselves."""
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES
+    with tempfile.TemporaryDirectory(dir=MEMORY if has_room else None) as folder:
         yield Path(folder)
 
 
