@@ -201,8 +201,8 @@ def copy_checkout(folder: Path, area: Area) -> None:
             "also_copy": ["docs", "scripts"],
             "pytest_add_cli_args": PYTEST,
             "pytest_add_cli_args_test_selection": area.tests,
-            # What the types forbid is noticed before any test runs. All changes of a method stand in one class,
-            # so what it declares is declared again by each; that is not against them.
+            # What the types forbid is noticed before any test runs. All changes of a method stand in one
+            # class, so what it declares each of them declares again; that is not against them.
             "type_check_command": [
                 "mypy",
                 "--output=json",
