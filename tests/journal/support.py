@@ -61,6 +61,7 @@ def make_journal(
     disk: Disk | None = None,
     clock: ManualClock | None = None,
     log: LogRecord | None = None,
+    shared: bool = False,
     user_bytes: int = 0,
     watch: DiskWatch | None = None,
 ) -> FileSystemDialogueJournal:
@@ -70,6 +71,7 @@ def make_journal(
         fsync=True,
         logger=log or LogRecord(),
         registry=CollectorRegistry(),
+        shared=shared,
         user_bytes=user_bytes,
         watch=watch,
         disk=disk,

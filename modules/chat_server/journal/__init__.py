@@ -4,6 +4,7 @@ from .base import DialogueJournal
 from .errors import (
     ConversationEndedError,
     DialogFullError,
+    FencedError,
     JournalError,
     JournalFullError,
     JournalUnavailableError,
@@ -30,6 +31,7 @@ __all__ = [
     "Dialog",
     "DialogFullError",
     "DialogueJournal",
+    "FencedError",
     "FileSystemDialogueJournal",
     "JournalError",
     "JournalFullError",

@@ -238,6 +238,11 @@ class Archives:
         """An archive is none any more; another one may get its id some day."""
         self._references.remove(user_id, archive_id)
 
+    def forget_user(self, user_id: str) -> None:
+        """All of a user's may be others now."""
+        self._references.remove_user(user_id)
+        self._pins.forget(user_id)
+
     def _pinned(self, user_id: str) -> frozenset[str]:
         """The ids of those that may be pinned."""
         folder = self._disk.find(self._layout.user(user_id).archived)

@@ -26,6 +26,10 @@ from .stored import Visit
 class DialogueJournal(ABC):
     """Keeps each user's one open dialog and the archives.
 
+    Where several nodes share one storage, a user is one node's at a time, with a token that grows whenever
+    that changes. Each call about a user who was not taken, or whom a node with a higher token has had since,
+    raises `FencedError` then, and does nothing.
+
     Calls for one user may come at the same time; they take effect one after the other. Once a call that
     changes something has begun, cancelling the caller does not stop it half-way.
     """
@@ -44,6 +48,21 @@ class DialogueJournal(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Gives the storage back; every append has been flushed before."""
+
+    @abstractmethod
+    async def take(self, user: User, token: int) -> None:
+        """This node has the user from now on; nothing that it knows of the user's dialogs holds any more.
+
+        Touches no file: the token counts from the first call on that finds the user's folder, and from then
+        on nobody with a lower one gets in. Without effect where the storage is not shared.
+
+        Raises:
+            ValueError: The token has a sign, or more than 20 digits.
+        """
+
+    @abstractmethod
+    async def let_go(self, user: User) -> None:
+        """This node has the user no more: forgets what it knows, writes nothing. Harmless when repeated."""
 
     @abstractmethod
     async def recover(self, user: User) -> OpenDialog | None:

@@ -43,21 +43,58 @@ class Disk:
         """Makes one call; the one place to override for fault injection. `name` is the method's."""
         return function(*arguments)
 
-    def lock(self, path: Path) -> Handle:
+    def lock(self, path: Path, *, shared: bool = False) -> Handle:
         """Takes a lock that the kernel gives back when the process ends, or when this is closed.
 
+        Args:
+            path: The file that is locked; made if it is not there.
+            shared: Others may hold it too, but none alone.
+
         Raises:
-            BlockingIOError: Another process holds it.
+            BlockingIOError: Another process holds it, in a way that does not go with this one.
         """
+        handle = self.open_lock(path)
+        try:
+            self.try_lock(handle, shared=shared)
+        except BaseException:
+            os.close(handle.descriptor)
+            raise
+        return handle
+
+    def open_lock(self, path: Path) -> Handle:
+        """Opens a file that is locked, read and written; a new one is for the owner alone."""
         descriptor: int = self._call("lock", os.open, path, os.O_RDWR | os.O_CREAT | _PLAIN, FILE_MODE)
         try:
             _check_ordinary(descriptor, path)
             self._call("lock", os.fchmod, descriptor, FILE_MODE)
-            self._call("lock", fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
             os.close(descriptor)
             raise
         return Handle(descriptor)
+
+    def try_lock(self, handle: Handle, *, shared: bool = False) -> None:
+        """Locks an open file, and waits for nobody.
+
+        Raises:
+            BlockingIOError: Somebody else holds it.
+        """
+        how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._call("lock", fcntl.flock, handle.descriptor, how | fcntl.LOCK_NB)
+
+    def unlock(self, handle: Handle) -> None:
+        """Gives a lock back; the file stays open."""
+        self._call("unlock", fcntl.flock, handle.descriptor, fcntl.LOCK_UN)
+
+    def read_open(self, handle: Handle, size: int) -> bytes:
+        """Up to `size` bytes of an open file, from its beginning."""
+        data: bytes = self._call("read", os.pread, handle.descriptor, size, 0)
+        return data
+
+    def write_over(self, handle: Handle, data: bytes) -> None:
+        """Makes a file that was opened to be locked hold just this. A crash may leave it torn."""
+        os.lseek(handle.descriptor, 0, os.SEEK_SET)
+        self.write_all(handle, data)
+        self.truncate(handle, len(data))
 
     def make_folder(self, path: Path) -> bool:
         """Makes a folder for the owner alone, whatever the umask; False when it was there."""

@@ -51,6 +51,26 @@ class JournalUnavailableError(JournalError):
         super().__init__(503, detail, retry_after_s=5)
 
 
+class FencedError(JournalError):
+    """The user's dialogs are another node's, or were never this one's; nothing was done (503)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            "Your dialogs have moved to another node of the server; nothing was done here. Try again.",
+            retry_after_s=1,
+        )
+
+
+class HeldElsewhereError(JournalUnavailableError):
+    """Another node is at the user's dialogs at this moment; nothing was done (503)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another node of the server is at your dialogs and does not go on; nothing was done. Try again."
+        )
+
+
 class ConversationEndedError(JournalError):
     """The conversation was archived, so nothing can be added to it any more (409)."""
 

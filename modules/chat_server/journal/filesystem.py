@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, TypeVar
 
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
@@ -14,13 +14,14 @@ from typing_extensions import override
 
 from potoserver import Clock, User
 
+from .appending import Appending
 from .archive_changes import ArchiveChanges
 from .archive_import import ArchiveImport
 from .archives import Archives
 from .base import DialogueJournal
 from .data_folder import DataFolder
 from .disk import Disk
-from .errors import JournalError, UserFullError
+from .fencing import Fences
 from .grouping import GroupedAppends
 from .keyed import find_question, with_reply
 from .layout import Layout, archive_order, user_of
@@ -43,6 +44,7 @@ from .references import key_line, reply_line
 from .scan import summarize_dialog
 from .stored import Visit
 from .threads import Threads
+from .token_fences import TokenFences
 from .tools import DiskWatch, FormerIds, RecentArchives, Tools, journal_errors
 from .usage import Usage
 from .user_calls import UserCalls
@@ -52,12 +54,11 @@ _THREADS: Final = 4
 _VISIT_THREADS: Final = 2
 """Others than those: whoever looks through archives, by whatever number, is in nobody else's way."""
 
-_P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
 class FileSystemDialogueJournal(DialogueJournal):
-    """Keeps dialogs under a folder that this process owns.
+    """Keeps dialogs under a folder that this process owns, or that several nodes share.
 
     Each call runs to its end, whoever asked for it, and everything that blocks runs on threads.
 
@@ -67,6 +68,8 @@ class FileSystemDialogueJournal(DialogueJournal):
         fsync: Whether a message is flushed to the medium before it counts as kept.
         logger: Gives a logger by name: `journal:append`, `journal:archive`, `journal:recovery`.
         registry: Where the metrics go.
+        shared: Other nodes have the folder too. Then each user must be taken before anything else is asked
+            about that user, and the node with the highest token has the user's dialogs.
         user_bytes: What one user's dialogs may take on the disk; 0 for no limit.
         watch: Told how the disk does.
         disk: The system calls; for fault injection.
@@ -80,16 +83,17 @@ class FileSystemDialogueJournal(DialogueJournal):
         fsync: bool,
         logger: Callable[[str], FilteringBoundLogger],
         registry: CollectorRegistry,
+        shared: bool = False,
         user_bytes: int = 0,
         watch: DiskWatch | None = None,
         disk: Disk | None = None,
     ) -> None:
         self._clock = clock
-        self._append_log = logger("journal:append")
+        append_log = logger("journal:append")
         self._recovery_log = logger("journal:recovery")
         self._disk = disk or Disk(fsync=fsync)
         self._layout = Layout(data_dir)
-        self._folder = DataFolder(self._disk, self._layout)
+        self._folder = DataFolder(self._disk, self._layout, shared=shared)
         self._metrics = JournalMetrics(registry)
         archive_log = logger("journal:archive")
         usage = Usage(user_bytes, self._disk, self._layout, clock)
@@ -99,6 +103,11 @@ class FileSystemDialogueJournal(DialogueJournal):
             layout=self._layout,
             clock=clock,
             recovery=recovery,
+            fences=(
+                TokenFences(self._disk, self._layout, recovery, self._forget, logger("journal:fence"))
+                if shared
+                else Fences()
+            ),
             recent=RecentArchives(),
             former=FormerIds(),
             usage=usage,
@@ -109,14 +118,15 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._archives = Archives(self._disk, self._layout, archive_log)
         self._changes = ArchiveChanges(self._tools, self._archives)
         self._import = ArchiveImport(self._tools, self._archives)
-        self._calls = UserCalls(self._tools, watch)
         self._threads = Threads(_THREADS, "journal")
+        self._calls = UserCalls(self._tools, self._threads, watch)
         self._visits = Threads(_VISIT_THREADS, "journal-visit")
-        self._appends = GroupedAppends(clock, self._append_log)
+        self._appends = GroupedAppends(clock, append_log)
+        self._appending = Appending(self._tools, self._calls, self._appends, append_log)
 
     @override
     async def start(self) -> Sequence[str]:
-        names = await self._threaded(self._folder.take_over)
+        names = await self._threads.run(self._folder.take_over)
         self._calls.accepting = True
         users = []
         for name in sorted(names):
@@ -136,60 +146,37 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._appends.close()
         self._threads.close()
         self._visits.close()
+        self._tools.fences.close()
         self._folder.give_back()
 
     @override
+    async def take(self, user: User, token: int) -> None:
+        await self._calls.alone(user, lambda dialogs: self._threads.run(dialogs.fence.take, token))
+
+    @override
+    async def let_go(self, user: User) -> None:
+        await self._calls.alone(user, lambda dialogs: self._threads.run(dialogs.fence.let_go))
+
+    def _forget(self, user_id: str) -> None:
+        """Another node may have changed the user's files."""
+        self._tools.usage.forget(user_id)
+        self._tools.recent.forget_user(user_id)
+        self._archives.forget_user(user_id)
+
+    @override
     async def recover(self, user: User) -> OpenDialog | None:
-        return await self._calls.alone(user, lambda dialogs: self._threaded(dialogs.recover))
+        return await self._calls.blocking(user, UserDialogs.recover)
 
     @override
     async def get_conversation(self, user: User) -> list[Message]:
-        dialog = await self._calls.alone(user, lambda dialogs: self._threaded(dialogs.read))
+        dialog = await self._calls.blocking(user, UserDialogs.read)
         return list(dialog.messages) if dialog else []
 
     @override
     async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
         return await self._calls.alone(
-            user, lambda dialogs: self._append(dialogs, user.id, message, conversation)
+            user, lambda dialogs: self._appending.append(dialogs, user.id, message, conversation)
         )
-
-    async def _append(
-        self, dialogs: UserDialogs, user_id: str, message: Message, conversation: Conversation
-    ) -> Message:
-        begun_s = self._clock.monotonic_s()
-        about = {
-            "user": user_id,
-            "conversation": conversation.id,
-            "message": message.id,
-            "role": message.role,
-        }
-        self._append_log.debug("append begun", **about, chars=len(message.content))
-        try:
-            if not dialogs.is_ready(conversation):
-                await self._threaded(dialogs.make_ready, conversation)
-            if message.role == "user" and not self._tools.usage.knows(user_id):
-                await self._threaded(self._measure, user_id)
-            try:
-                kept = await self._appends.append(dialogs, message, conversation)
-            except UserFullError:
-                # Somebody may have deleted archives since they were counted.
-                if not await self._threaded(self._measure, user_id):
-                    raise
-                kept = await self._appends.append(dialogs, message, conversation)
-        except JournalError as error:
-            self._append_log.warning("message not kept", **about, error=repr(error.__cause__ or error))
-            raise
-        took_s = self._clock.monotonic_s() - begun_s
-        self._metrics.append_seconds.observe(took_s)
-        size = len(kept.content.encode())
-        self._append_log.debug("append flushed", **about, bytes=size, ms=round(took_s * 1000, 1))
-        self._append_log.info("session message added to dialogue journal", **about, bytes=size)
-        return kept
-
-    def _measure(self, user_id: str) -> bool:
-        """Measures a user's folder; False where that was done only now."""
-        with journal_errors(failing="Your dialogs can't be measured now, so the message was not kept."):
-            return self._tools.usage.measure_again(user_id)
 
     @override
     async def archive_conversation(
@@ -200,8 +187,8 @@ class FileSystemDialogueJournal(DialogueJournal):
         reason: Reason = Reason.REQUEST,
         ended_ms: int | None = None,
     ) -> str | None:
-        return await self._calls.alone(
-            user, lambda dialogs: self._threaded(dialogs.archive, conversation_id, reason, ended_ms)
+        return await self._calls.blocking(
+            user, lambda dialogs: dialogs.archive(conversation_id, reason, ended_ms)
         )
 
     @override
@@ -216,7 +203,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.page(user.id, limit, cursor, pinned=pinned)
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.blocking(user, read)
 
     @override
     async def get_archive(self, user: User, archive_id: str) -> Dialog | None:
@@ -225,7 +212,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.get(user.id, archive_id)
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.blocking(user, read)
 
     @override
     async def rename_archive(
@@ -250,7 +237,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             dialogs.openable(*found)
             return summarize_dialog(archive_id, found[1])
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(look, dialogs))
+        return await self._calls.blocking(user, look)
 
     @override
     async def restore_archive(self, user: User, archive_id: str) -> Restored | None:
@@ -265,7 +252,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             finally:
                 self._archives.forget(user.id, archive_id)
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(restore, dialogs))
+        return await self._calls.blocking(user, restore, making=True)
 
     @override
     async def delete_archive(self, user: User, archive_id: str, *, unless_pinned: bool = False) -> bool:
@@ -287,6 +274,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         self, user: User, before_ms: int | None, keep: int | None
     ) -> Sequence[ArchiveSummary]:
         def look() -> list[ArchiveSummary]:
+            self._tools.fences.check(user.id)
             with _reading():
                 self._tools.recovery.refuse_links(self._layout.user(user.id))
                 return self._archives.expired(user.id, before_ms, keep)
@@ -305,7 +293,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             own.wrote = bool(outcome.imported)
             return outcome
 
-        return await self._calls.alone(user, lambda own: self._threaded(work, own))
+        return await self._calls.blocking(user, work, making=True)
 
     async def _changing(self, user: User, change: Callable[[], _R]) -> _R:
         """Changes a user's archives, once what a crash has left is in order."""
@@ -320,7 +308,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             dialogs.wrote = True
             return changed
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(work, dialogs))
+        return await self._calls.blocking(user, work, making=True)
 
     @override
     async def find_keyed(self, user: User, key: str, since_ms: int) -> KeyedMessage | None:
@@ -333,7 +321,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 line = reply_line(found.question.id)
                 return with_reply(found, self._newest(dialogs, user.id, since_ms, line))
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(search, dialogs))
+        return await self._calls.blocking(user, search)
 
     def _newest(self, dialogs: UserDialogs, user_id: str, since_ms: int, line: bytes) -> Iterator[Dialog]:
         """The dialogs that may hold a line, newest first."""
@@ -349,7 +337,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.untold(user.id)
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.blocking(user, read)
 
     @override
     async def mark_told(self, user: User, archive_id: str) -> None:
@@ -358,7 +346,7 @@ class FileSystemDialogueJournal(DialogueJournal):
                 self._tools.recovery.refuse_links(self._layout.user(user.id))
                 self._archives.mark_told(user.id, archive_id)
 
-        await self._calls.alone(user, lambda dialogs: self._threaded(write, dialogs))
+        await self._calls.blocking(user, write, making=True)
 
     @override
     async def archive_ids(self, user: User) -> list[str]:
@@ -367,11 +355,12 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.ids(user.id)
 
-        return await self._calls.alone(user, lambda dialogs: self._threaded(read, dialogs))
+        return await self._calls.blocking(user, read)
 
     @override
     async def visit_archives(self, user: User, ids: Sequence[str], visit: Visit) -> None:
         def walk() -> None:
+            self._tools.fences.check(user.id)
             for archive_id in ids:
                 with _reading():
                     stored = self._archives.stored(user.id, archive_id)
@@ -379,9 +368,6 @@ class FileSystemDialogueJournal(DialogueJournal):
                     return
 
         await self._calls.looking(lambda: self._visits.run(walk))
-
-    async def _threaded(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return await self._threads.run(function, *args, **kwargs)
 
 
 def _reading() -> AbstractContextManager[None]:

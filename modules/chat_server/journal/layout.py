@@ -25,6 +25,7 @@ class UserPaths:
         current: The active dialog; zero bytes when there is none.
         marker: There while a dialog is open; recovery looks at markers only.
         told: The id of the archive that the user was last told of.
+        lock: Where several nodes see the folder: locked while one of them is at the user's dialogs.
         anew: An archive's file while it is written anew, before it takes the old one's place.
     """
 
@@ -34,6 +35,7 @@ class UserPaths:
     current: Path
     marker: Path
     told: Path
+    lock: Path
     anew: Path
 
     def staged(self, number: int) -> Path:
@@ -53,7 +55,7 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Held by the process that owns the folder."""
+        """Held by the process that owns the folder, or by all the nodes that share it."""
         return self.root / ".lock"
 
     @property
@@ -81,6 +83,7 @@ class Layout:
             current=dialogs / "current.yaml",
             marker=self.open / name,
             told=self.users / name / ".told",
+            lock=dialogs / ".lock",
             anew=dialogs / "archived" / ".anew",
         )
 

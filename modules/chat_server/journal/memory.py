@@ -17,9 +17,11 @@ from .dialog_yaml import emit_footer, emit_head, emit_message
 from .errors import (
     ArchiveIsCurrentError,
     ConversationEndedError,
+    FencedError,
     JournalUnavailableError,
     UserFullError,
 )
+from .fencing import checked_token
 from .keyed import find_question, with_reply
 from .layout import archive_order, second_name, with_suffix
 from .metrics import JournalMetrics
@@ -44,12 +46,23 @@ from .tools import FormerIds
 
 @dataclass(slots=True)
 class _Dialogs:
-    """One user's dialogs: the open one, the archives by id, of which the user was told last; their size."""
+    """One user's dialogs: the open one, the archives by id, of which the user was told last; their size.
+
+    `token` is the highest of the nodes that have had the user.
+    """
 
     current: Dialog | None = None
     archives: dict[str, Dialog] = field(default_factory=dict)
     told: str | None = None
     bytes: int = 0
+    token: int = -1
+
+
+class MemoryStorage:
+    """What several journals share, as nodes share a folder."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, _Dialogs] = {}
 
 
 class MemoryDialogueJournal(DialogueJournal):
@@ -60,6 +73,7 @@ class MemoryDialogueJournal(DialogueJournal):
         logger: Gives a logger by name: `journal:append`, `journal:archive`.
         registry: Where the metrics go.
         user_bytes: What one user's messages may take, as UTF-8; 0 for no limit.
+        storage: What is shared with others; None for a storage of its own, where nobody need be taken.
     """
 
     def __init__(
@@ -69,14 +83,17 @@ class MemoryDialogueJournal(DialogueJournal):
         logger: Callable[[str], FilteringBoundLogger],
         registry: CollectorRegistry,
         user_bytes: int = 0,
+        storage: MemoryStorage | None = None,
     ) -> None:
         self._clock = clock
         self._append_log = logger("journal:append")
         self._archive_log = logger("journal:archive")
         self._metrics = JournalMetrics(registry)
         self._user_bytes = user_bytes
-        self._users: dict[str, _Dialogs] = {}
         self._former = FormerIds()
+        self._users = (storage or MemoryStorage()).users
+        self._is_shared = storage is not None
+        self._tokens: dict[str, int] = {}
         self._accepting = False
 
     @override
@@ -87,6 +104,15 @@ class MemoryDialogueJournal(DialogueJournal):
     @override
     async def close(self) -> None:
         self._accepting = False
+
+    @override
+    async def take(self, user: User, token: int) -> None:
+        if self._is_shared:
+            self._tokens[user.id] = checked_token(token)
+
+    @override
+    async def let_go(self, user: User) -> None:
+        self._tokens.pop(user.id, None)
 
     @override
     async def recover(self, user: User) -> OpenDialog | None:
@@ -316,7 +342,13 @@ class MemoryDialogueJournal(DialogueJournal):
         if not self._accepting:
             raise JournalUnavailableError("The journal is closed; nothing was kept.")
         folder_name(user.id)  # refuses the ids that a file system journal refuses
-        return self._users.setdefault(user.id, _Dialogs())
+        dialogs = self._users.setdefault(user.id, _Dialogs())
+        if self._is_shared:
+            token = self._tokens.get(user.id)
+            if token is None or token < dialogs.token:
+                raise FencedError
+            dialogs.token = token
+        return dialogs
 
     def _newest_archives(self, user: User) -> list[tuple[str, Dialog]]:
         archives = self._of(user).archives.items()

@@ -47,3 +47,8 @@ class PinIndex:
             self._by_user.move_to_end(user_id)
             if len(self._by_user) > self._limit:
                 self._by_user.popitem(last=False)
+
+    def forget(self, user_id: str) -> None:
+        """A user's archives may be others now."""
+        with self._lock:
+            self._by_user.pop(user_id, None)

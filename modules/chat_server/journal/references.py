@@ -8,6 +8,7 @@ from collections import OrderedDict
 from typing import Final
 
 from .dialog_yaml import emit_field
+from .user_keys import UserKeys
 
 _LINE: Final = re.compile(rb"^  (?:idempotency_key|reply_to): \"[^\n]*\"$", re.MULTILINE)
 
@@ -43,6 +44,7 @@ class ReferenceIndex:
         self._limit = limit
         self._size = 0
         self._lines: OrderedDict[tuple[str, str], frozenset[bytes]] = OrderedDict()
+        self._keys = UserKeys()
         self._lock = threading.Lock()
 
     def find(self, user_id: str, archive_id: str) -> frozenset[bytes] | None:
@@ -60,14 +62,25 @@ class ReferenceIndex:
         with self._lock:
             self._size -= self._weight(self._lines.pop((user_id, archive_id), None))
             self._lines[user_id, archive_id] = lines
+            self._keys.add(user_id, archive_id)
             self._size += self._weight(lines)
             while self._size > self._limit:
-                self._size -= self._weight(self._lines.popitem(last=False)[1])
+                key, oldest = self._lines.popitem(last=False)
+                self._keys.remove(*key)
+                self._size -= self._weight(oldest)
 
     def remove(self, user_id: str, archive_id: str) -> None:
         """Forgets an archive that is none any more."""
         with self._lock:
             self._size -= self._weight(self._lines.pop((user_id, archive_id), None))
+            self._keys.remove(user_id, archive_id)
+
+    def remove_user(self, user_id: str) -> None:
+        """Forgets all of a user's: they may be others now."""
+        with self._lock:
+            archives = self._keys.of(user_id)
+        for archive_id in archives:
+            self.remove(user_id, archive_id)
 
     @staticmethod
     def _weight(lines: frozenset[bytes] | None) -> int:

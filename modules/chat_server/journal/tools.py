@@ -19,10 +19,12 @@ from .errors import (
     JournalFullError,
     JournalUnavailableError,
 )
+from .fencing import Fences
 from .layout import Layout
 from .metrics import JournalMetrics
 from .recovery import Recovery
 from .usage import Usage
+from .user_keys import UserKeys
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Disk full, over quota, or past what the process may write in one file."""
@@ -44,19 +46,29 @@ class RecentArchives:
     def __init__(self, limit: int = 16_384) -> None:
         self._limit = limit
         self._ids: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._keys = UserKeys()
         self._lock = threading.Lock()
 
     def add(self, user_id: str, conversation_id: str, archive_id: str) -> None:
         """Remembers an archive, and forgets the oldest beyond the limit."""
         with self._lock:
             self._ids[user_id, conversation_id] = archive_id
+            self._keys.add(user_id, conversation_id)
             if len(self._ids) > self._limit:
-                self._ids.popitem(last=False)
+                self._keys.remove(*self._ids.popitem(last=False)[0])
 
     def forget(self, user_id: str, conversation_id: str) -> None:
         """A conversation is open again."""
         with self._lock:
             self._ids.pop((user_id, conversation_id), None)
+            self._keys.remove(user_id, conversation_id)
+
+    def forget_user(self, user_id: str) -> None:
+        """Another node may have had the user since."""
+        with self._lock:
+            conversations = self._keys.of(user_id)
+        for conversation_id in conversations:
+            self.forget(user_id, conversation_id)
 
     def find(self, user_id: str, conversation_id: str) -> str | None:
         """The archive's id; None when the conversation was not archived lately."""
@@ -97,6 +109,7 @@ class Tools:
     layout: Layout
     clock: Clock
     recovery: Recovery
+    fences: Fences
     recent: RecentArchives
     former: FormerIds
     usage: Usage

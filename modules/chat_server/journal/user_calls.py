@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from potoserver import User
 
 from .errors import JournalError, JournalUnavailableError
+from .patience import patiently
+from .threads import Threads
 from .tools import DiskWatch, Tools
 from .user_dialogs import UserDialogs
 
@@ -36,16 +38,19 @@ class UserCalls:
 
     Args:
         tools: What all users' dialogs share.
+        threads: Where what blocks runs.
         watch: Told how the disk does.
 
     Attributes:
         in_use: What is known of users' open dialogs, and of those that somebody uses.
         tasks: The calls that run.
+        threads: Where what blocks runs.
         accepting: Whether further ones are taken.
     """
 
-    def __init__(self, tools: Tools, watch: DiskWatch | None) -> None:
+    def __init__(self, tools: Tools, threads: Threads, watch: DiskWatch | None) -> None:
         self._tools = tools
+        self.threads = threads
         self._watch = watch
         self.in_use: dict[str, _InUse] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -60,6 +65,27 @@ class UserCalls:
     async def alone(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
         """Runs work on one user's dialogs to its end, alone, though the caller may be cancelled."""
         return await self.finished(self._alone(user, work))
+
+    async def blocking(self, user: User, work: Callable[[UserDialogs], _R], *, making: bool = False) -> _R:
+        """Runs what blocks on one user's dialogs: to its end, alone, on a thread, other nodes kept out.
+
+        Args:
+            user: Whose.
+            work: It.
+            making: Where the user has no folder it is made. For work that may change something.
+        """
+        return await self.alone(user, lambda dialogs: self.within(dialogs, work, making=making))
+
+    async def within(
+        self, dialogs: UserDialogs, work: Callable[[UserDialogs], _R], *, making: bool = False
+    ) -> _R:
+        """Runs what blocks on a thread, other nodes kept out; the caller is alone with the user's dialogs."""
+
+        def held() -> _R:
+            with dialogs.fence.held(making=making):
+                return work(dialogs)
+
+        return await patiently(self._tools.clock, dialogs.fence, lambda: self.threads.run(held))
 
     async def finished(self, work: Coroutine[Any, Any, _R]) -> _R:
         """Runs work to its end, though the caller may be cancelled.

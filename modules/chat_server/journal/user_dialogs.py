@@ -55,7 +55,8 @@ class _Append:
 class UserDialogs:
     """What is known of one user's open dialog, and what can be done with it.
 
-    A failure leaves the file as it was, or remembers that it must be cut before anything else is done.
+    A failure leaves the file as it was, or remembers that it must be cut before anything else is done. What
+    asks the disk is done within the fence; `write` and `flush` see to that themselves.
 
     Args:
         user_id: Whose.
@@ -63,6 +64,7 @@ class UserDialogs:
 
     Attributes:
         wrote: A message or an archive has come to be on disk; for who asks, who sets it back.
+        fence: Keeps other nodes off.
     """
 
     def __init__(self, user_id: str, tools: Tools) -> None:
@@ -71,6 +73,7 @@ class UserDialogs:
         self._disk = tools.disk
         self._paths = tools.layout.user(user_id)
         self._moves = Moves(user_id, self._paths, tools)
+        self.fence = tools.fences.of(user_id, self._paths, self.forget)
         self.wrote = False
         self._recovered = False
         self._file: OpenFile | None = None
@@ -85,6 +88,10 @@ class UserDialogs:
     def size(self) -> int:
         """The length of the open dialog's file in bytes; 0 where none is open."""
         return self._file.size if self._file else 0
+
+    def forget(self, settled: bool) -> None:
+        """Forgets what is known of the files; `settled`: there is nothing to be looked at or mended."""
+        self._file, self._recovered = None, settled
 
     def is_ready(self, conversation: Conversation) -> bool:
         """Whether a message can be written with nothing else to be done first."""
@@ -153,26 +160,34 @@ class UserDialogs:
             JournalError: It was not written, and nothing of it is left.
             ValueError: A text holds a lone surrogate.
         """
-        with journal_errors():
-            self._tools.recovery.refuse_links(self._paths)
-            if self._notice_edit():
-                self.make_ready(conversation)
-            file = self._file
-            last_ms = file.last_ms if file else conversation.started_ms
-            kept = replace(message, timestamp_ms=max(message.timestamp_ms, last_ms))
-            data = emit_message(kept)
-            if file is None:
-                data = emit_head(conversation, self._user_id) + data
-            size = (file.size if file else 0) + len(data)
-            if size > MAX_FILE_BYTES - _FOOTER_ROOM or (file and file.messages >= MAX_MESSAGES):
-                raise DialogFullError
-            if message.role == "user":
-                self._tools.usage.check(self._user_id, size)
-            handle = self._begin(conversation) if file is None else self._disk.open(self._paths.current)
-            assert self._file is not None, "there is one, or it was begun"
-            self._append = _Append(handle, kept, len(data), new=file is None)
-            with self._taken_back(self._file, handle):
-                self._disk.write_all(handle, data)
+        changed = self.fence.enter(making=True)
+        try:
+            with journal_errors():
+                self._write(message, conversation, changed=changed)
+        except BaseException:
+            self.fence.leave()
+            raise
+
+    def _write(self, message: Message, conversation: Conversation, *, changed: bool) -> None:
+        self._tools.recovery.refuse_links(self._paths)
+        if changed or self._notice_edit():
+            self.make_ready(conversation)
+        file = self._file
+        last_ms = file.last_ms if file else conversation.started_ms
+        kept = replace(message, timestamp_ms=max(message.timestamp_ms, last_ms))
+        data = emit_message(kept)
+        if file is None:
+            data = emit_head(conversation, self._user_id) + data
+        size = (file.size if file else 0) + len(data)
+        if size > MAX_FILE_BYTES - _FOOTER_ROOM or (file and file.messages >= MAX_MESSAGES):
+            raise DialogFullError
+        if message.role == "user":
+            self._tools.usage.check(self._user_id, size)
+        handle = self._begin(conversation) if file is None else self._disk.open(self._paths.current)
+        assert self._file is not None, "there is one, or it was begun"
+        self._append = _Append(handle, kept, len(data), new=file is None)
+        with self._taken_back(self._file, handle):
+            self._disk.write_all(handle, data)
 
     def flush(self) -> Message:
         """Makes the written message durable.
@@ -185,10 +200,13 @@ class UserDialogs:
         """
         append, file = self._append, self._file
         assert append is not None and file is not None, "flush follows write"
-        with journal_errors(), self._taken_back(file, append.handle):
-            self._tools.flush_and_close(append.handle)
-            if append.new:
-                self._disk.sync_folder(self._paths.dialogs)
+        try:
+            with journal_errors(), self._taken_back(file, append.handle):
+                self._tools.flush_and_close(append.handle)
+                if append.new:
+                    self._disk.sync_folder(self._paths.dialogs)
+        finally:
+            self.fence.leave()
         file.size += append.bytes
         file.messages += 1
         file.last_ms = append.message.timestamp_ms
