@@ -115,3 +115,21 @@ async def test_nobody_is_dead_while_somebody_renews_in_time(cluster: Cluster) ->
             await asyncio.sleep(registry.LEASE_S / 2)
     await two.engine.has_successor()
     assert {node.id for node in two.engine.nodes()} == names
+
+
+async def test_a_node_with_many_connections_is_back_without_dying_again(cluster: Cluster) -> None:
+    """It goes on renewing while it attaches them anew; likewise who reaps it."""
+    cluster.grace_s = 60
+    one, two = [await cluster.node() for _ in range(2)]
+    users = [f"u{number}" for number in range(1500)]
+    await asyncio.gather(*(one.engine.attach(user, f"c-{user}") for user in users))
+    async with one.silent():
+        await cluster.node_lost(one.id)
+    await one.told.until(lambda: len(one.told.rejoined) == len(users))
+    name = one.id
+    assert await two.engine.count_online() == len(users)
+    await asyncio.sleep(1)
+    assert one.id == name
+    assert not any(attachment.arrived for _, attachment in one.told.rejoined)
+    newest = await two.engine.publish(users[-1], Event("note"))
+    await one.told.until(lambda: one.told.ids_of(users[-1]) == [newest])

@@ -44,3 +44,11 @@ def test_a_scripts_keys_are_one_slot(name: str) -> None:
     assert not set(taken) & registry
     tags = {keys.of_user("a1", key, "n-1").split("{")[1].split("}")[0] for key in taken}
     assert tags == {f"p{names.partition_of('a1'):02}"}
+
+
+def test_a_script_has_in_front_what_it_uses_and_nothing_else() -> None:
+    """What is sent to channels is in order; so its script is one that Valkey can't have forgotten."""
+    assert script("send").command == ("EVAL", script("send").source)
+    assert "local function" not in script("send").source
+    assert script("publish").command == ("EVALSHA", script("publish").sha1)
+    assert "local function open_log" in script("publish").source

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from potoserver.engine.base import Attachment, Cause, Home
+from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.keys import CALL_S, CHUNK, Keys
-from potoserver.engine.valkey.link import Link, away
+from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.registry import Registry
 from potoserver.engine.valkey.scripts import Call, decode, script
@@ -84,7 +85,7 @@ class Connections:
             user_id,
             self._registry.node_id,
             connection=connection_id,
-            until_ms=self._registry.now_ms() + _LATE_MS,
+            until_ms=lambda: self._registry.now_ms() + _LATE_MS,
             held_s=self._held_s,
         )
 

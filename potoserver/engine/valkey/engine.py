@@ -35,7 +35,6 @@ from potoserver.engine.valkey.life import Life
 from potoserver.engine.valkey.link import Link, end
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.logs import EventLogs
-from potoserver.engine.valkey.outbox import Outbox
 from potoserver.engine.valkey.registry import Registry
 from potoserver.engine.valkey.scripts import decode, script
 from potoserver.engine.valkey.users import Users
@@ -86,7 +85,6 @@ class ValkeyEngine(Engine):
         self._held_s = held_s = HELD_S + round(departures_s)
         self._registry = registry = Registry(link, keys, local, held_s)
         self._users = Users(link, keys)
-        self._outbox = Outbox(link, keys)
         self._logs = EventLogs(link, keys, backlog, held_s, metrics)
         self._delivery = Delivery(self._logs.read, self._tell_entry, self._tell_gap, self._spawn, logger)
         self._connections = Connections(
@@ -151,7 +149,6 @@ class ValkeyEngine(Engine):
         self._listener = None
         await self._life.stop()
         await end(self._tasks)
-        await self._outbox.stop()
         await self._link.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -226,7 +223,11 @@ class ValkeyEngine(Engine):
     @override
     async def send(self, node_id: str, payload: bytes) -> None:
         check_payload(payload)
-        await self._outbox.send(self._keys.channel(node_id), node_message(self.node_id, payload))
+        await self._send(self._keys.channel(node_id), node_message(self.node_id, payload))
+
+    async def _send(self, channel: str, message: bytes) -> None:
+        route = self._keys.route(channel)
+        await self._link.send(script("send").of_route(route, channel=channel, payload=message))
 
     # Homes
 
@@ -289,7 +290,7 @@ class ValkeyEngine(Engine):
     @override
     async def broadcast(self, event: Event) -> int:
         message = broadcast_message(event.type, to_json(event.data))
-        await self._outbox.send(self._keys.everybody, message)
+        await self._send(self._keys.everybody, message)
         self._metrics.events_published.inc()
         elsewhere = (each.connections for each in self.nodes() if each.id != self.node_id)
         return self._local.connections + sum(elsewhere)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from potoserver.engine.base import Home
+from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.keys import Keys
-from potoserver.engine.valkey.link import Link, away
+from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.registry import Registry
 from potoserver.engine.valkey.scripts import decode, script

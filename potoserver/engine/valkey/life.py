@@ -10,6 +10,7 @@ from typing import Any, Final
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.engine.base import Cause, EngineListener, Home
+from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.burial import Burial
 from potoserver.engine.valkey.channel import Channel
 from potoserver.engine.valkey.connections import Connections
@@ -17,7 +18,7 @@ from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.departures import Departures
 from potoserver.engine.valkey.homes import Homes
 from potoserver.engine.valkey.keys import LOOK_ALL_S, LOOK_S, PARTITIONS, RENEWAL_S, TOUCH_S
-from potoserver.engine.valkey.link import Link, away, end
+from potoserver.engine.valkey.link import Link, end
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.logs import EventLogs
 from potoserver.engine.valkey.registry import Registry
@@ -86,6 +87,7 @@ class Life:
         """It has lost what it knew."""
         self._reattach = False
         """This node has a new name, by which not all of its connections are known yet."""
+        self._catching_up: asyncio.Task[None] | None = None
         self._reaping: asyncio.Task[None] | None = None
         link.on_away = self._away
 
@@ -114,7 +116,7 @@ class Life:
     async def stop(self) -> None:
         """Leaves, if Valkey can be reached in time."""
         self._listener = None
-        await end([*self._tasks, self._reaping])
+        await end([*self._tasks, self._catching_up, self._reaping])
         self._tasks = []
         try:
             async with asyncio.timeout(_LEAVE_S):
@@ -174,29 +176,42 @@ class Life:
                 self._lost = True
             if state in ("dead", "unknown"):
                 await self._rejoin()
-            if self._to_make_up or self._lost:
-                await self._make_up()
-            if self._reattach:
-                await self._attach_all()
-            self._logs.renewed()
+            if not self._behind:
+                self._logs.renewed()
+        # In tasks of their own: with many users they take longer than a lease.
+        if self._behind and (self._catching_up is None or self._catching_up.done()):
+            self._catching_up = asyncio.create_task(self._catch_up(), name="engine catching up")
         if self._registry.lost and (self._reaping is None or self._reaping.done()):
             self._reaping = asyncio.create_task(self._reap(), name="engine burial")
 
+    @property
+    def _behind(self) -> bool:
+        return self._to_make_up or self._lost or self._reattach
+
+    async def _catch_up(self) -> None:
+        try:
+            while self._behind:
+                if self._to_make_up or self._lost:
+                    await self._make_up()
+                if self._reattach:
+                    await self._attach_all()
+        except UnavailableError:
+            return  # it goes on after the next renewal
+        await self._delivery.catch_up(self._delivery.doubt_all())
+
     async def _make_up(self) -> None:
         """Valkey is back: does what could not be done meanwhile, and looks what is left of what was."""
-        self._to_make_up = False
+        lost, self._lost, self._to_make_up = self._lost, False, False
         try:
-            await self._logs.doubt(self._logs.lately_published(), certain=self._lost)
-            if self._lost:
+            await self._logs.doubt(self._logs.lately_published(), certain=lost)
+            if lost:
                 await self._logs.doubt(self._delivery.places(), certain=True)
-            self._lost = False
             await self._connections.detach_ended()
             await self._departures.acknowledge_done()
             await self._departures.claim_own()
         except UnavailableError:
-            self._to_make_up = True
+            self._to_make_up, self._lost = True, self._lost or lost
             raise
-        await self._delivery.catch_up(self._delivery.doubt_all())
 
     async def _rejoin(self) -> None:
         """This node was declared dead: it is another one from now on."""
@@ -213,13 +228,16 @@ class Life:
                 self._listener.on_home_lost(home)
 
     async def _attach_all(self) -> None:
-        attachments = await self._connections.attach_all()
         self._reattach = False
-        await self._connections.detach_ended()
+        try:
+            attachments = await self._connections.attach_all()
+            await self._connections.detach_ended()
+        except UnavailableError:
+            self._reattach = True
+            raise
         if self._listener is not None:
             for user_id, attachment in attachments:
                 self._listener.on_rejoined(user_id, attachment)
-        await self._delivery.catch_up(self._delivery.doubt_all())
 
     async def _reap(self) -> None:
         for node_id in self._registry.lost:

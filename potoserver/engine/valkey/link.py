@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 from structlog.typing import FilteringBoundLogger
 
+from potoserver.engine.valkey.batches import Batches, away
 from potoserver.engine.valkey.keys import CALL_S, CONNECT_S, CONNECTIONS
 from potoserver.engine.valkey.scripts import Call
 from potoserver.errors import UnavailableError
@@ -28,11 +29,6 @@ _SCHEMES: Final = {
 _CANCEL_AGAIN_S: Final = 0.5
 FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a call raises when Valkey can't be reached."""
-
-
-def away() -> UnavailableError:
-    """What callers are told while the engine is away."""
-    return UnavailableError("What the nodes share can't be reached at the moment.")
 
 
 class Cancellations:
@@ -80,6 +76,8 @@ class Link:
         self._logger = logger
         self._client: Redis | RedisCluster | None = None
         self._places = asyncio.Semaphore(CONNECTIONS)
+        self._batches = Batches(self._together, at_once=CONNECTIONS // 2)
+        self._in_order = Batches(self._together, at_once=1)
         self.trouble: str | None = None
         """Why Valkey can't be reached, as of the last call; None while it can."""
         self.on_away: Callable[[], None] = lambda: None
@@ -121,7 +119,10 @@ class Link:
         return Redis.from_pool(pool)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections; whoever waits is told."""
+        await end([*self._batches.tasks, *self._in_order.tasks])
+        self._batches.refuse()
+        self._in_order.refuse()
         if self._client is not None:
             client, self._client = self._client, None
             await client.aclose()
@@ -144,7 +145,17 @@ class Link:
         Raises:
             UnavailableError: Valkey is away, or has not answered in time; the script may have run.
         """
-        return await self._guarded(lambda: self._run(call), probe=probe)
+        if probe:
+            return await self._guarded(lambda: self._run(call), probe=True)
+        if self.trouble is not None:
+            raise away()
+        return await self._batches.run(call)
+
+    async def send(self, call: Call) -> Any:
+        """As `run`, but in the order of the calls to this, all of them being of one short script."""
+        if self.trouble is not None:
+            raise away()
+        return await self._in_order.run(call)
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Runs scripts together and returns their answers in order.
@@ -154,6 +165,13 @@ class Link:
         Raises:
             UnavailableError: As `run`; any of them may have run.
         """
+        answers = await self._together(calls)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _together(self, calls: Sequence[Call]) -> list[Any]:
         return cast(list[Any], await self._guarded(lambda: self._run_all(calls)))
 
     async def commands(self, commands: Sequence[tuple[str | bytes, ...]]) -> list[Any]:
@@ -175,9 +193,7 @@ class Link:
                     raise away()
                 answer = await work()
         except ResponseError as error:
-            # It answers, and refuses: a replica, no memory, no right to do it; or a fault of a script.
-            self._logger.warning("engine refused a call", error=str(error))
-            raise away() from error
+            raise self._refused(error) from error
         except FAILURES as error:
             self._found_away(error)
             await self._drop_idle()
@@ -188,10 +204,17 @@ class Link:
             self._logger.info("engine back")
         return answer
 
+    def _refused(self, error: Exception) -> UnavailableError:
+        """It answers, but refuses: a replica, no memory, no right to do it; or a fault of a script."""
+        self._logger.warning("engine refused a call", error=str(error))
+        return away()
+
     def _found_away(self, error: Exception) -> None:
         known, self.trouble = self.trouble, f"{type(error).__name__}: {error}"
         if known is None:
             self._logger.warning("engine away", error=self.trouble)
+            self._batches.refuse()
+            self._in_order.refuse()
             self.on_away()
 
     async def _drop_idle(self) -> None:
@@ -211,22 +234,20 @@ class Link:
 
     async def _run(self, call: Call) -> Any:
         client = self._connected()
-        rest: tuple[bytes | int, ...] = (len(call.keys), *call.keys, *call.arguments)
+        wire = call.wire()
         try:
-            return await client.execute_command("EVALSHA", call.script.sha1, *rest)
+            return await client.execute_command(*call.script.command, *wire)
         except NoScriptError:  # the first time, and after a restart
-            return await client.execute_command("EVAL", call.script.source, *rest)
+            return await client.execute_command("EVAL", call.script.source, *wire)
 
     async def _run_all(self, calls: Sequence[Call]) -> list[Any]:
-        commands: list[tuple[str | bytes, ...]] = [
-            ("EVALSHA", each.script.sha1, str(len(each.keys)), *each.keys, *each.arguments) for each in calls
-        ]
+        commands: list[tuple[str | bytes, ...]] = [(*each.script.command, *each.wire()) for each in calls]
         answers = await self._pipeline(commands, raises=False)
         for at, answer in enumerate(answers):
             if isinstance(answer, NoScriptError):
                 answers[at] = await self._run(calls[at])
             elif isinstance(answer, Exception):
-                raise answer
+                answers[at] = self._refused(answer)
         return answers
 
     async def _pipeline(

@@ -59,9 +59,9 @@ class Registry:
 
     async def join(self) -> None:
         """Joins under a new name."""
-        self.node_id = f"n-{secrets.token_hex(8)}"
-        self._renewals = 0
-        await self._renew(joins=True)
+        node_id = f"n-{secrets.token_hex(8)}"
+        await self._renew(node_id, 0, joins=True)
+        self.node_id = node_id
 
     async def renew(self) -> str:
         """Renews the lease, and reads who is there.
@@ -70,18 +70,16 @@ class Registry:
             `ok`; `dead` when this node was declared dead; `lost` when the engine has lost what it knew, at
             least from this node's last renewal on; `unknown` when it does not know this node at all for that.
         """
-        return await self._renew(joins=False)
+        return await self._renew(self.node_id, self._renewals, joins=False)
 
-    async def _renew(self, *, joins: bool) -> str:
-        known_before = self._renewals
-        node_id = self.node_id
+    async def _renew(self, node_id: str, known_before: int, *, joins: bool) -> str:
         call = script("renew").of_registry(
             self._keys,
             node_id,
             joins=joins,
             draining=self.draining,
             connections=self._local.connections,
-            renewals=self._renewals + 1,
+            renewals=known_before + 1,
             lease_ms=round(LEASE_S * 1000),
             held_s=self._held_s,
             channel=self._keys.channel(node_id),

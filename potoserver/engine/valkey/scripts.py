@@ -1,13 +1,14 @@
 """The Lua scripts: every change that must be atomic is one of them.
 
 A script's head says in a comment which keys and arguments it takes, in order; here they become locals of the
-same names, so that neither side counts. `common.lua` goes before each.
+same names, so that neither side counts. `common.lua` goes before those that use it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,9 @@ from typing import Final
 from potoserver.engine.valkey.keys import Keys
 
 _HEAD: Final = re.compile(r"^-- KEYS:(?P<keys>[a-z_ ]*)\n-- ARGV:(?P<arguments>[a-z_0-9 ]*)\n", re.MULTILINE)
+
+_FUNCTION: Final = re.compile(r"^local function (\w+)", re.MULTILINE)
+_SHORT: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,11 @@ class Script:
     arguments: tuple[str, ...]
     source: str
     sha1: str
+
+    @property
+    def command(self) -> tuple[str, str]:
+        """The command that runs it. A short one is sent whole: Valkey can't have forgotten it then."""
+        return ("EVAL", self.source) if len(self.source) < _SHORT else ("EVALSHA", self.sha1)
 
     def of_user(self, keys: Keys, user_id: str, node_id: str, **values: object) -> Call:
         """A run for a user; `user` and `node` are given to it where it takes them."""
@@ -59,16 +68,31 @@ class Script:
         return self._call([route], values)
 
     def _call(self, keys: list[str], values: dict[str, object]) -> Call:
-        return Call(self, tuple(map(encode, keys)), tuple(encode(values[name]) for name in self.arguments))
+        arguments = (values[name] for name in self.arguments)
+        return Call(
+            self,
+            tuple(map(encode, keys)),
+            tuple(each if callable(each) else encode(each) for each in arguments),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A run of a script."""
+    """A run of a script. An argument that is a function is asked for when the call goes out."""
 
     script: Script
     keys: tuple[bytes, ...]
-    arguments: tuple[bytes, ...]
+    arguments: tuple[bytes | Callable[[], object], ...]
+
+    @property
+    def size(self) -> int:
+        """About how many bytes go out."""
+        return sum(len(each) for each in (*self.keys, *self.arguments) if isinstance(each, bytes))
+
+    def wire(self) -> tuple[bytes, ...]:
+        """What follows the script: the number of keys, the keys, the arguments."""
+        arguments = (encode(each()) if callable(each) else each for each in self.arguments)
+        return (encode(len(self.keys)), *self.keys, *arguments)
 
 
 def encode(value: object) -> bytes:
@@ -97,6 +121,7 @@ def script(name: str) -> Script:
     keys, arguments = tuple(head["keys"].split()), tuple(head["arguments"].split())
     locals_ = [f"local {key} = KEYS[{number}]" for number, key in enumerate(keys, 1)]
     locals_ += [f"local {argument} = ARGV[{number}]" for number, argument in enumerate(arguments, 1)]
-    source = "\n".join([*locals_, common, body])
+    used = any(re.search(rf"\b{function}\(", body) for function in _FUNCTION.findall(common))
+    source = "\n".join([*locals_, *([common] if used else []), body])
     sha1 = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     return Script(name, keys, arguments, source, sha1)
