@@ -12,6 +12,17 @@ from typing import Any, ClassVar, Self
 
 from playwright.async_api import Browser, BrowserContext, Locator, Playwright
 
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""For one that tests drive: it asks nobody anything by itself."""
+
 
 class Engine(ABC):
     """A browser, started when the first context of it is asked for.
@@ -66,18 +77,9 @@ class Chromium(Engine):
 
     name = "chromium"
     programs = ("chromium", "chromium-browser", "google-chrome")
-    _arguments = (
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    )
 
     async def new_context(self, **options: Any) -> BrowserContext:
-        browser = await self._started("", args=self._arguments, chromium_sandbox=False)
+        browser = await self._started("", args=CHROMIUM_ARGUMENTS, chromium_sandbox=False)
         return await browser.new_context(**{"reduced_motion": "reduce", **options})
 
     async def press(self, target: Locator) -> None:

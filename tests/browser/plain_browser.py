@@ -17,15 +17,11 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.browser.engines import CHROMIUM_ARGUMENTS
+
 _ARGUMENTS = [
+    *CHROMIUM_ARGUMENTS,
     "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
     # After seconds what a browser does after five minutes: the timers of hidden tabs run once a minute.
     "--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/1/grace_period_seconds_loaded/1",
     "--remote-debugging-port=0",
