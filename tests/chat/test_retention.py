@@ -228,6 +228,7 @@ async def test_each_run_is_told_with_what_it_came_to(tmp_path: Path, dry_run: bo
                 await archive(chat, "text", user)
         await chat.until(DAY_S)
         first, second = chat.context.logged("retention finished")
+        assert {line["logger"] for line in (first, second)} == {"session:retention"}
         assert [first[each] for each in ("users", "archives", "s")] == [0, 0, 0]
         assert [second[each] for each in ("users", "archives", "dry_run", "s")] == [2, 3, dry_run, 1.2]
         assert counted(chat, "would" if dry_run else "deleted") == 3

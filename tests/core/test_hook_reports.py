@@ -100,6 +100,20 @@ async def test_a_user_has_so_many_departures_waiting(world: World) -> None:
     assert world.hooks.undone() == []
 
 
+async def test_of_what_was_parked_the_last_hundred_are_shown(world: World) -> None:
+    """All are counted; what is kept of them for operators has an end."""
+    world.hooks.add(Failing(failures=1000))
+    for number in range(MOST_WAITING + 103):
+        world.hooks.departed(departure(number))
+        await settle(3)
+    shown = world.hooks.troubles(1000).parked
+    assert (world.hooks.parked, len(shown)) == (103, 100)
+    assert [each.departure_id for each in (shown[0], shown[-1])] == [
+        f"d-{MOST_WAITING + 102}",
+        f"d-{MOST_WAITING + 3}",
+    ]
+
+
 async def test_a_departure_is_acknowledged_when_every_module_has_taken_it(world: World) -> None:
     """Not before, and once."""
     world.hooks.add(Recording())
