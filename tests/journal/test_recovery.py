@@ -232,6 +232,24 @@ async def test_a_dialog_found_with_its_end_is_told_with_its_reason(memory_path: 
     assert (log.entries[0]["event"], log.entries[0]["ended"]) == ("open dialog recovered", "timeout")
 
 
+@pytest.mark.parametrize("told", [b"\xff\xfe\n", b"2024-01-15-10", b"junk\n", b"", None])
+async def test_a_marker_that_tells_no_archive_is_in_no_dialogs_way(
+    memory_path: Path, told: bytes | None
+) -> None:
+    """Whatever stands in it, torn or written by somebody, or a folder in its place: the end's name counts."""
+    place(memory_path, whole_file(MESSAGES, footer=True))
+    marker = memory_path / "open" / "a1"
+    if told is None:
+        marker.unlink()
+        marker.mkdir()
+    else:
+        marker.write_bytes(told)
+    async with opened(memory_path) as journal:
+        assert await journal.recover(USER) is None
+        (archive,) = (await journal.list_archives(USER, 10, None)).archives
+    assert archive.id == "2024-01-15-10-12-08"
+
+
 async def test_set_aside_overwrites_nothing(memory_path: Path) -> None:
     """Files set aside in one second get suffixes."""
     for number in range(3):
