@@ -50,6 +50,7 @@ EXHAUSTIVE = (
     "dialog_that_is_full_can_be_restored",
     "full_archive_can_be_pinned",
     "disk_that_does_not_flush",
+    "kill_9_at_every_call",
 )
 """Tests that take seconds: what they alone notice deserves a plain test of its own."""
 PYTEST = [

@@ -116,9 +116,11 @@ async def test_a_lock_is_held_until_the_flush_is_done(tmp_path: Path) -> None:
         call = asyncio.create_task(journal.add_message(USER, message(1), FIRST))
         while not disk.faults.reached:
             await asyncio.sleep(0.001)
-        with pytest.raises(BlockingIOError), locked(lock_of(tmp_path)):
-            pass
-        disk.faults.set()
+        try:
+            with pytest.raises(BlockingIOError), locked(lock_of(tmp_path)):
+                pass
+        finally:
+            disk.faults.set()
         await call
         with locked(lock_of(tmp_path)):
             pass

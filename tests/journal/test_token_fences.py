@@ -18,6 +18,7 @@ from modules.chat_server.journal import (
     JournalFullError,
     JournalUnavailableError,
 )
+from modules.chat_server.journal.disk import Handle
 from modules.chat_server.journal.errors import HeldElsewhereError
 from potoserver import User
 from tests.faults.disk import Fault, FaultyDisk, How
@@ -129,6 +130,29 @@ async def test_who_comes_too_late_changes_no_byte(tmp_path: Path) -> None:
     await old.close()
     await new.close()
     assert snapshot(tmp_path) == before
+
+
+async def test_the_token_is_compared_under_the_lock(tmp_path: Path) -> None:
+    """A node that stood still before it went in finds who has come meanwhile."""
+
+    class Overtaken(FaultyDisk):
+        overtaken = False
+
+        @override
+        def try_lock(self, handle: Handle, *, shared: bool = False) -> None:
+            if self.overtaken:
+                lock_of(tmp_path).write_bytes(token(2))
+            super().try_lock(handle, shared=shared)
+
+    disk = Overtaken()
+    async with opened(tmp_path, shared=True, disk=disk) as journal:
+        await journal.take(USER, 1)
+        await journal.add_message(USER, message(0), FIRST)
+        current = (dialogs_of(tmp_path) / "current.yaml").read_bytes()
+        disk.overtaken = True
+        with pytest.raises(FencedError):
+            await journal.add_message(USER, message(1), FIRST)
+        assert (dialogs_of(tmp_path) / "current.yaml").read_bytes() == current
 
 
 async def test_who_comes_too_late_is_told_of_in_the_log(tmp_path: Path) -> None:
