@@ -224,10 +224,12 @@ class Verdict:
     Args:
         folder: For the states.
         sent: What the workload's messages hold, by id.
+        shared: The folder is a further node's then, which takes the users over.
     """
 
-    def __init__(self, folder: Path, sent: dict[str, str]) -> None:
+    def __init__(self, folder: Path, sent: dict[str, str], *, shared: bool = False) -> None:
         self._folder = folder
+        self._shared = shared
         self._sent = sent
         self.states = 0
 
@@ -248,8 +250,10 @@ class Verdict:
             shutil.rmtree(data)
 
     async def _go_on(self, data: Path, state: CrashState) -> None:
-        journal = make_journal(data, disk=Disk(fsync=False))
+        journal = make_journal(data, disk=Disk(fsync=False), shared=self._shared)
         left = await journal.start()
+        for user_id in {USER.id, *left}:
+            await journal.take(User(user_id), 2)
         for user_id in left:
             await journal.recover(User(user_id))
         self._check(data, state.promised)
@@ -313,7 +317,12 @@ class Verdict:
 
 
 async def record_of(
-    data: Path, workload: Workload, *faults: Fault, left: str = "", deaf: Fault | None = None
+    data: Path,
+    workload: Workload,
+    *faults: Fault,
+    left: str = "",
+    deaf: Fault | None = None,
+    shared: bool = False,
 ) -> Record:
     """Runs a workload on a recording disk."""
     data.mkdir()
@@ -325,8 +334,9 @@ async def record_of(
         # A message that lacks its line end was never acknowledged.
         for number in (0,) if left == "no-line-end" else (0, 1):
             disk.promise(f"message {USER.id} m-{number}")
-    journal = make_journal(data, disk=disk)
+    journal = make_journal(data, disk=disk, shared=shared)
     await journal.start()
+    await journal.take(USER, 1)
     await workload(record, journal)
     await journal.close()
     return record
@@ -385,6 +395,27 @@ async def test_power_loss_loses_and_doubles_nothing(
 ) -> None:
     """Append, archive, supersede, told, restore, title, pin, delete, import: every state of every prefix."""
     await check(memory_path, await record_of(memory_path / "data", workload), whole=whole)
+
+
+@pytest.mark.parametrize("workload", [append, restore], ids=lambda each: each.__name__)
+async def test_power_loss_in_a_shared_folder_loses_and_doubles_nothing(
+    memory_path: Path, workload: Workload
+) -> None:
+    """The next home takes the user over, whatever is left of the token."""
+    record = await record_of(memory_path / "data", workload, shared=True)
+    crashes = Crashes(record.disk, most=40, dice=random.Random(SEED))
+    verdict = Verdict(memory_path, record.sent, shared=True)
+    torn = 0
+    for state in crashes.states():
+        lock, current = (
+            state.files.get(f"users/a1/dialogs/{each}", b"") for each in (".lock", "current.yaml")
+        )
+        is_whole = lock == b"%020d\n" % 1
+        torn += bool(lock) and not is_whole
+        assert is_whole or not current, "the token is durable before anything is written"
+        await verdict.on(state)
+    print(f"{verdict.states} states, seed {SEED}")
+    assert torn > 0
 
 
 @short_and_long
