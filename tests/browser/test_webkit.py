@@ -111,6 +111,7 @@ async def test_replies_stream_and_outlive_a_stop_a_reload_and_cuts(
         proxy.reset()
         texts = [first, "bold and code", *both_stopped, *both("one two three four five six")]
         await until_texts(tab, *texts)
+        await tab.evaluate("window.setTimeout = () => 0")  # it does not come back before the click
         proxy.accepts = False
         proxy.reset()
         await until_reads(tab, "#connection", "Reconnecting")
