@@ -150,3 +150,30 @@ async def test_what_each_thing_costs_in_commands(tmp_path: Path) -> None:
             assert await cost(lambda: engine._departures.claim([next(users)])) == (1, 0)
             departures = iter(one.told.departures)
             assert await cost(lambda: engine.acknowledge(next(departures))) == (1, 0)
+
+
+async def test_a_log_of_which_the_events_are_gone_is_another_log(cluster: Cluster) -> None:
+    """A Valkey that is allowed to evict took them: who comes back is told of a gap, not of nothing missed."""
+    one = await cluster.node()
+    first = await one.engine.publish("a1", Event("note", 0))
+    await one.engine.publish("a1", Event("note", 1))
+    with cluster.client() as client:
+        client.delete(one.engine._keys.of_user("a1", "log", ""))
+    replay = await one.engine.replay("a1", str(first))
+    assert replay.gap
+    assert replay.resume_id.epoch != first.epoch
+    again = await one.engine.publish("a1", Event("note", 2))
+    assert again.epoch == replay.resume_id.epoch
+
+
+async def test_a_group_that_was_the_whole_log_leaves_a_log(cluster: Cluster) -> None:
+    """Empty is not evicted."""
+    one = await cluster.node()
+    first = await one.engine.publish("a1", Event("delta", 0, group="m"))
+    second = await one.engine.publish("a1", Event("delta", 1, group="m"))
+    with cluster.client() as client:
+        client.xdel(
+            one.engine._keys.of_user("a1", "log", ""), f"{second.seq}-0"
+        )  # the stream stays, if empty
+    third = await one.engine.publish("a1", Event("message", 2, replaces="m"))
+    assert third.epoch == first.epoch

@@ -45,10 +45,10 @@ local function tidy_index()
   redis.call('SREM', index, user)
 end
 
--- The log: {epoch, newest, floor, bytes}; a new one where there is none.
+-- The log: {epoch, newest, floor, bytes}; a new one where there is none, or its events were evicted.
 local function open_log()
   local meta = redis.call('HMGET', logmeta, 'epoch', 'newest', 'floor', 'bytes')
-  if meta[1] then
+  if meta[1] and (meta[4] == '0' or redis.call('EXISTS', log) == 1) then
     return {epoch = meta[1], newest = tonumber(meta[2]), floor = tonumber(meta[3]), bytes = tonumber(meta[4])}
   end
   redis.call('DEL', log)

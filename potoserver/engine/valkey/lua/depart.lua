@@ -28,4 +28,6 @@ redis.call('HSET', claims, user, node)
 redis.call('SREM', waiting, user)
 redis.call('SADD', index, user)
 hold(claims, index)
-return {'ok', unpack(redis.call('LRANGE', departures, 0, -1))}
+local mine = {'ok'}
+for _, departure in ipairs(redis.call('LRANGE', departures, 0, -1)) do mine[#mine + 1] = departure end
+return mine
