@@ -111,22 +111,15 @@ LIVES = {
 }
 
 
-SHORT = [("append", "half"), ("archive", "after"), ("restore", "after")]
-
-
-@pytest.mark.parametrize(
-    ("life", "how"),
-    [
-        pytest.param(life, how, marks=[] if (life, how) in SHORT else pytest.mark.long)
-        for life in LIVES
-        for how in ("before", "half", "after")
-    ],
-)
+@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.long)], ids=["short", "long"])
+@pytest.mark.parametrize("how", ["before", "half", "after"])
+@pytest.mark.parametrize("life", LIVES)
 async def test_kill_9_at_every_call_loses_and_doubles_nothing(
-    tmp_path: Path, node: NodeProcess, life: str, how: How
+    tmp_path: Path, node: NodeProcess, life: str, how: How, every: int
 ) -> None:
     """The kernel gives the lock back, and the next home puts in order what was left."""
-    for at in range(1, MOST_CALLS):
+    first = 1 if every == 1 else 1 + 3 * ["before", "half", "after"].index(how)
+    for at in range(first, MOST_CALLS, every):
         data = tmp_path / str(at)
         async with opened(data, shared=True) as here:
             await here.take(USER, 1)
