@@ -12,7 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
-from modules.chat_server.journal import Conversation, FileSystemDialogueJournal, Message, Reason
+from modules.chat_server.journal import (
+    Conversation,
+    FileSystemDialogueJournal,
+    JournalUnavailableError,
+    Message,
+    Reason,
+)
 from modules.chat_server.journal.disk import Disk, Handle
 from modules.chat_server.journal.grouping import APPEND_THREADS, GroupedAppends
 from modules.chat_server.journal.user_dialogs import UserDialogs
@@ -23,6 +29,7 @@ from tests.journal.support import (
     LogRecord,
     assert_each_once,
     dialogs_of,
+    make_journal,
     message,
     opened,
     yaml_files,
@@ -75,6 +82,19 @@ async def test_calls_of_one_user_never_meet(tmp_path: Path) -> None:
         await asyncio.gather(*(call(journal, turns) for turns in range(20)))
         assert most == 1
         assert not journal._calls.in_use
+
+
+async def test_nothing_is_done_before_the_start_and_after_the_end(tmp_path: Path) -> None:
+    """The folder is not this process's then, and another one may be at work in it."""
+    journal = make_journal(tmp_path)
+    with pytest.raises(JournalUnavailableError):
+        await journal.add_message(USER, message(0), FIRST)
+    assert list(tmp_path.iterdir()) == []
+    await journal.start()
+    await journal.close()
+    with pytest.raises(JournalUnavailableError):
+        await journal.add_message(USER, message(0), FIRST)
+    assert list((tmp_path / "users").iterdir()) == []
 
 
 async def test_an_append_is_not_acknowledged_before_its_flush(tmp_path: Path) -> None:
