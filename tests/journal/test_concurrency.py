@@ -85,16 +85,14 @@ async def test_calls_of_one_user_never_meet(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_done_before_the_start_and_after_the_end(tmp_path: Path) -> None:
-    """The folder is not this process's then, and another one may be at work in it."""
+    """Nor read: the folder is not this process's then, and another one may be at work in it."""
     journal = make_journal(tmp_path)
-    with pytest.raises(JournalUnavailableError):
-        await journal.add_message(USER, message(0), FIRST)
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(JournalUnavailableError, match="closed"):
+        await journal.get_conversation(USER)
     await journal.start()
     await journal.close()
-    with pytest.raises(JournalUnavailableError):
-        await journal.add_message(USER, message(0), FIRST)
-    assert list((tmp_path / "users").iterdir()) == []
+    with pytest.raises(JournalUnavailableError, match="closed"):
+        await journal.get_conversation(USER)
 
 
 async def test_an_append_is_not_acknowledged_before_its_flush(tmp_path: Path) -> None:
