@@ -187,6 +187,7 @@ def copy_checkout(folder: Path, area: Area) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    shutil.rmtree(folder / "mutants" / "tests", ignore_errors=True)  # mutmut adds to it, and removes nothing
     for pattern in area.files:
         for path in folder.glob(pattern):
             # mutmut passes decorated functions over; this decorator says nothing at run time.
