@@ -76,7 +76,7 @@ class Exiting(Recording):
 class World:
     """Hooks and what they are made of."""
 
-    def __init__(self, retry_for_s: float = 100) -> None:
+    def __init__(self, retry_for_s: float = 100, **options: Any) -> None:
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.acknowledged: list[str] = []
@@ -91,6 +91,7 @@ class World:
             self.tasks,
             lambda name: logger.bind(name=name),
             self._acknowledge,
+            **options,
         )
 
     async def _acknowledge(self, departure: Departure) -> None:
@@ -290,3 +291,33 @@ async def test_an_engine_that_is_away_stops_no_lane(world: World) -> None:
     await settle()
     assert module.told == ["d-1", "connect", "d-2"]
     assert world.acknowledged == ["d-2"]
+
+
+async def test_each_hook_is_run_where_its_user_belongs() -> None:
+    """Whoever runs it is told whom it is about, before all that it is called with."""
+    asked: list[tuple[Any, ...]] = []
+
+    async def run(module: ServerModule, *of: Any) -> None:
+        asked.append(of)
+
+    class Everything(Recording):
+        async def on_connection_opened(self, connection: Connection) -> None:
+            raise NotImplementedError
+
+        async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+            raise NotImplementedError
+
+    world = World(run=run)
+    world.hooks.add(Everything())
+    connection, gone = Connection("c1", "a1", 1), departure(1)
+    world.hooks.arrived("a1")
+    world.hooks.connection_opened(connection)
+    world.hooks.connection_closed(connection, Cause.RESET)
+    world.hooks.departed(gone)
+    await settle()
+    assert sorted(asked, key=lambda of: str(of[0])) == [
+        ("on_connection_closed", "a1", connection, Cause.RESET),
+        ("on_connection_opened", "a1", connection),
+        ("on_sse_connect", "a1", "a1"),
+        ("on_sse_disconnect", "a1", "a1", gone),
+    ]

@@ -104,3 +104,13 @@ def test_a_users_events_reach_that_users_connections_only() -> None:
     assert streams["c2"].written == [b"open", b"1", b"all", b"2"]
     assert streams["c3"].written == [b"open", b"all"]
     assert (len(everyone), everyone.count_of("a1"), everyone.count_of("a2")) == (2, 1, 1)
+
+
+def test_a_users_connections_live_in_the_generation_that_they_are_attached_to_anew() -> None:
+    """By its number a departure is told apart; others' connections stay as they are."""
+    everyone = Subscriptions(Metrics())
+    for name, user in (("c1", "a1"), ("c2", "a1"), ("c3", "a2")):
+        everyone.add(Subscription(Connection(name, user, 1), RecordedStream(), 1000))
+    everyone.attached_anew("a1", 7)
+    found = {each.connection for user in ("a1", "a2") for each in everyone.of_user(user).values()}
+    assert found == {Connection("c1", "a1", 7), Connection("c2", "a1", 7), Connection("c3", "a2", 1)}
