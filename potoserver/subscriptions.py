@@ -66,9 +66,7 @@ class Subscription:
 
     __slots__ = ("_held", "_held_bytes", "_outbox_bytes", "connection", "position", "since_ms", "stream")
 
-    def __init__(
-        self, connection: Connection, stream: EventStream, outbox_bytes: int, since_ms: int = 0
-    ) -> None:
+    def __init__(self, connection: Connection, stream: EventStream, outbox_bytes: int, since_ms: int) -> None:
         self.connection = connection
         self.stream = stream
         self.since_ms = since_ms

@@ -27,7 +27,7 @@ async def heartbeat(clock: ManualClock) -> AsyncIterator[Heartbeat]:
 
 def connect(heartbeat: Heartbeat, number: int = 1, lease_s: int | None = None) -> RecordedStream:
     stream = RecordedStream()
-    subscription = Subscription(Connection(f"c{number}", "a1", 1), stream, 1000)
+    subscription = Subscription(Connection(f"c{number}", "a1", 1), stream, 1000, since_ms=0)
     subscription.open(Frame(b""), Replay((), gap=False, resume_id=EventId("e", 0)))
     stream.written.clear()
     heartbeat.add(subscription, lease_s)
@@ -137,7 +137,7 @@ async def test_what_a_tick_takes_does_not_lengthen_the_interval(clock: ManualClo
     heartbeat = Heartbeat(clock, heartbeat_s=15, send_timeout_s=20)
     heartbeat.start()
     stream = SlowStream()
-    subscription = Subscription(Connection("c1", "a1", 1), stream, 1000)
+    subscription = Subscription(Connection("c1", "a1", 1), stream, 1000, since_ms=0)
     heartbeat.add(subscription, None)
     await clock.advance(600)
     assert len(stream.written) == 40

@@ -307,6 +307,9 @@ async def test_each_hook_is_run_where_its_user_belongs() -> None:
         async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
             raise NotImplementedError
 
+        async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
+            raise NotImplementedError
+
     world = World(run=run)
     world.hooks.add(Everything())
     connection, gone = Connection("c1", "a1", 1), departure(1)
@@ -315,7 +318,9 @@ async def test_each_hook_is_run_where_its_user_belongs() -> None:
     world.hooks.connection_closed(connection, Cause.RESET)
     world.hooks.departed(gone)
     await settle()
+    await world.hooks.connected_fields("a1")
     assert sorted(asked, key=lambda of: str(of[0])) == [
+        ("connected_fields", "a1", "a1"),
         ("on_connection_closed", "a1", connection, Cause.RESET),
         ("on_connection_opened", "a1", connection),
         ("on_sse_connect", "a1", "a1"),

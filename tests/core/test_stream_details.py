@@ -72,7 +72,7 @@ async def test_removing_a_connection_twice_or_a_stranger_is_harmless(
 async def test_what_is_held_may_fill_the_outbox_and_no_more() -> None:
     """The byte after that ends the connection."""
     stream = RecordedStream()
-    held = Subscription(Connection("c1", "a1", 1), stream, outbox_bytes=10)
+    held = Subscription(Connection("c1", "a1", 1), stream, outbox_bytes=10, since_ms=0)
     held.deliver(None, Frame(b"12345"))
     held.deliver(None, Frame(b"67890"))
     assert stream.cause is None
@@ -84,7 +84,7 @@ async def test_an_event_that_is_also_replayed_is_sent_once(log: structlog.testin
     """Delivered while the replay was fetched, or told again later."""
     everyone = Subscriptions(Metrics(), structlog.wrap_logger(log, processors=[]))
     stream = RecordedStream()
-    subscription = Subscription(Connection("c1", "a1", 1), stream, 1000)
+    subscription = Subscription(Connection("c1", "a1", 1), stream, 1000, since_ms=0)
     everyone.add(subscription)
     entry = LogEntry(EventId("e", 1), "note", Frame(b"one"))
     everyone.deliver("a1", entry)
@@ -99,7 +99,7 @@ async def test_every_event_can_be_logged_but_never_its_data(
     """`log.debug_sse`: id, type and bytes of each event, heartbeat and ping, and to how many it went."""
     everyone = Subscriptions(Metrics(), structlog.wrap_logger(log, processors=[]))
     for name in ("c1", "c2"):
-        subscription = Subscription(Connection(name, "a1", 1), RecordedStream(), 1000)
+        subscription = Subscription(Connection(name, "a1", 1), RecordedStream(), 1000, since_ms=0)
         everyone.add(subscription)
         heartbeat.add(subscription, None)
     everyone.deliver("a1", LogEntry(EventId("e", 1), "note", Frame(b"secret")))

@@ -51,7 +51,7 @@ def entry(seq: int) -> LogEntry:
 
 
 def subscription(stream: RecordedStream, outbox_bytes: int = 1000) -> Subscription:
-    return Subscription(Connection("c1", "a1", 1), stream, outbox_bytes)
+    return Subscription(Connection("c1", "a1", 1), stream, outbox_bytes, since_ms=0)
 
 
 def test_live_events_wait_for_the_replay_and_none_is_lost_or_doubled() -> None:
@@ -92,7 +92,7 @@ def test_a_users_events_reach_that_users_connections_only() -> None:
     streams = {}
     for name, user in (("c1", "a1"), ("c2", "a1"), ("c3", "a2")):
         stream = streams[name] = RecordedStream()
-        each = Subscription(Connection(name, user, 1), stream, 1000)
+        each = Subscription(Connection(name, user, 1), stream, 1000, since_ms=0)
         everyone.add(each)
         each.open(Frame(b"open"), Replay((), gap=False, resume_id=EventId("e", 0)))
     everyone.deliver("a1", entry(1))
@@ -110,7 +110,7 @@ def test_a_users_connections_live_in_the_generation_that_they_are_attached_to_an
     """By its number a departure is told apart; others' connections stay as they are."""
     everyone = Subscriptions(Metrics())
     for name, user in (("c1", "a1"), ("c2", "a1"), ("c3", "a2")):
-        everyone.add(Subscription(Connection(name, user, 1), RecordedStream(), 1000))
+        everyone.add(Subscription(Connection(name, user, 1), RecordedStream(), 1000, since_ms=0))
     everyone.attached_anew("a1", 7)
     found = {each.connection for user in ("a1", "a2") for each in everyone.of_user(user).values()}
     assert found == {Connection("c1", "a1", 7), Connection("c2", "a1", 7), Connection("c3", "a2", 1)}
