@@ -25,8 +25,10 @@ MAX_ERRORS = 50
 MAX_FIELD_CHARS = 200
 """A field's path is the caller's own text: cut in the answer."""
 _MOST_CLEANED_BYTES = 1024 * 1024
-"""How large a body may be for other faults to be told beside texts that are none: to write it anew holds up
-everybody."""
+"""How large a body may be to be written anew, which holds up everybody: for other faults to be told beside
+texts that are none, and for `1.0` to be a whole number."""
+_EXACT = 2**53
+"""Below it each whole number has a float of its own."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Path = tuple[str | int, ...]
@@ -199,7 +201,7 @@ def validate_body(model: type[_Model], body: Body) -> _Model:
             raw = json.dumps(_clean(body.value)).encode()
     of_text = frozenset(bad)
     try:
-        valid = model.model_validate_json(raw, by_alias=True, by_name=False)
+        valid = _validate(model, raw)
     except ValidationError as error:
         for each in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
             field = _dotted(_resolved(each["loc"], body.value))
@@ -209,6 +211,23 @@ def validate_body(model: type[_Model], body: Body) -> _Model:
     if bad:
         raise _told(bad)
     return valid
+
+
+def _validate(model: type[_Model], raw: bytes) -> _Model:
+    """An instance of the model. `1.0` is a whole number, as in JSON Schema (2020-12, section 6.1.1)."""
+    try:
+        return model.model_validate_json(raw, by_alias=True, by_name=False)
+    except ValidationError as error:
+        refused = any(each["type"] == "int_type" for each in error.errors(include_url=False))
+        if not refused or len(raw) > _MOST_CLEANED_BYTES:
+            raise
+        whole = json.dumps(json.loads(raw, parse_float=_whole)).encode()
+        return model.model_validate_json(whole, by_alias=True, by_name=False)
+
+
+def _whole(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
 def _message_of(error: ErrorDetails) -> str:

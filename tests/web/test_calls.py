@@ -224,8 +224,9 @@ class Bounded(ServerModule):
         sure: bool = True,
         kind: Literal["a", "b"] = "a",
         place: Place | None = None,
-    ) -> None:
-        """Nothing."""
+    ) -> list[object]:
+        """What it was given of numbers."""
+        return [count, type(count).__name__, share]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +261,20 @@ async def test_a_bad_field_is_told_in_the_server_s_words(
         status, problem = await running.call("Bounded/take", body)
     assert status == 422
     assert [error["message"] for error in problem["errors"]] == [message]
+
+
+@pytest.mark.parametrize("number", ["3.0", "30e-1", "0.3e1"])
+async def test_a_number_without_a_fraction_is_a_whole_number_however_it_is_written(
+    tmp_path: Path, running_server: RunServer, number: str
+) -> None:
+    """As in JSON Schema, by which `/openapi.json` describes the arguments."""
+    async with running_server(tmp_path, [Bounded()], clock=ManualClock()) as running:
+        answer = await running.session.post(
+            f"{running.url}/Bounded/take",
+            data=f'{{"count": {number}, "share": 0.25}}',
+            headers={"Authorization": "Bearer test-token", "Content-Type": "application/json"},
+        )
+        assert await answer.json() == [3, "int", 0.25]
 
 
 async def test_names_are_camel_case_on_the_wire(running: RunningServer) -> None:
