@@ -36,6 +36,8 @@ _CACHES = {
     "LatestArchive": 100,
     "ReferenceIndex._lines": 65_536,
     "ReferenceIndex._lines[]": 65_536,
+    "UserKeys._keys": 65_536 + 16_384,
+    "UserKeys._keys[]": 65_536 + 16_384,
     "Notices._by_user": 65_536,
     "Notices._by_user[]": 3 * 65_536,
     "Guesses._known": 65_536,

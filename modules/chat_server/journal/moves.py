@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +59,7 @@ class Moves:
     def _free_archive(self, file: OpenFile, name: str) -> tuple[str, Path]:
         old = archive_order(file.archive_id) if file.archive_id else None
         first = [old[1]] if old is not None and old[0] == name else []
-        for number in (*first, *range(1, _MOST_SUFFIXES)):
+        for number in chain(first, range(1, _MOST_SUFFIXES)):
             archive_id = with_suffix(name, number)
             path = self._paths.archived / f"{archive_id}.yaml"
             taken = self._tools.former.is_of_another(self._user_id, archive_id, file.conversation.id)
