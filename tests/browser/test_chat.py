@@ -340,6 +340,7 @@ async def test_the_page_works_where_tabs_can_not_share(new_context: NewContext, 
     await context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })")
     await sign_in(context, server)
     first, second = [await ChatPage.open(context, server) for _ in range(2)]
+    await server.until_logged("SSE subscribed", 2)
     assert len(server.logged("SSE subscribed")) == 2
     await asyncio.gather(first.say("hello"))
     await expect(second.messages).to_have_text(["hello", "hello"])
