@@ -12,8 +12,8 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Page
 
+from tests.browser.client_library import open_blank
 from tests.browser.conftest import Console, NewContext, StartServer
-from tests.browser.library import open_blank
 from tests.support.process import CHECKOUT, ServerProcess, chat
 
 DOCS = (CHECKOUT / "docs" / "clients.md").read_text()

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from tests.browser.client_library import LibraryPage
 from tests.browser.engines import Engine
-from tests.browser.library import LibraryPage
 from tests.browser.plain_browser import PlainBrowser, PlainTab
 from tests.support.process import ServerProcess, chat
 

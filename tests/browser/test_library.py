@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Route
 
+from tests.browser.client_library import LibraryPage, go_to_blank, open_blank
 from tests.browser.conftest import Console, NewContext, Place, StartServer, sign_in
-from tests.browser.library import LibraryPage, go_to_blank, open_blank
 from tests.faults.proxy import Proxy
 from tests.support.process import ServerProcess, chat
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from tests.browser.client_library import open_blank
 from tests.browser.conftest import NewContext, StartServer, sign_in
-from tests.browser.library import open_blank
 from tests.support.commands import potoserver
 
 _LISTEN = """async () => {

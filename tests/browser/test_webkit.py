@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from potoserver.web.pages import PAGES
 from tests.browser.chat_page import SLOW
+from tests.browser.client_library import LibraryPage
 from tests.browser.conftest import StartServer, accessibility_faults
-from tests.browser.library import LibraryPage
 from tests.browser.test_chat_hostile import IMAGE, MARKDOWN, SCRIPT, assert_harmless
 from tests.browser.test_pages import ATTEMPTS
 from tests.browser.webkit import ENTER, WebKit, WebKitTab, mini_browser
