@@ -378,7 +378,7 @@ class _Listener(EngineListener):
 
     @override
     def on_home_lost(self, home: Home) -> None:
-        self._core.homes.lose(home.user_id, home.token)
+        self._core.homes.lose(home)
 
     @override
     def on_message(self, sender_node_id: str, payload: bytes) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from potoserver.engine.base import Cause, Departure
-from potoserver.errors import ProblemError, UnavailableError
+from potoserver.errors import ProblemError
 from potoserver.module.base import Connection, ServerModule
 from potoserver.nodes.exchange import Part
-from potoserver.nodes.homes import MISDIRECTED, TRIES, Homes
+from potoserver.nodes.homes import Homes
 from potoserver.nodes.node_calls import NodeCalls
 
 _NAME: Final = "hook"
@@ -57,19 +57,14 @@ class HookPlaces:
         """
         if not module.homed:
             return await getattr(module, hook)(*arguments)
-        for _ in range(TRIES):
-            node_id = await self._homes.find(user_id)
-            if node_id is None:
-                return await getattr(module, hook)(*arguments)
+
+        async def there(node_id: str) -> Any:
             head = {"module": module.name(), "hook": hook, "user": user_id}
             request = Part(head, _ARGUMENTS[hook].dump_json(arguments))
-            try:
-                async with aclosing(self._node_calls.call(node_id, _NAME, request)) as answer:
-                    return (await anext(answer)).fields["result"]
-            except ProblemError as problem:
-                if problem.status != MISDIRECTED:
-                    raise
-        raise UnavailableError(f"the home of {user_id} moves on and on")
+            async with aclosing(self._node_calls.call(node_id, _NAME, request)) as answer:
+                return (await anext(answer)).fields["result"]
+
+        return await self._homes.run(user_id, lambda: getattr(module, hook)(*arguments), there)
 
     async def _serve(
         self, _node: str, request: Part, _rest: AsyncIterator[bytes]
@@ -78,7 +73,6 @@ class HookPlaces:
         hook = request.fields["hook"]
         if module is None or hook not in _ARGUMENTS:
             raise ProblemError(501, "The node that was asked has no such module or hook.")
-        if await self._homes.find(request.fields["user"]) is not None:
-            raise ProblemError(MISDIRECTED, "The user's home is another node.")
+        await self._homes.check_here(request.fields["user"])
         result = await getattr(module, hook)(*_ARGUMENTS[hook].validate_json(request.data))
         yield Part({"result": dict(result) if isinstance(result, Mapping) else result})

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.engine.base import Engine, Home
-from potoserver.errors import UnavailableError
+from potoserver.errors import ProblemError, UnavailableError
 
-MISDIRECTED: Final = 421
+_T = TypeVar("_T")
+_MISDIRECTED: Final = 421
 """How a node answers another one about a user whose home has moved on (RFC 9110, section 15.5.20)."""
-TRIES: Final = 4
+_TRIES: Final = 4
 """How often a home that moves on is followed."""
 
 
 class Homes:
     """Finds each user's home: the node where everything about the user's dialogs happens.
 
-    The first node that looks for a user's home becomes it, and stays it until it gives it up, or is declared
-    dead. On an engine of one node that is this one, always, and nobody is told.
+    The first node that looks for a user's home becomes it, and stays it until it is declared dead. On an
+    engine of one node that is this one, always.
 
     Args:
         engine: Knows the homes.
@@ -31,83 +32,56 @@ class Homes:
         self._engine = engine
         self._logger = logger
         self._here: dict[str, Home] = {}
-        self._drained = False
-        self.on_gained: list[Callable[[Home], object]] = []
-        """Called before anything about the user happens here. Must neither block nor raise."""
-        self.on_lost: list[Callable[[Home], object]] = []
-        """Called when the home is here no more: nothing about the user may happen here. Likewise."""
 
-    def __len__(self) -> int:
-        return len(self._here)
+    async def run(
+        self, user_id: str, here: Callable[[], Awaitable[_T]], there: Callable[[str], Awaitable[_T]]
+    ) -> _T:
+        """Does something at a user's home, and returns what that returns.
 
-    def __contains__(self, user_id: str) -> bool:
-        return user_id in self._here
-
-    async def find(self, user_id: str) -> str | None:
-        """Which node is the user's home; None for this one, which becomes it where none is.
+        Args:
+            user_id: Whose home.
+            here: Does it on this node.
+            there: Has the node of that name do it; raises what `check_here` raised there.
 
         Raises:
-            UnavailableError: The engine is away; or no node is the home, and this one takes no more.
+            UnavailableError: The engine is away, or the home moves on and on.
+            Exception: What `here` or `there` raised.
         """
+        for _ in range(_TRIES):
+            node_id = await self._find(user_id)
+            if node_id is None:
+                return await here()
+            try:
+                return await there(node_id)
+            except ProblemError as problem:
+                if problem.status != _MISDIRECTED:
+                    raise
+        raise UnavailableError("Your dialogs are moving to another node; try again in a moment.")
+
+    async def check_here(self, user_id: str) -> None:
+        """Sees whether this node is the user's home, for another node that took it for that.
+
+        Raises:
+            ProblemError: It is not; that node is to look again.
+            UnavailableError: The engine is away.
+        """
+        if await self._find(user_id) is not None:
+            raise ProblemError(_MISDIRECTED, "The user's home is another node.")
+
+    async def _find(self, user_id: str) -> str | None:
+        """Which node is the user's home; None for this one, which becomes it where none is."""
         if user_id in self._here:
             return None
-        if self._drained:
-            known = await self._engine.home_of(user_id)
-            if known is None:
-                raise UnavailableError("The server is stopping; try again in a moment.")
-            return None if known.node_id == self._engine.node_id else known.node_id
         home = await self._engine.claim_home(user_id)
-        return self._place(home)
-
-    async def claim_above(self, user_id: str, token: int) -> str | None:
-        """The same, where somebody was seen to write for the user with that token.
-
-        Raises:
-            UnavailableError: As `find`.
-        """
-        self.lose(user_id)
-        return self._place(await self._engine.claim_home(user_id, above=token))
-
-    def _place(self, home: Home) -> str | None:
         if home.node_id != self._engine.node_id:
             return home.node_id
-        if home.token and self._here.get(home.user_id) != home:
-            self._here[home.user_id] = home
-            self._logger.debug("home gained", user=home.user_id, token=home.token)
-            for tell in self.on_gained:
-                tell(home)
+        if home.token and self._here.get(user_id) != home:
+            self._here[user_id] = home
+            self._logger.debug("home gained", user=user_id, token=home.token)
         return None
 
-    def lose(self, user_id: str, token: int | None = None) -> None:
-        """The user's home is here no more. Harmless when it is not.
-
-        Args:
-            user_id: Whose.
-            token: Only if it is here with this one; None for any.
-        """
-        home = self._here.get(user_id)
-        if home is None or token not in (None, home.token):
-            return
-        del self._here[user_id]
-        self._logger.debug("home lost", user=user_id, token=home.token)
-        for tell in self.on_lost:
-            tell(home)
-
-    async def release(self, user_id: str, *, orphan: bool) -> None:
-        """Gives a home that is here up, once nothing about the user happens here any more.
-
-        Args:
-            user_id: Whose.
-            orphan: A dialog is open, and another node shall take it over.
-
-        Raises:
-            UnavailableError: The engine is away; it is given up here all the same.
-        """
-        home = self._here.get(user_id)
-        if home is not None:
-            self.lose(user_id)
-            await self._engine.release_home(home, orphan=orphan)
-
-    def drain(self) -> None:
-        """This node becomes nobody's home any more."""
-        self._drained = True
+    def lose(self, home: Home) -> None:
+        """That home is here no more. Harmless when it is not, or is here again with another token."""
+        if self._here.get(home.user_id) == home:
+            del self._here[home.user_id]
+            self._logger.debug("home lost", user=home.user_id, token=home.token)

@@ -10,12 +10,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from potoserver.core import Core
-from potoserver.errors import ProblemError, UnavailableError
+from potoserver.errors import ProblemError
 from potoserver.module.download import Download
 from potoserver.module.rpc import Call, Done, RpcMethod
 from potoserver.module.wire import Encoded
 from potoserver.nodes.exchange import Part
-from potoserver.nodes.homes import MISDIRECTED, TRIES
 from potoserver.nodes.message import PART_BYTES
 from potoserver.users import User
 from potoserver.web.call_runner import CallRunner
@@ -49,27 +48,21 @@ class CallsElsewhere:
         """
         if not self._core.modules[module_name].homed or method.anywhere:
             return method.invoke(arguments, call)
-        user_id = method.whom(arguments, call)
-        for _ in range(TRIES):
-            node_id = await self._core.homes.find(user_id)
-            if node_id is None:
-                return method.invoke(arguments, call)
+
+        async def here() -> Any:
+            return method.invoke(arguments, call)
+
+        async def there(node_id: str) -> Any:
             request = Part(_head_of(module_name, method, call), _body_of(arguments))
             answer = self._core.node_calls.call(node_id, _NAME, request)
             try:
                 await anext(answer)  # it is taken
-            except ProblemError as problem:
-                await answer.aclose()
-                if problem.status != MISDIRECTED:
-                    raise
             except BaseException:
                 await answer.aclose()
                 raise
-            else:
-                return _stream(answer) if method.streams else _result(answer)
-        raise UnavailableError(
-            "Your dialogs are moving between the nodes of the server; try again in a moment."
-        )
+            return _stream(answer) if method.streams else _result(answer)
+
+        return await self._core.homes.run(method.whom(arguments, call), here, there)
 
     # For other nodes
 
@@ -80,8 +73,7 @@ class CallsElsewhere:
             arguments = method.arguments.model_validate_json(body, by_alias=True, by_name=False)
         except ValidationError as error:
             raise ProblemError(501, "The node that was asked takes other arguments.") from error
-        if await self._core.homes.find(method.whom(arguments, call)) is not None:
-            raise ProblemError(MISDIRECTED, "The user's home is another node.")
+        await self._core.homes.check_here(method.whom(arguments, call))
         yield Part({"is": "taken"})
         running = method.invoke(arguments, call)
         name = f"call {module_name}.{method.name}"
