@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import aiohttp
 import pytest
-import structlog
 
 from potoserver import Call, Done, Download, ProblemError, ServerModule, User, rpc
-from potoserver.engine.valkey import ValkeyEngine
-from potoserver.settings.model import BacklogSettings
+from tests.nodes.support import two_servers
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import parse_events
 
@@ -122,7 +117,7 @@ class Desk(ServerModule):
 class Pair:
     """Two servers on one Valkey; a1's home is the first."""
 
-    def __init__(self, servers: list[RunningServer], desks: list[Desk]) -> None:
+    def __init__(self, servers: tuple[RunningServer, RunningServer], desks: list[Desk]) -> None:
         self.home, self.other = servers
         self.desk, self.other_desk = desks
 
@@ -144,17 +139,11 @@ class Pair:
 @pytest.fixture
 async def pair(tmp_path: Path, valkey_url: str, running_server: RunServer) -> AsyncIterator[Pair]:
     """Two servers on one Valkey."""
-    make = partial(
-        ValkeyEngine, valkey_url, 1000, BacklogSettings(), logger=structlog.get_logger(), prefix=uuid4().hex
-    )
     desks = [Desk(), Desk()]
-    async with AsyncExitStack() as stack:
-        servers = [
-            await stack.enter_async_context(
-                running_server(tmp_path / name, [desk], engine=make, auth={"tokens": TOKENS})
-            )
-            for name, desk in zip("ab", desks, strict=True)
-        ]
+    modules = ([desks[0]], [desks[1]])
+    async with two_servers(
+        running_server, tmp_path, valkey_url, modules, 1000, auth={"tokens": TOKENS}
+    ) as servers:
         status, kept = await servers[0].call("Desk/keep", {"thing": "first"})
         assert (status, kept) == (200, ["first"])
         yield Pair(servers, desks)

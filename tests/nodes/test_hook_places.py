@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-import structlog
 
 from potoserver import Cause, Connection, Departure, ServerModule, rpc
-from potoserver.engine.valkey import ValkeyEngine
-from potoserver.settings.model import BacklogSettings
+from tests.nodes.support import two_servers
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
 
@@ -86,7 +81,11 @@ class Anywhere(Told):
 class Pair:
     """Two servers; the first is a1's home, and a1 connects to the second."""
 
-    def __init__(self, servers: list[RunningServer], modules: list[tuple[Homed, Anywhere]]) -> None:
+    def __init__(
+        self,
+        servers: tuple[RunningServer, RunningServer],
+        modules: tuple[tuple[Homed, Anywhere], tuple[Homed, Anywhere]],
+    ) -> None:
         self.home, self.other = servers
         (self.at_home, self.anywhere_at_home), (self.homed_elsewhere, self.anywhere) = modules
 
@@ -94,15 +93,8 @@ class Pair:
 @pytest.fixture
 async def pair(tmp_path: Path, valkey_url: str, running_server: RunServer) -> AsyncIterator[Pair]:
     """Two servers on one Valkey, with a grace of 200 ms."""
-    make = partial(
-        ValkeyEngine, valkey_url, 200, BacklogSettings(), logger=structlog.get_logger(), prefix=uuid4().hex
-    )
-    modules = [(Homed(), Anywhere()), (Homed(), Anywhere())]
-    async with AsyncExitStack() as stack:
-        servers = [
-            await stack.enter_async_context(running_server(tmp_path / name, of_node, engine=make))
-            for name, of_node in zip("ab", modules, strict=True)
-        ]
+    modules = ((Homed(), Anywhere()), (Homed(), Anywhere()))
+    async with two_servers(running_server, tmp_path, valkey_url, modules, 200) as servers:
         assert await servers[0].call("Homed/stay") == (200, None)
         yield Pair(servers, modules)
 

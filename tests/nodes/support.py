@@ -1,0 +1,43 @@
+"""Two servers on one Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from potoserver import ServerModule
+from potoserver.engine.valkey import ValkeyEngine
+from potoserver.settings.model import BacklogSettings
+from tests.support.server import RunningServer, RunServer
+
+
+@asynccontextmanager
+async def two_servers(
+    running_server: RunServer,
+    folder: Path,
+    valkey_url: str,
+    modules: tuple[Iterable[ServerModule], Iterable[ServerModule]],
+    grace_ms: int,
+    **settings: Any,
+) -> AsyncIterator[tuple[RunningServer, RunningServer]]:
+    """Starts them for the length of a block, each with modules of its own, below a prefix of their own."""
+    engine = partial(
+        ValkeyEngine,
+        valkey_url,
+        grace_ms,
+        BacklogSettings(),
+        logger=structlog.get_logger(),
+        prefix=uuid4().hex,
+    )
+    async with AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(running_server(folder / name, of_node, engine=engine, **settings))
+            for name, of_node in zip("ab", modules, strict=True)
+        ]
+        yield first, second
