@@ -218,8 +218,9 @@ def _validate(model: type[_Model], raw: bytes) -> _Model:
     try:
         return model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        refused = any(each["type"] == "int_type" for each in error.errors(include_url=False))
-        if not refused or len(raw) > _MOST_CLEANED_BYTES:
+        if len(raw) > _MOST_CLEANED_BYTES or not any(
+            each["type"] == "int_type" for each in error.errors(include_url=False, include_input=False)
+        ):
             raise
         whole = json.dumps(json.loads(raw, parse_float=_whole)).encode()
         return model.model_validate_json(whole, by_alias=True, by_name=False)
