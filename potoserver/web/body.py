@@ -200,30 +200,36 @@ def validate_body(model: type[_Model], body: Body) -> _Model:
                 raise _told(bad)
             raw = json.dumps(_clean(body.value)).encode()
     of_text = frozenset(bad)
-    try:
-        valid = _validate(model, raw)
-    except ValidationError as error:
-        for each in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
+    valid = _validate(model, raw)
+    if isinstance(valid, list):
+        for each in valid[:MAX_ERRORS]:
             field = _dotted(_resolved(each["loc"], body.value))
             message = _message_of(each)
             if field not in of_text:
                 bad[field] = f"{bad[field]}; or: {message}" if field in bad else message
-    if bad:
+    if bad or isinstance(valid, list):
         raise _told(bad)
     return valid
 
 
-def _validate(model: type[_Model], raw: bytes) -> _Model:
-    """An instance of the model. `1.0` is a whole number, as in JSON Schema (2020-12, section 6.1.1)."""
+def _validate(model: type[_Model], raw: bytes) -> _Model | list[ErrorDetails]:
+    """An instance of the model, or what is wrong.
+
+    `1.0` is a whole number, as in JSON Schema (2020-12, section 6.1.1).
+    """
+    found = _instance_of(model, raw)
+    if not isinstance(found, list) or len(raw) > _MOST_CLEANED_BYTES:
+        return found
+    if not any(each["type"] == "int_type" for each in found):
+        return found
+    return _instance_of(model, json.dumps(json.loads(raw, parse_float=_whole)).encode())
+
+
+def _instance_of(model: type[_Model], raw: bytes) -> _Model | list[ErrorDetails]:
     try:
         return model.model_validate_json(raw, by_alias=True, by_name=False)
     except ValidationError as error:
-        if len(raw) > _MOST_CLEANED_BYTES or not any(
-            each["type"] == "int_type" for each in error.errors(include_url=False, include_input=False)
-        ):
-            raise
-        whole = json.dumps(json.loads(raw, parse_float=_whole)).encode()
-        return model.model_validate_json(whole, by_alias=True, by_name=False)
+        return error.errors(include_url=False, include_input=False)
 
 
 def _whole(text: str) -> int | float:
