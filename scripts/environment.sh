@@ -28,24 +28,26 @@ prepare_environment() {
     "$python" scripts/environment.py "$1"
 }
 
-# Makes sure of the browsers of tests/browser where that needs nobody's leave: as root, on Debian. Elsewhere, without
-# one, those tests say why they don't run. "long" asks for WebKit, too.
-prepare_browsers() {
-    prepare_browser Chromium "chromium chromium-browser google-chrome" chromium fonts-dejavu-core
-    prepare_browser Firefox "firefox-esr firefox" firefox-esr
-    [[ "$1" != long ]] || prepare_browser WebKit WebKitWebDriver webkit2gtk-driver xvfb
+# Makes sure of the browsers and of nginx where that needs nobody's leave: as root, on Debian. Elsewhere, without
+# one, the tests that want it say why they don't run. "long" asks for WebKit, too.
+prepare_programs() {
+    prepare_program Chromium "chromium chromium-browser google-chrome" chromium fonts-dejavu-core
+    prepare_program Firefox "firefox-esr firefox" firefox-esr
+    prepare_program nginx nginx nginx-light
+    [[ "$1" != long ]] || prepare_program WebKit WebKitWebDriver webkit2gtk-driver xvfb
 }
 
 # Makes sure of one: its name, what it may be called on PATH, its packages.
-prepare_browser() {
+prepare_program() {
     local name="$1" program
     for program in $2; do
         command -v "$program" >/dev/null && return
     done
     shift 2
     [[ $EUID == 0 ]] && command -v apt-get >/dev/null && grep -qsx ID=debian /etc/os-release || return 0
-    echo "Installing $name for tests/browser; this takes a minute, once." >&2
-    export DEBIAN_FRONTEND=noninteractive
+    echo "Installing $name for the tests; this takes a minute, once." >&2
+    # RUNLEVEL: no service is started, as nginx would be on port 80 (invoke-rc.d(8)).
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
     apt-get update -qq && apt-get install -qq --no-install-recommends "$@" >/dev/null ||
         echo "$name could not be installed." >&2
 }

@@ -179,34 +179,36 @@ def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> N
 @pytest.mark.skipif(
     os.geteuid() != 0 or "ID=debian\n" not in Path("/etc/os-release").read_text(), reason="for root on Debian"
 )
-def test_browsers_are_installed_where_there_are_none(checkout: Path) -> None:
+def test_browsers_and_nginx_are_installed_where_there_are_none(checkout: Path) -> None:
     """As root on Debian. Where there are, or is no apt-get, nothing is touched; a failure stops nothing."""
     folder = checkout.parent / "bin"
     put(
-        checkout / "browsers",
+        checkout / "programs",
         f"""#!/usr/bin/env bash
         cd {checkout}
         set -e
         source scripts/environment.sh
-        prepare_browsers "$1"
+        prepare_programs "$1"
         """,
     )
-    assert run(checkout, "browsers", "long").returncode == 0
+    assert run(checkout, "programs", "long").returncode == 0
     put(folder / "apt-get", RECORDER)
-    assert run(checkout, "browsers", "short").returncode == 0
+    assert run(checkout, "programs", "short").returncode == 0
     calls = recorded(checkout)
-    assert [call[0] for call in calls] == ["update", "install"] * 2
+    assert [call[0] for call in calls] == ["update", "install"] * 3
     assert "chromium" in calls[1]
     assert "firefox-esr" in calls[3]
+    assert "nginx-light" in calls[5]
     put(folder / "apt-get", "#!/bin/sh\nexit 100\n")
-    failed = run(checkout, "browsers", "short")
+    failed = run(checkout, "programs", "short")
     assert failed.returncode == 0
     assert "Chromium could not be installed" in failed.stderr
     assert "Firefox could not be installed" in failed.stderr
+    assert "nginx could not be installed" in failed.stderr
     put(folder / "apt-get", RECORDER)
-    for program in ("chromium", "firefox"):
+    for program in ("chromium", "firefox", "nginx"):
         put(folder / program, RECORDER)
-    assert run(checkout, "browsers", "short").returncode == 0
+    assert run(checkout, "programs", "short").returncode == 0
     assert recorded(checkout) == calls
-    assert run(checkout, "browsers", "long").returncode == 0
+    assert run(checkout, "programs", "long").returncode == 0
     assert "webkit2gtk-driver" in recorded(checkout)[-1]

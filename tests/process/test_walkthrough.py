@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,8 @@ import yaml
 
 from tests.process.conftest import StartServer
 from tests.support.curl import Curl, curl
-from tests.support.process import CHECKOUT, ServerProcess, free_port
+from tests.support.nginx import needs_nginx, running_nginx
+from tests.support.process import ServerProcess, free_port
 from tests.support.sse import parse_events
 
 pytestmark = pytest.mark.process
@@ -54,9 +51,7 @@ WHOLE_LIFE = [
 NOTICED_S = 1.0
 """How soon a client's going counts as noticed at once; a heartbeat would take 15 s."""
 
-nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-needs_nginx = pytest.mark.skipif(nginx is None, reason="nginx is not installed")
 
 
 def at(command: str, port: int) -> str:
@@ -185,57 +180,6 @@ async def test_message_text_and_tokens_are_never_logged(start_server: StartServe
     assert "Test message" not in server.output
     assert "test-token" not in server.log_file.read_text()
     assert "test-token" not in server.output[server.output.index("serving") :]  # the greeting shows it
-
-
-@asynccontextmanager
-async def running_nginx(folder: Path, server_port: int) -> AsyncIterator[int]:
-    """Runs nginx with deploy/nginx.conf in front of the server; gives its port."""
-    port = free_port()
-    site = (CHECKOUT / "deploy" / "nginx.conf").read_text()
-    assert "127.0.0.1:3799" in site
-    assert re.findall(r"^ *listen (.*);", site, re.MULTILINE) == ["127.0.0.1:8080", "[::1]:8080"]
-    site = site.replace("127.0.0.1:3799", f"127.0.0.1:{server_port}")
-    site = site.replace("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{port};")
-    site = site.replace("listen [::1]:8080;", "")  # it may be in use
-    home = folder / "nginx"
-    assert site.count("/var/log/nginx/") == 1
-    site = site.replace("/var/log/nginx/", f"{home}/")
-    (home / "conf.d").mkdir(parents=True)
-    (home / "conf.d" / "potoserver.conf").write_text(site)
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    main = [
-        "user root;" if os.geteuid() == 0 else "",  # else the worker may not enter the test's folder
-        "daemon off; worker_processes 1;",
-        f"pid {home}/nginx.pid; error_log {home}/error.log;",
-        "events { worker_connections 256; }",
-        "http {",
-        "access_log off;",
-        *(f"{kind}_temp_path {home}/{kind};" for kind in kinds),
-        f"include {home}/conf.d/*.conf;",
-        "}",
-    ]
-    (home / "nginx.conf").write_text("\n".join(main))
-    assert nginx is not None
-    process = await asyncio.create_subprocess_exec(
-        nginx,
-        *("-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "error.log")),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
-                    break
-                except OSError:
-                    assert process.returncode is None, (home / "error.log").read_text()
-                    await asyncio.sleep(0.02)
-        yield port
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
 
 
 @needs_curl

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
+
+from tests.support.server_folder import ServerFolder
 
 CHECKOUT = Path(__file__).parents[2]
 START_LIMIT_S = 30.0
@@ -44,7 +45,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class ServerProcess:
+class ServerProcess(ServerFolder):
     """One server, its data and logs in a folder of the test's.
 
     Args:
@@ -55,6 +56,7 @@ class ServerProcess:
         port: Where it listens; 0 takes a free port, None leaves the flag out.
         open_files: Its limit of open files, hard and soft; None for this process's own.
         prefix: The beginning of its command line, where another program is to start it.
+        log_folder: The name of the folder of its log.
     """
 
     def __init__(
@@ -65,11 +67,11 @@ class ServerProcess:
         port: int | None = 0,
         open_files: int | None = None,
         prefix: Iterable[str] = (),
+        log_folder: str = "logs",
     ) -> None:
-        self.folder = folder
-        self.data_dir = folder / "data"
-        self.log_file = folder / "logs" / "server.log"
-        self.args = args
+        self.log_file = folder / log_folder / "server.log"
+        super().__init__(folder, self.log_file)
+        self.args = args if log_folder == "logs" else ("--log-dir", log_folder, *args)
         self.environment = dict(environment or {})
         self.port = port or 0
         self.open_files = open_files
@@ -177,48 +179,6 @@ class ServerProcess:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self.wait()
-
-    def log_lines(self) -> list[dict[str, Any]]:
-        """The lines of its log, oldest first."""
-        if not self.log_file.exists():
-            return []
-        # The last line may be half written yet, and a kill may have cut one.
-        whole, _, _ = self.log_file.read_bytes().rpartition(b"\n")
-        return [json.loads(line) for line in whole.splitlines() if line.endswith(b"}")]
-
-    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
-        """The lines of that event, with these fields, that the log holds now."""
-        return [line for line in self.log_lines() if {"event": event, **fields}.items() <= line.items()]
-
-    async def until_logged(
-        self, event: str, count: int = 1, limit_s: float = 30, **fields: Any
-    ) -> list[dict[str, Any]]:
-        """Waits until the log holds so many lines of that event, with these fields; returns them."""
-        try:
-            async with asyncio.timeout(limit_s):
-                while True:
-                    found = self.logged(event, **fields)
-                    if len(found) >= count:
-                        return found
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise AssertionError(f"{event!r} {fields} was logged {len(found)} times, not {count}") from None
-
-    def archives(self, user: str = "a1") -> list[Path]:
-        """The archive files of a user's folder, by name."""
-        return sorted((self.data_dir / "users" / user / "dialogs" / "archived").glob("*.yaml"))
-
-    def dialogs(self, user: str = "a1") -> list[dict[str, Any]]:
-        """The archived dialogs of a user, oldest file first."""
-        return [yaml.safe_load(file.read_bytes()) for file in self.archives(user)]
-
-    def current(self, user: str = "a1") -> Path:
-        """The file of the user's open dialog."""
-        return self.data_dir / "users" / user / "dialogs" / "current.yaml"
-
-    def open_marks(self) -> list[str]:
-        """Which dialogs are marked as open."""
-        return sorted(path.name for path in (self.data_dir / "open").glob("*"))
 
 
 def tokens_of(users: Iterable[str]) -> dict[str, str]:

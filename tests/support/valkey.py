@@ -54,6 +54,10 @@ class ValkeyProcess:
     def url(self) -> str:
         return f"valkey://127.0.0.1:{self.port}"
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def client(self) -> redis.Redis:
         """A plain client for looking inside."""
         return redis.Redis(port=self.port, socket_timeout=10)
@@ -90,7 +94,7 @@ class ValkeyProcess:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Ends it and waits for that; what it has not written is lost when it is killed."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(number)
             self._process.wait(30)

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.process.test_walkthrough import needs_nginx, running_nginx
+from tests.support.nginx import needs_nginx, running_nginx
 from tests.support.process import ServerProcess
 from tests.support.sse import parse_events
 
