@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shlex
 import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.support.nginx import running_nginx
-from tests.support.process import ServerProcess
+from tests.support.process import CHECKOUT, ServerProcess
 from tests.support.server_folder import ServerFolder
 from tests.support.valkey import ValkeyProcess
 
-APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
-"""As deploy/ sets Valkey up."""
+
+def deployed_options() -> list[str]:
+    """What deploy/valkey.conf sets, as on Valkey's command line."""
+    lines = (CHECKOUT / "deploy" / "valkey.conf").read_text().splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [each for line in words if line for each in (f"--{line[0]}", *line[1:])]
 
 
 class ClusterProcess(ServerFolder):
@@ -48,7 +53,7 @@ class ClusterProcess(ServerFolder):
         self._behind_nginx = behind_nginx
         self._nginx_port: int | None = None
         (folder / "valkey").mkdir(parents=True, exist_ok=True)
-        self.valkey = ValkeyProcess(folder / "valkey", *APPEND_ONLY)
+        self.valkey = ValkeyProcess(folder / "valkey", *deployed_options())
         self.environment = dict(environment or {})
         self.nodes = [
             ServerProcess(folder, "--engine", self.valkey.url, *args, log_folder=f"logs-{number}")

@@ -15,14 +15,16 @@ from tests.support.process import ServerProcess
 from tests.support.sse import parse_events
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-UNIT = "potoserver.service"
+UNITS = {"potoserver.service": "potoserver.service", "potoserver@.service": "potoserver@3799.service"}
+"""Each unit's file, and what systemd knows it as."""
 EXPOSURE = 20
 """Of 100, as systemd counts what a service may do that it need not."""
 
 
-def test_the_unit_takes_everything_away_that_the_server_does_not_need() -> None:
+@pytest.mark.parametrize("name", UNITS)
+def test_the_unit_takes_everything_away_that_the_server_does_not_need(name: str) -> None:
     """What is written there, and what systemd makes of it where there is one."""
-    unit = (DEPLOY / UNIT).read_text()
+    unit = (DEPLOY / name).read_text()
     lines = set(unit.splitlines())
     for line in (
         *("NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict", "ProtectHome=yes"),
@@ -38,7 +40,7 @@ def test_the_unit_takes_everything_away_that_the_server_does_not_need() -> None:
                 "security",
                 "--offline=true",
                 f"--threshold={EXPOSURE}",
-                "potoserver.service",
+                UNITS[name],
             ],
             cwd=DEPLOY,
             capture_output=True,
@@ -57,7 +59,7 @@ def test_the_container_does_not_run_as_root() -> None:
 
 def test_nginx_logs_no_query() -> None:
     """No variable that holds one is in the format, and no other format is used."""
-    site = (DEPLOY / "nginx.conf").read_text()
+    site = "".join(file.read_text() for file in sorted(DEPLOY.rglob("*.conf")))
     (log_format,) = re.findall(r"^log_format potoserver ([^;]*);", site, re.MULTILINE)
     used = set(re.findall(r"\$(\w+)", log_format))
     assert used & {"request", "request_uri", "args", "query_string", "is_args", "http_referer"} == set()
