@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -45,6 +46,8 @@ class Heartbeat:
         heartbeat_s: From one heartbeat of a connection to its next.
         send_timeout_s: How long a heartbeat may stay unacknowledged.
         event_logger: Set while every heartbeat is to be logged (`log.debug_sse`), else None.
+        acks_come: Whether an ack comes here, whichever node the client gave it to. While it can't, no lease
+            lapses, and then each begins anew: it is not the client's doing.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class Heartbeat:
         heartbeat_s: float,
         send_timeout_s: float,
         event_logger: FilteringBoundLogger | None = None,
+        acks_come: Callable[[], bool] = lambda: True,
     ) -> None:
         self._event_logger = event_logger
         self._clock = clock
         ticks = max(_TICKS_PER_HEARTBEAT, math.ceil(heartbeat_s))
         self._tick_s = heartbeat_s / ticks
         self._send_timeout_s = send_timeout_s
+        self._acks_come = acks_come
         self._expected: deque[tuple[float, list[tuple[str, int]]]] = deque()
         """When to look what has become of a tick's heartbeats, and up to where each stream must be taken."""
         self._due: list[dict[str, Subscription]] = [{} for _ in range(ticks)]
@@ -137,7 +142,10 @@ class Heartbeat:
                 self._expect_taken(connection_id, upto_bytes)
         if due and self._event_logger is not None:
             self._event_logger.info("SSE heartbeat", bytes=len(HEARTBEAT.raw), connections=len(due))
+        acks_come = self._acks_come()
         for lease in list(self._leases.values()):
+            if not acks_come:
+                lease.lapses_at_s = now_s + lease.seconds
             self._check_lease(lease, now_s)
 
     def _expect_taken(self, connection_id: str, upto_bytes: int) -> None:

@@ -340,6 +340,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    async def node_of(self, user_id: str, connection_id: str) -> str | None:
+        """The node that holds a connection of the user's; None where the user has no such connection."""
+
+    @abstractmethod
     async def presence_of(self, user_id: str) -> Presence:
         """The user's presence now."""
 

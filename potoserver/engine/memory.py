@@ -216,6 +216,11 @@ class MemoryEngine(Engine):
         self._listener.on_departure(departure)
 
     @override
+    async def node_of(self, user_id: str, connection_id: str) -> str | None:
+        here = self._here.get(user_id)
+        return self.node_id if here is not None and connection_id in here.connections else None
+
+    @override
     async def presence_of(self, user_id: str) -> Presence:
         here = self._here.get(user_id)
         if here is None:

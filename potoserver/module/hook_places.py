@@ -75,4 +75,4 @@ class HookPlaces:
             raise ProblemError(501, "The node that was asked has no such module or hook.")
         await self._homes.check_here(request.fields["user"])
         result = await getattr(module, hook)(*_ARGUMENTS[hook].validate_json(request.data))
-        yield Part({"result": dict(result) if isinstance(result, Mapping) else result})
+        yield Part({"result": dict(result) if isinstance(result, Mapping) else result}, last=True)

@@ -17,6 +17,8 @@ WINDOW_PARTS = 4
 _ASK_AFTER_S = 2.0
 """After so much silence the other side is asked whether it is there."""
 _MOST_UNANSWERED = 2
+_PARTS = (Kind.CALL, Kind.WHOLE, Kind.PART, Kind.LAST)
+_LAST = {Kind.CALL: Kind.WHOLE, Kind.PART: Kind.LAST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,12 @@ class Part:
     Attributes:
         fields: What it says; any JSON object.
         data: What it carries.
+        last: No part comes after it; that saves the other side the wait for the end, and its answer.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     data: bytes = b""
+    last: bool = False
 
 
 class CutOffError(UnavailableError):
@@ -60,6 +64,7 @@ class Exchange:
         self._received = 0
         self._on_way = 0
         self._parts: deque[Part] = deque()
+        self._said_all = False
         self._ended = False
         """The other side has said all."""
         self._gone = False
@@ -84,7 +89,8 @@ class Exchange:
         if self._gone:
             raise self._problem or CutOffError()
         self._on_way += 1
-        await self._send(kind, part.fields, part.data)
+        self._said_all = part.last
+        await self._send(_LAST[kind] if part.last else kind, part.fields, part.data)
 
     async def take(self) -> Part | None:
         """The next part from the other side, or None when it has said all.
@@ -106,11 +112,13 @@ class Exchange:
         return None
 
     async def end(self, problem: ProblemError | None = None) -> None:
-        """Says that no part follows.
+        """Says that no part follows, unless the last one has said so.
 
         Raises:
             UnavailableError: The engine is away.
         """
+        if self._said_all:
+            return
         if problem is None:
             await self._send(Kind.END)
         else:
@@ -136,8 +144,9 @@ class Exchange:
             return
         self._received += 1
         self._unanswered = 0
-        if message.kind in (Kind.CALL, Kind.PART):
-            self._parts.append(Part(message.fields, message.data))
+        if message.kind in _PARTS:
+            self._ended = message.kind in _LAST.values()
+            self._parts.append(Part(message.fields, message.data, last=self._ended))
         elif message.kind is Kind.TAKEN:
             self._on_way -= 1
         elif message.kind is Kind.END:

@@ -19,8 +19,12 @@ class Kind(StrEnum):
 
     CALL = "call"
     """Begins an exchange: the first part of a request."""
+    WHOLE = "whole"
+    """Begins one, and no part comes after it."""
     PART = "part"
     """A further part of a request, or one of an answer."""
+    LAST = "last"
+    """One that no part comes after."""
     END = "end"
     """No part comes after it."""
     PROBLEM = "problem"

@@ -99,8 +99,10 @@ class NodeCalls:
         sending: asyncio.Task[None] | None = None
         try:
             fields = {**request.fields, _NAME: name}
-            await exchange.put(Part(fields, request.data[:PART_BYTES]), Kind.CALL)
-            sending = asyncio.create_task(_send_rest(exchange, request.data), name=f"send {exchange.id}")
+            is_whole = len(request.data) <= PART_BYTES
+            await exchange.put(Part(fields, request.data[:PART_BYTES], last=is_whole), Kind.CALL)
+            if not is_whole:
+                sending = asyncio.create_task(_send_rest(exchange, request.data), name=f"send {exchange.id}")
             while (part := await exchange.take()) is not None:
                 yield part
         finally:
@@ -118,7 +120,7 @@ class NodeCalls:
         other, exchange = self._exchanges.get(message.exchange, (node_id, None))
         if other != node_id:
             return
-        if exchange is None and message.kind is Kind.CALL:
+        if exchange is None and message.kind in (Kind.CALL, Kind.WHOLE):
             exchange = self._begin(node_id, message.exchange)
             task = self._tasks.spawn(self._answer(node_id, exchange), f"answer {exchange.id}")
             exchange.on_cut = task.cancel

@@ -174,7 +174,12 @@ def _pieces(kind: str, json: str) -> list[Part]:
     data = json.encode()
     begins = range(0, len(data), PART_BYTES)
     return [
-        Part({"is": kind, "last": begin == begins[-1]}, data[begin : begin + PART_BYTES]) for begin in begins
+        Part(
+            {"is": kind, "last": begin == begins[-1]},
+            data[begin : begin + PART_BYTES],
+            last=kind == "result" and begin == begins[-1],
+        )
+        for begin in begins
     ]
 
 

@@ -16,6 +16,7 @@ from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Frame, to_json
 from potoserver.module.base import Connection
 from potoserver.subscriptions import Subscription
+from potoserver.web.ack_places import AckPlaces
 from potoserver.web.auth import Authenticator
 from potoserver.web.body import read_body, validate_body
 from potoserver.web.credentials import Identity
@@ -65,6 +66,7 @@ class SubscribeHandler:
         per_minute = core.settings.limits.calls_per_minute
         self._openings = RateLimiter(per_minute, core.clock, core.metrics)
         self._acks = RateLimiter(per_minute, core.clock, core.metrics)
+        self._ack_places = AckPlaces(core)
         self._logger = core.logs.get("sse")
 
     async def subscribe(self, request: web.Request) -> web.StreamResponse:
@@ -250,13 +252,15 @@ class SubscribeHandler:
             )
 
     async def acknowledge(self, request: web.Request) -> web.Response:
-        """Takes a client's proof of life for one of its own connections: 204, or 404 for any other."""
+        """Takes a client's proof of life for one of its own connections, on whichever node that is.
+
+        Answers 204 once that node has it, and 404 where there is no such connection.
+        """
         identity = await self._authenticator.identify(request)
         self._acks.take(identity.user.id)
         ack = validate_body(Acknowledgement, await read_body(request, _MAX_ACK_BYTES))
-        if ack.connection not in self._core.subscriptions.of_user(identity.user.id):
+        if not await self._ack_places.take(identity.user.id, ack.connection):
             raise ProblemError(404, "You have no such connection open; subscribe again.")
-        self._core.heartbeat.acknowledge(ack.connection)
         return web.Response(status=204)
 
 

@@ -52,6 +52,17 @@ async def test_the_first_connection_is_an_arrival_and_the_second_is_not(engine: 
     assert (presence.state, presence.connections) == (PresenceState.ONLINE, 2)
 
 
+async def test_the_node_of_a_connection_is_found_by_its_user(engine: Engine) -> None:
+    """While it is open, and for nobody else."""
+    assert await engine.node_of("a1", "c1") is None
+    await engine.attach("a1", "c1")
+    assert await engine.node_of("a1", "c1") == engine.node_id
+    assert await engine.node_of("a1", "c2") is None
+    assert await engine.node_of("b2", "c1") is None
+    await engine.detach("a1", "c1", Cause.CLOSED)
+    assert await engine.node_of("a1", "c1") is None
+
+
 async def test_closing_one_of_two_connections_ends_nothing(
     bench: Bench, engine: Engine, node: Recorder
 ) -> None:

@@ -70,6 +70,24 @@ async def test_a_connection_that_has_ended_is_let_go(heartbeat: Heartbeat, clock
     assert [stream for stream in streams if stream() is not None] == []
 
 
+async def test_no_lease_lapses_while_no_ack_can_come_and_then_each_begins_anew(clock: ManualClock) -> None:
+    """A client whose acks go to another node must not pay for an engine that is away."""
+    acks_come = True
+    heartbeat = Heartbeat(clock, 15, 20, acks_come=lambda: acks_come)
+    heartbeat.start()
+    stream = connect(heartbeat, lease_s=30)
+    await clock.advance(29)
+    acks_come = False
+    await clock.advance(300)
+    assert stream.cause is None
+    acks_come = True
+    await clock.advance(29)
+    assert stream.cause is None
+    await clock.advance(2)
+    assert stream.cause is Cause.LEASE
+    await heartbeat.stop()
+
+
 async def test_a_lease_is_asked_for_and_lapses_without_an_ack(
     heartbeat: Heartbeat, clock: ManualClock
 ) -> None:

@@ -137,6 +137,7 @@ async def test_what_each_thing_costs_in_commands(tmp_path: Path) -> None:
             assert await cost(lambda: engine.broadcast(Event("note"))) == (1, 1)
             assert await cost(lambda: engine.claim_home("a1")) == (1, 0)
             assert await cost(lambda: engine.presence_of("a1")) == (1, 0)
+            assert await cost(lambda: engine.node_of("a1", "c-two")) == (1, 0)
             shares = [len(node.engine._registry.share()) for node in (one, two, three)]
             assert sum(shares) == PARTITIONS
             look = engine._departures.look

@@ -95,6 +95,20 @@ async def test_an_answer_comes_in_its_parts_and_in_order(wire: Wire) -> None:
     assert [part.data for part in parts] == [b"%d" % number for number in range(50)]
 
 
+async def test_a_question_and_an_answer_of_one_part_each_are_two_messages(wire: Wire) -> None:
+    """Neither side waits for what the other would say beyond that."""
+
+    async def answer(_: str, __: Part, rest: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
+        assert [each async for each in rest] == []
+        yield Part({"it": 1}, last=True)
+
+    (part,) = await _gather(serve(wire, answer), Part())
+    await settle()
+    assert part.fields == {"it": 1}
+    assert [message.kind for _, __, message in wire.carried] == [Kind.WHOLE, Kind.LAST]
+    assert [len(each) for each in wire.nodes.values()] == [0, 0]
+
+
 async def test_a_request_larger_than_a_message_arrives_whole(wire: Wire) -> None:
     """In parts of the size that a message may have, the rest as it is asked for."""
     body = bytes(range(256)) * (PART_BYTES // 256 * 7 // 2)

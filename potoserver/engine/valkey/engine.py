@@ -254,6 +254,10 @@ class ValkeyEngine(Engine):
         return await self._connections.detach(user_id, connection_id, cause)
 
     @override
+    async def node_of(self, user_id: str, connection_id: str) -> str | None:
+        return await self._users.node_of(user_id, connection_id)
+
+    @override
     async def presence_of(self, user_id: str) -> Presence:
         return await self._users.presence_of(user_id)
 

@@ -24,6 +24,12 @@ class Users:
         self._link = link
         self._keys = keys
 
+    async def node_of(self, user_id: str, connection_id: str) -> str | None:
+        """The node that holds a connection of the user's; None where there is none."""
+        call = script("node_of").of_user(self._keys, user_id, "", connection=connection_id)
+        found = await self._link.run(call)
+        return None if found is None else decode(found)
+
     async def presence_of(self, user_id: str) -> Presence:
         """The user's presence now."""
         found = await self._link.run(script("presence").of_user(self._keys, user_id, ""))
