@@ -222,6 +222,10 @@ class EngineListener(Protocol):
         return
 
 
+class TooManyConnectionsError(Exception):
+    """The user has as many connections as one may have, on all nodes; another one was not attached."""
+
+
 def check_payload(payload: bytes) -> None:
     """Raises ValueError for what is too large to be sent to a node."""
     if len(payload) > MAX_PAYLOAD_BYTES:
@@ -325,8 +329,17 @@ class Engine(ABC):
     # Presence
 
     @abstractmethod
-    async def attach(self, user_id: str, connection_id: str) -> Attachment:
-        """Adds a connection; the first of an absent user begins a generation, one in the grace ends it."""
+    async def attach(self, user_id: str, connection_id: str, most: int = 0) -> Attachment:
+        """Adds a connection; the first of an absent user begins a generation, one in the grace ends it.
+
+        Args:
+            user_id: Whose.
+            connection_id: Names it; new for each one.
+            most: How many the user may have with it, on all nodes; 0 for no limit.
+
+        Raises:
+            TooManyConnectionsError: It would be one too many; nothing was changed.
+        """
 
     @abstractmethod
     async def detach(self, user_id: str, connection_id: str, cause: Cause) -> int:

@@ -27,6 +27,7 @@ from potoserver.engine.base import (
     Presence,
     PresenceState,
     Replay,
+    TooManyConnectionsError,
     check_payload,
 )
 from potoserver.events import Event, EventId, Frame, to_json
@@ -166,8 +167,10 @@ class MemoryEngine(Engine):
     # Presence
 
     @override
-    async def attach(self, user_id: str, connection_id: str) -> Attachment:
+    async def attach(self, user_id: str, connection_id: str, most: int = 0) -> Attachment:
         here = self._here.get(user_id)
+        if here is not None and 0 < most <= len(here.connections):
+            raise TooManyConnectionsError
         arrived = here is None
         if here is None:
             self._generation += 1

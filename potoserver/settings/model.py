@@ -172,7 +172,9 @@ class LimitSettings(Section):
         le=_MANY,
         description="Open event streams; also held below what the limit of open files allows.",
     )
-    connections_per_user: NonNegativeInt = Field(10, le=_MANY, description="Open event streams of one user.")
+    connections_per_user: NonNegativeInt = Field(
+        10, le=_MANY, description="Open event streams of one user, on all nodes."
+    )
     sockets: PositiveInt = Field(
         10_000,
         le=_MANY,

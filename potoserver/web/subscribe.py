@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from potoserver.clock import TimerHandle
 from potoserver.core import Core
-from potoserver.engine.base import Attachment, Cause
+from potoserver.engine.base import Attachment, Cause, TooManyConnectionsError
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Frame, to_json
 from potoserver.module.base import Connection
@@ -27,6 +27,7 @@ from potoserver.web.unavailable import unavailable
 
 _LEASE_S = range(10, 301)
 _MAX_ACK_BYTES = 4096
+_TOO_MANY = "too-many-connections-of-user"
 _TOO_OFTEN = "too-many-requests"
 
 
@@ -112,10 +113,12 @@ class SubscribeHandler:
         # Registered before anybody is told: an event published from here on is held for the client.
         core.subscriptions.add(subscription)
         try:
-            attachment = await core.engine.attach(user_id, connection.id)
-        except UnavailableError:
+            most = core.settings.limits.connections_per_user
+            attachment = await core.engine.attach(user_id, connection.id, most)
+        except (UnavailableError, TooManyConnectionsError) as error:
             core.subscriptions.remove(connection)
-            await self._refuse_for_now(stream, opening, "engine-away")
+            reason = _TOO_MANY if isinstance(error, TooManyConnectionsError) else "engine-away"
+            await self._refuse_for_now(stream, opening, reason)
             return
         except BaseException:
             core.subscriptions.remove(connection)
@@ -140,7 +143,7 @@ class SubscribeHandler:
             return "too-many-connections"
         per_user = core.settings.limits.connections_per_user
         if per_user and core.subscriptions.count_of(user_id) >= per_user:
-            return "too-many-connections-of-user"
+            return _TOO_MANY  # without asking the engine, which counts those on other nodes too
         try:
             self._openings.take(user_id)
         except ProblemError:

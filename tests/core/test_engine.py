@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -10,10 +11,12 @@ import pytest
 from potoserver.engine.base import (
     MAX_PAYLOAD_BYTES,
     MAX_STATES_PER_USER,
+    Attachment,
     Cause,
     Engine,
     Leaving,
     PresenceState,
+    TooManyConnectionsError,
 )
 from potoserver.events import Event, EventId
 from tests.support.engines import Bench, MemoryBench, Recorder, ValkeyBench
@@ -61,6 +64,26 @@ async def test_the_node_of_a_connection_is_found_by_its_user(engine: Engine) -> 
     assert await engine.node_of("b2", "c1") is None
     await engine.detach("a1", "c1", Cause.CLOSED)
     assert await engine.node_of("a1", "c1") is None
+
+
+async def test_one_connection_too_many_is_refused_and_changes_nothing(
+    bench: Bench, engine: Engine, node: Recorder
+) -> None:
+    """However many ask at once; when one has gone there is room for another one."""
+    first = await engine.attach("a1", "c1", 2)
+    asking = [engine.attach("a1", f"c{number}", 2) for number in range(2, 6)]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert sum(isinstance(each, TooManyConnectionsError) for each in answers) == 3
+    assert [each.generation for each in answers if isinstance(each, Attachment)] == [first.generation]
+    assert (await engine.presence_of("a1")).connections == 2
+    assert (await engine.attach("b2", "c1", 2)).arrived
+    (second,) = [f"c{number}" for number in range(2, 6) if await engine.node_of("a1", f"c{number}")]
+    for connection in ("c1", second):
+        await engine.detach("a1", connection, Cause.CLOSED)
+    assert not (await engine.attach("a1", "c6", 1)).arrived
+    await engine.detach("a1", "c6", Cause.CLOSED)
+    await node.until_departed("a1", bench)
+    assert (await engine.presence_of("a1")).state is PresenceState.ABSENT
 
 
 async def test_closing_one_of_two_connections_ends_nothing(

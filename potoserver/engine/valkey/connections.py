@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from potoserver.engine.base import Attachment, Cause, Home
+from potoserver.engine.base import Attachment, Cause, Home, TooManyConnectionsError
 from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.keys import CALL_S, CHUNK, Keys
@@ -56,16 +56,17 @@ class Connections:
         self._attaching: dict[str, set[str]] = {}
         """By user: connections of which Valkey may know already, and this node does not yet."""
 
-    async def attach(self, user_id: str, connection_id: str) -> Attachment:
-        """Adds a connection.
+    async def attach(self, user_id: str, connection_id: str, most: int) -> Attachment:
+        """Adds a connection, unless the user has `most` already (0: however many).
 
         Raises:
+            TooManyConnectionsError: So it is.
             UnavailableError: It is not attached, and will not be.
         """
         self._delivery.expect(user_id)
         self._attaching.setdefault(user_id, set()).add(connection_id)
         try:
-            answer = await self._link.run(self._attach(user_id, connection_id))
+            answer = await self._link.run(self._attach(user_id, connection_id, most))
         except BaseException:  # also cancelled: it may have been attached all the same
             self._local.ended[user_id, connection_id] = Cause.CLOSED
             self._attached_or_not(user_id, connection_id)
@@ -74,18 +75,21 @@ class Connections:
             self._local.add(user_id, connection_id)
         self._attached_or_not(user_id, connection_id)
         if answer[0] != b"ok":
+            if answer[0] == b"full":
+                raise TooManyConnectionsError
             if answer[0] == b"dead":
                 self._on_dead()
             raise away()
         return self._attached(user_id, answer)
 
-    def _attach(self, user_id: str, connection_id: str) -> Call:
+    def _attach(self, user_id: str, connection_id: str, most: int = 0) -> Call:
         return script("attach").of_user(
             self._keys,
             user_id,
             self._registry.node_id,
             connection=connection_id,
             until_ms=lambda: self._registry.now_ms() + _LATE_MS,
+            most=most,
             held_s=self._held_s,
         )
 

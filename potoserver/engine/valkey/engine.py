@@ -246,8 +246,8 @@ class ValkeyEngine(Engine):
     # Presence
 
     @override
-    async def attach(self, user_id: str, connection_id: str) -> Attachment:
-        return await self._connections.attach(user_id, connection_id)
+    async def attach(self, user_id: str, connection_id: str, most: int = 0) -> Attachment:
+        return await self._connections.attach(user_id, connection_id, most)
 
     @override
     async def detach(self, user_id: str, connection_id: str, cause: Cause) -> int:

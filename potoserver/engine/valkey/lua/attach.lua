@@ -1,8 +1,10 @@
--- Adds a connection; the first of an absent user begins a generation, one in the grace ends that.
+-- Adds a connection; the first of an absent user begins a generation, one in the grace ends that. Not where the user
+-- has `most` already (0: however many).
 -- KEYS: presence connections online leaving index dead clock logmeta log
--- ARGV: user node connection until_ms held_s
+-- ARGV: user node connection until_ms most held_s
 if redis.call('EXISTS', dead) == 1 then return {'dead'} end
 if now_ms() > tonumber(until_ms) then return {'late'} end
+if tonumber(most) > 0 and redis.call('HLEN', connections) >= tonumber(most) then return {'full'} end
 local generation, arrived = redis.call('HGET', presence, 'generation'), 0
 if not generation then
   generation, arrived = whole(next_number(0)), 1
