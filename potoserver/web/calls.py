@@ -30,7 +30,7 @@ from potoserver.web.keys import ENDS_WITH_CALLER, REQUEST_ID, ROUTE
 from potoserver.web.large_bodies import LargeBodies
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
-from potoserver.web.peer import hold_back_unsent
+from potoserver.web.peer import StallWatch, hold_back_unsent, untaken_bytes
 from potoserver.web.problems import problem_document
 from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.reply import End, Failure, Item, ReplyBuffer, ReplyOverflowError
@@ -150,7 +150,7 @@ class CallHandler:
         call: Call,
         identity: Identity,
     ) -> web.StreamResponse:
-        """Streams for as long as the reader stays, the token is good and the server runs."""
+        """Streams for as long as the reader is there, the token is good and the server runs."""
         core = self._core
         buffer = ReplyBuffer(core.settings.limits.outbox_bytes)
         task: asyncio.Task[None] | None = None
@@ -163,11 +163,18 @@ class CallHandler:
             # What the reader is busy with, it may else take drop by drop for as long as it likes.
             timers.append(core.clock.call_later(core.settings.send_timeout_s, lambda: _abort(request)))
 
+        def lose() -> None:
+            self._logger.info("reply cut", request=call.request_id, user=call.user.id, cause="stalled")
+            _abort(request)
+
+        # Little may be written: a reader whose network is gone would not fill the kernel's buffers for hours.
+        stall = StallWatch(core.clock, core.settings.send_timeout_s, lose)
         with core.endless.place(call.user.id, end):
             task = core.tasks.spawn(self._runner.pump(running, buffer, name, call), name)
             request[ENDS_WITH_CALLER] = True
             if request.transport is not None:
                 hold_back_unsent(request.transport.get_extra_info("socket"))
+                stall.begin(lambda: _taken_bytes(request), lasting=True)
             if identity.expires_ms is not None:
                 timers.append(
                     core.clock.call_at_wall(identity.expires_ms, lambda: end(unauthorized(given=True)))
@@ -176,6 +183,7 @@ class CallHandler:
                 return await self._stream(request, buffer, call)
             finally:
                 task.cancel()
+                stall.end()
                 for timer in timers:
                     timer.cancel()
 
@@ -258,6 +266,12 @@ class _Answer(web.Response):
             await super().write_eof(data)
         finally:
             self._release()
+
+
+def _taken_bytes(request: web.Request) -> int | None:
+    """How much of the answer its reader's kernel has; None when all of it."""
+    untaken = 0 if request.transport is None else untaken_bytes(request.transport)
+    return request.writer.output_size - untaken if untaken else None
 
 
 def _abort(request: web.Request) -> None:

@@ -91,7 +91,8 @@ def silent_for_s(transport: asyncio.Transport) -> float | None:
 class StallWatch:
     """Tells of a reader that takes nothing. One that takes little, all the time, is slow but well.
 
-    It looks only while bytes wait, so the connections that keep up cost nothing.
+    It looks only while bytes wait, so the connections that keep up cost nothing; or, where nobody tells when
+    they begin to wait, all the time.
 
     Args:
         clock: The time.
@@ -99,7 +100,16 @@ class StallWatch:
         on_stalled: Told once, unless `end` comes before.
     """
 
-    __slots__ = ("_clock", "_last", "_on_stalled", "_progress", "_since_s", "_timeout_s", "_timer")
+    __slots__ = (
+        "_clock",
+        "_last",
+        "_lasting",
+        "_on_stalled",
+        "_progress",
+        "_since_s",
+        "_timeout_s",
+        "_timer",
+    )
 
     def __init__(self, clock: Clock, timeout_s: float, on_stalled: Callable[[], None]) -> None:
         self._clock = clock
@@ -108,16 +118,19 @@ class StallWatch:
         self._progress: Callable[[], int | None] | None = None
         self._timer: TimerHandle | None = None
         self._last: int | None = None
+        self._lasting = False
         self._since_s = 0.0
 
-    def begin(self, progress: Callable[[], int | None]) -> None:
+    def begin(self, progress: Callable[[], int | None], *, lasting: bool = False) -> None:
         """Bytes wait from now on.
 
         Args:
-            progress: A number that grows with each byte that is taken; None when none waits, which ends it.
+            progress: A number that grows with each byte that is taken; None when none waits.
+            lasting: Bytes may come to wait at any time: that none does is no end.
         """
         self.end()
         self._progress = progress
+        self._lasting = lasting
         self._last = progress()
         self._since_s = self._clock.monotonic_s()
         self._timer = self._clock.call_later(self._timeout_s / _LOOKS_PER_TIMEOUT, self._look)
@@ -137,10 +150,10 @@ class StallWatch:
         assert self._progress is not None
         progress = self._progress()
         now_s = self._clock.monotonic_s()
-        if progress is None:
+        if progress is None and not self._lasting:
             self.end()
             return
-        if self._last is None or progress > self._last:
+        if progress is None or self._last is None or progress > self._last:
             self._since_s = now_s
         elif now_s - self._since_s >= self._timeout_s:
             self.end()

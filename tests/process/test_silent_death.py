@@ -7,6 +7,7 @@ the proxy in test_leases.py that swallows everything: it shows the bound of a le
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -209,6 +210,43 @@ async def test_the_sockets_of_such_callers_are_closed_when_they_have_been_idle(h
             await asyncio.sleep(0.5)
     print(f"sockets gone {time.time() - began_s:.1f} s after the replies were written")
     assert time.time() - began_s <= 75 + 5
+
+
+FOLLOWED_HEARTBEAT_S, FOLLOWED_SEND_TIMEOUT_S = 1, 2
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        {
+            "POTO_HEARTBEAT_S": str(FOLLOWED_HEARTBEAT_S),
+            "POTO_SEND_TIMEOUT_S": str(FOLLOWED_SEND_TIMEOUT_S),
+            "POTO_AUTH__TOKENS": json.dumps({"t-admin": {"user": "admin", "roles": ["admin"]}}),
+        }
+    ],
+    indirect=True,
+)
+async def test_who_looks_on_and_whose_packets_are_dropped_is_gone_within_the_bound(hosts: Hosts) -> None:
+    """An endless call that says little: nothing but the heartbeat tells of its reader."""
+    looking = await hosts.far.post(
+        f"{hosts.url}/ChatServerModule/watchSessions",
+        json={},
+        headers={"Authorization": "Bearer t-admin", "Accept": "text/event-stream"},
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
+    assert await looking.content.readuntil(b"\n\n")
+    # It stays for longer than the bound as long as its packets come.
+    assert [await looking.content.readuntil(b": ping") for _ in range(8)]
+    hosts.network.drop()
+    dropped_s = time.time()
+    bound_s = FOLLOWED_HEARTBEAT_S + 1.5 * FOLLOWED_SEND_TIMEOUT_S
+    (line,) = await hosts.server.until_logged(
+        "reply cut", limit_s=bound_s + 10, user="admin", cause="stalled"
+    )
+    noticed_s = _seconds(line) - dropped_s
+    print(f"noticed after {noticed_s:.1f} s")
+    assert noticed_s <= bound_s + TICK_S
+    looking.close()
 
 
 @pytest.mark.long

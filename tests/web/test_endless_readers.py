@@ -147,13 +147,29 @@ async def test_a_reader_that_takes_nothing_is_cut_in_time(tmp_path: Path) -> Non
         stalled.close()
 
 
+async def test_a_reader_that_is_not_there_is_cut_though_the_kernel_takes_all_for_it(tmp_path: Path) -> None:
+    """Little is written, so nothing ever waits in this process."""
+    board = Board()
+    async with serving(tmp_path, [board]) as served:
+        stalled = await stall(served)
+        await until_open(served, 1)
+        async with asyncio.timeout(LIMIT_S):
+            while board.looking:
+                await served.clock.advance(5)
+        await until_open(served, 0)
+        stalled.close()
+    (cut,) = [line for line in log_lines(tmp_path) if line["event"] == "reply cut"]
+    assert cut["cause"] == "stalled"
+
+
 async def test_a_token_that_expires_ends_the_call_of_a_slow_reader(tmp_path: Path) -> None:
     """What still waited is not shown any more: the error comes next."""
     board = Board()
     async with serving(tmp_path, [board], auth={"jwt_secret": SECRET}) as served:
-        stalled = await stall(served, expiring_token(served))
-        await until_open(served, 1)
+        token = expiring_token(served)
         await served.clock.advance(59)
+        stalled = await stall(served, token)
+        await until_open(served, 1)
         for _ in range(2 * PICTURES):
             await board.show_next()
         await served.clock.advance(1)
@@ -170,9 +186,10 @@ async def test_who_takes_drop_by_drop_does_not_outstay_a_token(tmp_path: Path) -
     """Its connection ends `send_timeout_s` after the token."""
     board = Board()
     async with serving(tmp_path, [board], auth={"jwt_secret": SECRET}) as served:
-        dripping = await stall(served, expiring_token(served))
-        await until_open(served, 1)
+        token = expiring_token(served)
         await served.clock.advance(59)
+        dripping = await stall(served, token)
+        await until_open(served, 1)
         for _ in range(PICTURES):
             await board.show_next()
         await served.clock.advance(1)
