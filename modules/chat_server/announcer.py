@@ -35,6 +35,7 @@ class Announcer:
             "role": message.role,
             "content": message.content,
             "timestamp": iso_utc(message.timestamp_ms),
+            "interrupted": message.interrupted,
             "requestId": request_id,
         }
         await self._publish(user_id, Event("message", data, replaces=message.id if finishes else None))

@@ -106,10 +106,10 @@ async def test_with_tokens_of_its_own_a_server_names_none(
 async def test_a_reply_appears_as_it_streams_and_can_be_stopped(
     context: BrowserContext, start_server: StartServer
 ) -> None:
-    """What there is of it stays, and says so."""
+    """What there is of it stays, and says so, here and in every other tab."""
     server = await start_server(**SLOW)
     await sign_in(context, server)
-    view = await ChatPage.open(context, server)
+    view, other = await ChatPage.open(context, server), await ChatPage.open(context, server)
     await view.send(WORDS)
     await expect(view.messages.nth(1)).to_contain_text("word3")
     await view.button("Stop the reply").click()
@@ -117,6 +117,8 @@ async def test_a_reply_appears_as_it_streams_and_can_be_stopped(
     stopped = (await view.texts())[1].strip()
     assert WORDS.startswith(stopped)
     assert len(stopped) < len(WORDS)
+    await expect(other.messages).to_have_text([WORDS, stopped])
+    await expect(other.page.locator(".message.assistant .meta")).to_contain_text("stopped before its end")
     await view.page.reload()
     await expect(view.messages).to_have_text([WORDS, stopped])
     await expect(view.page.locator(".message.assistant .meta")).to_contain_text("stopped before its end")

@@ -144,6 +144,7 @@ async def test_all_connections_get_question_and_reply(tmp_path: Path) -> None:
             "role": "user",
             "content": "hello you",
             "timestamp": iso_utc(chat.clock.now_ms()),
+            "interrupted": False,
             "requestId": "r-1",
         }
         assert answered == asked | {
@@ -272,6 +273,8 @@ async def test_stop_keeps_the_reply_so_far(tmp_path: Path) -> None:
         assert (reply.reply, reply.finish_reason) == ("so far", "stopped")
         kept = (await chat.module.dialogue_journal.get_conversation(A1))[-1]
         assert (kept.content, kept.interrupted, kept.finish_reason) == ("so far", True, "stopped")
+        told = chat.context.events("a1", "message")[1]
+        assert (told["content"], told["interrupted"]) == ("so far", True)
         assert not (await chat.module.stop_generation(A1)).stopped
 
 

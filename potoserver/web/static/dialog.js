@@ -105,7 +105,7 @@ export class Dialog {
   // Events
 
   /** `message`: a question or a whole reply. */
-  onMessage({ conversationId, messageId, role, content, timestamp, requestId }) {
+  onMessage({ conversationId, messageId, role, content, timestamp, interrupted, requestId }) {
     this.#adopt(conversationId);
     this.#arrived?.add(messageId);
     if (role === "user") {
@@ -116,7 +116,7 @@ export class Dialog {
       this.#awaited.delete(requestId);
       const known = this.#byId(messageId) ?? this.#ofRequest("assistant", requestId, "growing");
       const entry = known ?? this.#insert({ role, content, requestId, id: messageId });
-      this.#finish(entry, { id: messageId, content, timestamp });
+      this.#finish(entry, { id: messageId, content, timestamp, interrupted });
       const question = this.#ofRequest("user", requestId);
       if (question?.fault) this.#change(question, { fault: null });
     }
