@@ -61,6 +61,9 @@ NOT_RUN: dict[tuple[str, str, str], str] = {
         "sh",
         "useradd --system --home-dir /opt/potoserver --shell /usr/sbin/nologin potoserver",
     ): ("it makes a user and a service of the machine; web/test_security_deploy reads the unit"),
+    ("docs/operations.md", "sh", "cp -r deploy/nginx/potoserver /etc/nginx/"): (
+        "it changes the machine's nginx; cluster/test_deploy has nginx read the same files"
+    ),
     ("docs/protocol.md", "js", 'const answer = await fetch("/ChatServerModule/exportArchives", {'): (
         "three lines of a page; browser/test_chat_archives takes an export in one"
     ),

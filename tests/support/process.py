@@ -181,9 +181,11 @@ class ServerProcess(ServerFolder):
             await self.wait()
 
 
-def tokens_of(users: Iterable[str]) -> dict[str, str]:
-    """The environment that gives each user the token `t-<user>`."""
-    return {"POTO_AUTH__TOKENS": json.dumps({f"t-{user}": {"user": user} for user in users})}
+def tokens_of(users: Iterable[str], admins: Iterable[str] = ()) -> dict[str, str]:
+    """The environment that gives each user, and each admin, the token `t-<user>`."""
+    tokens: dict[str, Any] = {f"t-{user}": {"user": user} for user in users}
+    tokens |= {f"t-{admin}": {"user": admin, "roles": ["user", "admin"]} for admin in admins}
+    return {"POTO_AUTH__TOKENS": json.dumps(tokens)}
 
 
 async def chat(

@@ -58,6 +58,11 @@ class ValkeyProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def client(self) -> redis.Redis:
         """A plain client for looking inside."""
         return redis.Redis(port=self.port, socket_timeout=10)
