@@ -1,11 +1,12 @@
 """potoserver: a chat server that keeps people's dialogs."""
 
 from potoserver.clock import Clock, SystemClock, TimerHandle, iso_utc
-from potoserver.engine.base import Cause, Departure, Leaving, Presence, PresenceState
+from potoserver.engine.base import Cause, Departure, Leaving, NodeInfo, Presence, PresenceState
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Event, EventId
 from potoserver.module.base import Check, Connection, ModuleContext, ServerModule
 from potoserver.module.download import Download
+from potoserver.module.nodes import Gathered, Nodes, per_node
 from potoserver.module.oversight import (
     AlarmState,
     FailingHook,
@@ -34,9 +35,12 @@ __all__ = [
     "EventId",
     "FailingHook",
     "FieldError",
+    "Gathered",
     "HookTroubles",
     "Leaving",
     "ModuleContext",
+    "NodeInfo",
+    "Nodes",
     "OpenConnection",
     "Oversight",
     "ParkedHook",
@@ -53,6 +57,7 @@ __all__ = [
     "WireModel",
     "folder_name",
     "iso_utc",
+    "per_node",
     "rpc",
     "visible",
 ]

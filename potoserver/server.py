@@ -34,6 +34,7 @@ from potoserver.module.context import ServerContext
 from potoserver.module.hook_places import HookPlaces
 from potoserver.module.hook_signatures import check_hooks
 from potoserver.module.hooks import Hooks
+from potoserver.module.nodes import per_node_methods
 from potoserver.module.rpc import rpc_methods
 from potoserver.nodes.homes import Homes
 from potoserver.nodes.node_calls import NodeCalls
@@ -161,6 +162,7 @@ class PotoServer:
             TypeError: One of its methods can't be offered.
         """
         rpc_methods(module)
+        per_node_methods(module)
         check_hooks(type(module))
         name = module.name()
         if name in self.core.modules:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, NamedTuple
@@ -9,8 +11,9 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 from typing_extensions import override
 
-from potoserver import Rates, ServerModule, Snapshots, User, iso_utc, rpc
+from potoserver import Rates, ServerModule, Snapshots, UnavailableError, User, iso_utc, per_node, rpc
 
+from .gathering import HOOK_ROWS, OfAll, put_together
 from .wire import (
     AlarmRow,
     ConnectionRow,
@@ -18,6 +21,7 @@ from .wire import (
     EventRates,
     HookRows,
     LeavingRow,
+    NodeView,
     OperationsView,
 )
 
@@ -28,7 +32,6 @@ _EVENTS = {
     "dropped_per_s": "potoserver_events_dropped_total",
 }
 _CALLS = "potoserver_calls_in_flight"
-_HOOK_ROWS = 50
 
 
 class _Wanted(NamedTuple):
@@ -39,7 +42,7 @@ class _Wanted(NamedTuple):
 
 
 class Operations(ServerModule):
-    """The server for its operators: who is connected, what fails, what is wrong."""
+    """The server for its operators: who is connected, what fails, what is wrong; all nodes of it."""
 
     @override
     async def on_start(self) -> None:
@@ -51,21 +54,38 @@ class Operations(ServerModule):
 
     async def _look(self, wanted: _Wanted) -> OperationsView:
         """The server at this moment, but for the moment itself."""
+        nodes = self.context.nodes
+        gathered = await nodes.ask_all(self.look_here, wanted)
+        return put_together(await self._of_all(wanted.limit), gathered, nodes.living(), wanted.limit)
+
+    async def _of_all(self, limit: int) -> OfAll:
         context, oversight = self.context, self.context.oversight
+        try:
+            return OfAll(
+                online=await context.count_online(),
+                leaving_count=await oversight.count_leaving(),
+                leaving=tuple(map(LeavingRow.of, await oversight.leaving(limit))),
+            )
+        except UnavailableError:
+            return OfAll()
+
+    @per_node
+    async def look_here(self, wanted: _Wanted) -> NodeView:
+        """This node at this moment."""
+        oversight = self.context.oversight
         rates = self._rates.look()
-        return OperationsView(
+        return NodeView(
+            host=socket.gethostname(),
+            pid=os.getpid(),
             started_at=self._started_at,
-            draining=context.draining,
-            online=await context.count_online(),
-            leaving_count=await oversight.count_leaving(),
+            draining=self.context.draining,
             connection_count=await oversight.count_connections(),
             connections=tuple(map(ConnectionRow.of, await oversight.connections(*wanted))),
-            leaving=tuple(map(LeavingRow.of, await oversight.leaving(wanted.limit))),
             events=EventRates(**{field: rates[name] for field, name in _EVENTS.items()}) if rates else None,
             calls_in_flight=sum(
                 int(each.value) for gauge in self._in_flight.collect() for each in gauge.samples
             ),
-            hooks=HookRows.of(await oversight.hook_troubles(_HOOK_ROWS)),
+            hooks=HookRows.of(await oversight.hook_troubles(HOOK_ROWS)),
             alarms=tuple(map(AlarmRow.of, await oversight.alarms())),
         )
 
@@ -93,12 +113,18 @@ class Operations(ServerModule):
             operator: Who asks.
             connection: The connection's id.
         """
+        gathered = await self.context.nodes.ask_all(self.drop_here, connection, operator.id)
+        return Dropped(dropped=any(gathered.answers.values()) or any(gathered.complete().values()))
+
+    @per_node
+    async def drop_here(self, connection: str, operator_id: str) -> bool:
+        """Ends an event stream of this node; whether there is such a one."""
         user_id = await self.context.oversight.drop_connection(connection)
         if user_id is not None:
             self.context.logger().info(
                 "SSE connection dropped by operator",
-                operator=operator.id,
+                operator=operator_id,
                 user=user_id,
                 connection=connection,
             )
-        return Dropped(dropped=user_id is not None)
+        return user_id is not None

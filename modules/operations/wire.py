@@ -18,7 +18,13 @@ from potoserver import (
 )
 
 
-class ConnectionRow(WireModel):
+class OfNode(WireModel):
+    """A row that is about one node."""
+
+    node: str | None = Field(None, description="The node that it is on; null where there is one node alone.")
+
+
+class ConnectionRow(OfNode):
     """An open event stream."""
 
     id: str
@@ -60,7 +66,7 @@ class LeavingRow(WireModel):
         )
 
 
-class FailingRow(WireModel):
+class FailingRow(OfNode):
     """A departure that a module does not take and that is being repeated."""
 
     module: str
@@ -91,7 +97,7 @@ class FailingRow(WireModel):
         )
 
 
-class ParkedRow(WireModel):
+class ParkedRow(OfNode):
     """A departure that was given up."""
 
     module: str
@@ -135,7 +141,7 @@ class HookRows(WireModel):
         )
 
 
-class AlarmRow(WireModel):
+class AlarmRow(OfNode):
     """Something that is wrong now."""
 
     name: str
@@ -163,16 +169,44 @@ class EventRates(WireModel):
     dropped_per_s: float = Field(description="They left a user's log by its bounds.")
 
 
-class OperationsView(WireModel):
-    """The server at one moment."""
+class NodeView(WireModel):
+    """One node at one moment, as it sees itself."""
 
-    at: str = Field("", description="The server's time; count down from it.")
+    host: str
+    pid: int
     started_at: str
     draining: bool
-    online: int = Field(description="Users with a connection, on all nodes.")
-    leaving_count: int = Field(description="Users in the grace, on all nodes.")
+    connection_count: int
+    connections: tuple[ConnectionRow, ...]
+    events: EventRates | None
+    calls_in_flight: int
+    hooks: HookRows
+    alarms: tuple[AlarmRow, ...]
+
+
+class NodeRow(WireModel):
+    """A node that lives."""
+
+    id: str
+    host: str | None = Field(description="The machine's name; null while the node does not answer.")
+    pid: int | None
+    started_at: str | None
+    draining: bool
+    connections: int = Field(description="Open event streams, of whatever user.")
+    answers: bool = Field(description="False: of its rows nothing is known at the moment.")
+
+
+class OperationsView(WireModel):
+    """The server at one moment, all nodes together."""
+
+    at: str = Field("", description="The server's time; count down from it.")
+    started_at: str = Field(description="Of several nodes, when the one did that has run for longest.")
+    draining: bool = Field(description="All nodes are on their way out.")
+    nodes: tuple[NodeRow, ...] = Field(description="All that live, by id.")
+    online: int | None = Field(description="Users with a connection; null while the engine is away.")
+    leaving_count: int | None = Field(description="Users in the grace; null while the engine is away.")
     connection_count: int = Field(description="Open event streams, of whatever user.")
-    connections: tuple[ConnectionRow, ...] = Field(description="Those that match, the newest users' first.")
+    connections: tuple[ConnectionRow, ...] = Field(description="Those that match, the newest first.")
     leaving: tuple[LeavingRow, ...] = Field(description="Those whose grace ends first.")
     events: EventRates | None = Field(description="Null at the first look.")
     calls_in_flight: int

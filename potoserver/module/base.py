@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.clock import Clock
 from potoserver.engine.base import Cause, Departure, Presence
 from potoserver.events import Event, EventId
+from potoserver.module.nodes import Nodes
 from potoserver.module.oversight import Oversight
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class ModuleContext(ABC):
         grace_ms: The grace of presence, in milliseconds.
         retry_ms: The reconnection time that clients are told, in milliseconds.
         oversight: The server as its operator sees it.
+        nodes: All nodes of the deployment, to be asked.
         user_bytes: What a module may keep on the disk for one user, in bytes; 0 for no limit.
         stop_timeout_s: What `on_stop` gets, in seconds: of a shutdown's time all but the server's own part.
     """
@@ -73,6 +75,7 @@ class ModuleContext(ABC):
     data_dir: Path
     registry: CollectorRegistry
     oversight: Oversight
+    nodes: Nodes
     grace_ms: int
     retry_ms: int
     user_bytes: int

@@ -13,6 +13,7 @@ from potoserver.core import Core
 from potoserver.engine.base import Presence
 from potoserver.events import Event, EventId
 from potoserver.module.base import ModuleContext
+from potoserver.module.server_nodes import ServerNodes
 from potoserver.module.server_oversight import ServerOversight
 
 
@@ -33,6 +34,7 @@ class ServerContext(ModuleContext):
         self.data_dir = core.settings.data_dir
         self.registry = core.metrics.registry
         self.oversight = ServerOversight(core)
+        self.nodes = ServerNodes(core, module_name)
         self.grace_ms = core.settings.presence.grace_ms
         self.retry_ms = core.settings.retry_ms
         self.user_bytes = core.settings.limits.user_bytes

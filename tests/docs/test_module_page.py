@@ -27,7 +27,7 @@ from contextlib import aclosing
 from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
-from potoserver import Download, ServerModule, Snapshots, User, rpc
+from potoserver import Download, ServerModule, Snapshots, User, per_node, rpc
 """
 REST = """
     _log = Path(__file__)
@@ -51,7 +51,7 @@ async def test_each_kind_of_method_and_the_settings_work_as_shown(tmp_path: Path
             HEADER,
             block("class AnnouncementSettings"),
             REST,
-            *map(block, ("def count", "log_of_today", "watch_online")),
+            *map(block, ("def count", "log_of_today", "watch_online", "running_here")),
         )
     )
     (tmp_path / "plugins").mkdir()
@@ -67,6 +67,7 @@ async def test_each_kind_of_method_and_the_settings_work_as_shown(tmp_path: Path
         module = client.module("Announcements")
         assert await module.prefix() == "Hear: "
         assert await module.count(upto=3) == [0, 1, 2]
+        assert await module.runningFor() > 0
         await module.log_of_today.download(tmp_path / "today.log")
         assert (tmp_path / "today.log").read_text() == source
         async with client.subscribe() as events:

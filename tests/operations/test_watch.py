@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,6 +65,8 @@ async def test_an_admin_sees_the_server_at_once_and_again_when_it_has_changed(
         view = (await reader.next("delta")).data
         assert (view["online"], view["connectionCount"], view["connections"]) == (0, 0, [])
         assert (view["events"], view["alarms"], view["draining"]) == (None, [], False)
+        (node,) = view["nodes"]
+        assert (node["pid"], node["answers"], node["connections"]) == (os.getpid(), True, 0)
         assert view["startedAt"] <= view["at"]
         stream = await open_stream(running.session, f"{running.url}/subscribe", lease="60")
         connected = await stream.next("connected")
@@ -72,7 +75,7 @@ async def test_an_admin_sees_the_server_at_once_and_again_when_it_has_changed(
         assert (view["online"], view["connectionCount"]) == (1, 1)
         (row,) = view["connections"]
         assert (row["id"], row["userId"], row["leaseS"]) == (connected.data["connection"], "a1", 60)
-        assert row["lastEventId"] == connected.id
+        assert (row["lastEventId"], row["node"]) == (connected.id, None)
         await stream.close()
         await settle()
         await clock.advance(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from potoserver import (
     Departure,
     Event,
     EventId,
+    Gathered,
     ModuleContext,
+    NodeInfo,
+    Nodes,
     Presence,
     ServerModule,
     UnavailableError,
@@ -33,6 +36,26 @@ from potoserver.settings.model import BacklogSettings, HookSettings
 from potoserver.tasks import OwnedTasks
 
 from .clock import ManualClock
+
+
+class OneNode(Nodes):
+    """The only node there is."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    @property
+    @override
+    def id(self) -> str:
+        return self._engine.node_id
+
+    @override
+    def living(self) -> Sequence[NodeInfo]:
+        return self._engine.nodes()
+
+    @override
+    async def ask_all(self, method: Any, *arguments: Any, **named: Any) -> Gathered[Any]:
+        return Gathered({self.id: await method(*arguments, **named)})
 
 
 class FakeContext(ModuleContext, EngineListener):
@@ -74,6 +97,7 @@ class FakeContext(ModuleContext, EngineListener):
         self._started = False
         self._start_over = asyncio.Event()
         self.engine = MemoryEngine(grace_ms, BacklogSettings(), self.clock, metrics)
+        self.nodes = OneNode(self.engine)
         self.tasks = OwnedTasks(self.logger("tasks"), self.clock)
         self.hooks = Hooks(
             HookSettings(), self.clock, metrics, self.tasks, self.logger, self.engine.acknowledge

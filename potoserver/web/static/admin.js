@@ -4,6 +4,7 @@ import { byId, el } from "./dom.js";
 import { Alarms, ArchivedFeed, HookFeed } from "./feeds.js";
 import { setText } from "./live-list.js";
 import { confirmAction } from "./modals.js";
+import { NodeFeed, NodeNames } from "./nodes.js";
 import { PeopleTable } from "./people-table.js";
 import { People } from "./people.js";
 import { Place } from "./place.js";
@@ -39,12 +40,14 @@ const clock = {
 };
 const now = { view: null, seen: null };
 const states = { view: { name: "off" }, seen: { name: "off" } };
+const names = new NodeNames();
 const people = new People();
 const tiles = new Tiles(byId("tiles"));
-const alarms = new Alarms(byId("alarms"), clock);
+const alarms = new Alarms(byId("alarms"), names, clock);
 const archived = new ArchivedFeed(byId("archived"), byId("no-archive"));
-const hooks = new HookFeed(byId("hooks"), byId("hooks-count"), byId("no-hook"), clock);
-const table = new PeopleTable(byId("people"), clock, { end, drop, leave: () => byId("people-title").focus() });
+const hooks = new HookFeed(byId("hooks"), byId("hooks-count"), byId("no-hook"), names, clock);
+const nodes = new NodeFeed(byId("nodes-panel"), byId("nodes"), names, clock);
+const table = new PeopleTable(byId("people"), names, clock, { end, drop, leave: () => byId("people-title").focus() });
 
 // What comes
 
@@ -65,9 +68,11 @@ function begin() {
 function takeView(view) {
   clock.aheadMs = Date.parse(view.at) - Date.now();
   now.view = view;
+  names.take(view.nodes);
   people.takeView(view);
   alarms.show(view);
   hooks.show(view.hooks);
+  nodes.show(view);
   draw();
 }
 
@@ -99,6 +104,7 @@ setInterval(() => {
   table.tick();
   alarms.tick();
   hooks.tick();
+  nodes.tick();
   showState();
 }, 1000);
 

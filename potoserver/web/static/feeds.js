@@ -12,10 +12,10 @@ export class Alarms {
   #well = el("p.well", {}, el("span.dot.good", { "aria-hidden": "true" }), "Nothing is wrong.");
   #stopping = el("p.alarm", { role: "status" }, el("strong", {}, "The server is stopping."));
 
-  constructor(container, clock) {
+  constructor(container, names, clock) {
     const list = el("ul", { role: "list" });
     container.append(this.#stopping, this.#well, list);
-    this.#list = new LiveList(list, (alarm) => alarmElement(alarm, clock));
+    this.#list = new LiveList(list, (alarm) => alarmElement(alarm, names, clock));
     this.#stopping.hidden = this.#well.hidden = true; // Nobody has told yet.
   }
 
@@ -23,7 +23,7 @@ export class Alarms {
   show({ alarms, draining }) {
     this.#stopping.hidden = !draining;
     this.#well.hidden = draining || alarms.length > 0;
-    this.#list.show(alarms.map((alarm) => ({ ...alarm, key: alarm.name })));
+    this.#list.show(alarms.map((alarm) => ({ ...alarm, key: `${alarm.name} ${alarm.node}` })));
   }
 
   tick() {
@@ -31,7 +31,7 @@ export class Alarms {
   }
 }
 
-function alarmElement({ name, since, ofOneClient }, clock) {
+function alarmElement({ name, since, ofOneClient, node }, names, clock) {
   const times = el("span.muted", {});
   const words = alarmWords(name);
   const element = el(
@@ -45,7 +45,7 @@ function alarmElement({ name, since, ofOneClient }, clock) {
   const aside = ofOneClient ? ", felt by that client alone" : "";
   let count = 0;
   const tick = () =>
-    setText(times, `for ${durationWords(clock.now() - Date.parse(since))}, ${met(count)}${aside}`);
+    setText(times, `for ${durationWords(clock.now() - Date.parse(since))}, ${met(count)}${aside}${names.on(node)}`);
   const update = (alarm) => {
     count = alarm.times;
     tick();
@@ -91,8 +91,8 @@ export class HookFeed {
   #count;
   #nothing;
 
-  constructor(container, count, nothing, clock) {
-    this.#list = new LiveList(container, (hook) => hookElement(hook, clock));
+  constructor(container, count, nothing, names, clock) {
+    this.#list = new LiveList(container, (hook) => hookElement(hook, names, clock));
     this.#count = count;
     this.#nothing = nothing;
   }
@@ -111,7 +111,7 @@ export class HookFeed {
   }
 }
 
-function hookElement(hook, clock) {
+function hookElement(hook, names, clock) {
   const isParked = "at" in hook;
   const state = el("p.muted", {});
   const error = el("p.fault", {});
@@ -125,13 +125,13 @@ function hookElement(hook, clock) {
   let now = hook;
   const tick = () => {
     if (isParked) {
-      setText(state, `${now.userId} left and it was never told; given up at ${clockWords(now.at)}: ${now.why}`);
+      setText(state, `${now.userId} left and it was never told; given up at ${clockWords(now.at)}${names.on(now.node, " ")}: ${now.why}`);
       return;
     }
     const nextMs = Date.parse(now.nextTry) - clock.now();
     const next = nextMs > 500 ? `next try in ${durationWords(nextMs)}` : "being tried";
     const behind = now.waiting ? `, ${now.waiting} more wait behind it` : "";
-    setText(state, `${now.userId} left; tried ${countWords(now.tries, "time")} since ${clockWords(now.since)}, ${next}${behind}`);
+    setText(state, `${now.userId} left; tried ${countWords(now.tries, "time")} since ${clockWords(now.since)}, ${next}${behind}${names.on(now.node)}`);
   };
   const update = (item) => {
     now = item;

@@ -16,6 +16,7 @@ const DOTS = { grace: "warn", reply: "busy", archive: "warn", adoption: "warn", 
 export class PeopleTable {
   #table;
   #list;
+  #names;
   #clock;
   #actions;
   #sorted = { column: "since", isDown: true };
@@ -24,11 +25,13 @@ export class PeopleTable {
 
   /**
    * @param {HTMLTableElement} table
+   * @param {import("./nodes.js").NodeNames} names
    * @param {{now: () => number}} clock The server's time.
    * @param {{end: Function, drop: Function, leave: Function}} actions
    */
-  constructor(table, clock, actions) {
+  constructor(table, names, clock, actions) {
     this.#table = table;
+    this.#names = names;
     this.#clock = clock;
     this.#actions = actions;
     this.#list = new LiveList(table, (person) => this.#row(person), actions.leave);
@@ -77,7 +80,7 @@ export class PeopleTable {
   }
 
   #row(person) {
-    const row = new Row(person, this.#clock, this.#actions);
+    const row = new Row(person, this.#names, this.#clock, this.#actions);
     return { element: row.element, update: (item) => row.update(item), tick: () => row.tick() };
   }
 }
@@ -85,13 +88,15 @@ export class PeopleTable {
 /** One person: a row, and below it, when it is open, the connections. */
 class Row {
   #person;
+  #names;
   #clock;
   #actions;
   #cells = {};
   #detail;
   #connections;
 
-  constructor(person, clock, actions) {
+  constructor(person, names, clock, actions) {
+    this.#names = names;
     this.#clock = clock;
     this.#actions = actions;
     const id = `connections-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
@@ -128,7 +133,7 @@ class Row {
   update(person) {
     this.#person = person;
     const { session, waitingFor, connections, count } = person;
-    setText(this.conversation, session ? session.conversationId : "no session");
+    setText(this.conversation, session ? `${session.conversationId}${this.#names.on(session.node)}` : "no session");
     this.dot.className = `dot ${waitingFor === null ? "good" : DOTS[waitingFor]}`;
     setText(this.wait, waitWords(waitingFor));
     setText(this.more, session?.detail ?? "");
@@ -174,7 +179,7 @@ class Row {
     const update = (now) => {
       const lease = now.leaseS ? `lease of ${now.leaseS} s` : "no lease";
       const waiting = now.waitingBytes ? `, ${bytesWords(now.waitingBytes)} not taken yet` : "";
-      setText(facts, `${lease}, at event ${now.lastEventId ?? "–"}${waiting}`);
+      setText(facts, `${lease}, at event ${now.lastEventId ?? "–"}${waiting}${this.#names.on(now.node)}`);
       tick();
     };
     return { element, update, tick };
