@@ -18,13 +18,11 @@ class LatestArchive:
     """One of them.
 
     Attributes:
-        number: Counts up from 1.
         cause: Why the user's last connection ended, where that ended the session.
         counted: Somebody has looked up how many messages it holds.
         message_count: What came of that.
     """
 
-    number: int
     user_id: str
     archive_id: str
     conversation_id: str
@@ -44,7 +42,6 @@ class LatestArchives:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._count = 0
         self._archives: deque[LatestArchive] = deque(maxlen=_KEPT)
         self._took: deque[tuple[float, float]] = deque(maxlen=_TIMED)
 
@@ -60,10 +57,7 @@ class LatestArchives:
         took_s: float,
     ) -> None:
         """A dialog has been archived, `took_s` seconds after its session ended."""
-        self._count += 1
-        self._archives.append(
-            LatestArchive(self._count, user_id, archive_id, conversation_id, reason, cause, ended_ms)
-        )
+        self._archives.append(LatestArchive(user_id, archive_id, conversation_id, reason, cause, ended_ms))
         self._took.append((self._clock.monotonic_s(), took_s))
 
     def newest(self) -> Sequence[LatestArchive]:

@@ -41,6 +41,7 @@ from .restorer import Restorer
 from .retention import Retention
 from .session_methods import SessionMethods
 from .sessions import Session
+from .sessions_here import SessionsHere
 from .settings import ChatSettings
 from .startup_checks import startup_checks
 from .titler import Titler
@@ -131,7 +132,8 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
                 pending_archives=lambda: self._life.archiver.pending,
             ),
         )
-        self._watching = Watching(context, settings, self.dialogue_journal, self._life, self._turns)
+        self._sessions_here = SessionsHere(context, settings, self.dialogue_journal, self._life, self._turns)
+        self._watching = Watching(context, self.look_here)
         self._life.adoption.start(await self.dialogue_journal.start())
         self._retention.start()
         self.start_session_monitoring()

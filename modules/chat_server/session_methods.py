@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from potoserver import ModuleContext, User, iso_utc, rpc
+from potoserver import ModuleContext, User, iso_utc, per_node, rpc
 
 from .journal.records import Reason
 from .lifecycle import SessionLife
 from .sessions import Session
-from .watched import SessionsSeen
+from .sessions_here import SessionsHere, Wanted
+from .watched import SessionsOfNode, SessionsSeen
 from .watching import Watching
-from .wire import EndedSession, SessionInfo
+from .wire import EndedSession, ListedSession, SessionInfo
+
+_TOGETHER: Final = 100
+"""Of so many sessions at once the engine is asked how many connections each has."""
 
 
 class SessionMethods:
@@ -24,6 +29,7 @@ class SessionMethods:
     context: ModuleContext
     _life: SessionLife
     _watching: Watching
+    _sessions_here: SessionsHere
 
     @rpc
     async def end_session(self, user: User) -> EndedSession:
@@ -70,9 +76,15 @@ class SessionMethods:
         await self._life.archiver.finish(user_id)
         return EndedSession(conversation_id=ending.session.conversation.id, archive_id=ending.archive_id)
 
-    @rpc(roles={"admin"})
+    @rpc(roles={"admin"}, anywhere=True)
     async def get_active_session_count(self) -> int:
-        """How many sessions are active."""
+        """How many sessions are active, on all nodes."""
+        gathered = await self.context.nodes.ask_all(self.count_here)
+        return sum(gathered.complete().values())
+
+    @per_node
+    async def count_here(self) -> int:
+        """How many sessions are active on this node."""
         return len(self._life.sessions)
 
     @rpc(roles={"admin"})
@@ -88,27 +100,44 @@ class SessionMethods:
         ending = self._life.archiver.ending_of(user_id)
         return await self._info(ending.session, is_active=False) if ending is not None else None
 
-    @rpc(roles={"admin"})
+    @rpc(roles={"admin"}, anywhere=True)
     async def list_sessions(
         self, limit: Annotated[int, Field(ge=1, le=1000)] | None = None, cursor: str | None = None
-    ) -> list[SessionInfo]:
-        """All active sessions, by user id.
+    ) -> list[ListedSession]:
+        """All active sessions of all nodes, by user id.
 
         Args:
             limit: At most so many; without it, all of them.
             cursor: The user id of the last one of the page before.
         """
+        nodes = self.context.nodes
+        answers = (await nodes.ask_all(self.list_here, limit, cursor)).complete()
+        is_alone = len(nodes.living()) == 1
+        listed = {
+            each.user_id: ListedSession(**each.model_dump(), node=None if is_alone else node_id)
+            for node_id, sessions in answers.items()
+            for each in sessions
+        }
+        return [listed[user_id] for user_id in sorted(listed)[:limit]]
+
+    @per_node
+    async def list_here(self, limit: int | None, cursor: str | None) -> list[SessionInfo]:
+        """The active sessions of this node, by user id, at most so many behind that of a user."""
         users = sorted(each for each in self._life.sessions if cursor is None or each > cursor)[:limit]
         sessions = [self._life.sessions[each] for each in users]
-        return [await self._info(session, is_active=True) for session in sessions]
+        infos: list[SessionInfo] = []
+        for begin in range(0, len(sessions), _TOGETHER):
+            some = sessions[begin : begin + _TOGETHER]
+            infos += await asyncio.gather(*(self._info(session, is_active=True) for session in some))
+        return infos
 
-    @rpc(roles={"admin"}, endless=True)
+    @rpc(roles={"admin"}, endless=True, anywhere=True)
     async def watch_sessions(
         self,
         search: Annotated[str, Field(max_length=200)] = "",
         limit: Annotated[int, Field(ge=1, le=1000)] = 200,
     ) -> AsyncIterator[SessionsSeen]:
-        """The sessions as they are, what each waits for, and dialogs as they are archived.
+        """The sessions of all nodes, what each waits for, and dialogs as they are archived.
 
         Args:
             search: Part of a user's id; only such users' sessions and archives are told of.
@@ -117,6 +146,11 @@ class SessionMethods:
         async with aclosing(self._watching.follow(search, limit)) as items:
             async for item in items:
                 yield item
+
+    @per_node
+    async def look_here(self, wanted: Wanted) -> SessionsOfNode:
+        """The sessions of this node as they are."""
+        return await self._sessions_here.look(wanted)
 
     async def _info(self, session: Session, *, is_active: bool) -> SessionInfo:
         return SessionInfo(

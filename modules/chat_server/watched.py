@@ -26,6 +26,7 @@ class SessionState(WireModel):
     waiting_until: str | None = Field(description="When that comes at the latest, or is tried again.")
     detail: str | None = Field(description="More about it: what the last try to archive it failed with.")
     is_active: bool = Field(description="False while an ended session is being archived.")
+    node: str | None = Field(None, description="The node that it is on; null where there is one node alone.")
 
 
 class ArchivedEvent(WireModel):
@@ -56,6 +57,17 @@ class ArchiveSeconds(WireModel):
     p99: float
 
 
+class SessionsOfNode(WireModel):
+    """What there is on one node."""
+
+    active: int
+    pending_archives: int
+    sessions: tuple[SessionState, ...]
+    archived: tuple[ArchivedEvent, ...]
+    rates: SessionRates | None
+    archives_took_s: tuple[float, ...] = Field(description="Of the archives of late, the shortest first.")
+
+
 class SessionsSeen(WireModel):
     """What has changed since the item before."""
 
@@ -68,3 +80,6 @@ class SessionsSeen(WireModel):
     archived: tuple[ArchivedEvent, ...] = Field(description="Oldest first.")
     rates: SessionRates | None = Field(description="Null at the first look.")
     archive_seconds: ArchiveSeconds | None = Field(description="Null where nothing was archived of late.")
+    silent: tuple[str, ...] = Field(
+        description="Nodes that live and do not answer at the moment; what is there is missing here."
+    )

@@ -1,101 +1,54 @@
-"""All sessions as admins see them, live."""
+"""The sessions of all nodes as admins see them, live."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, suppress
-from itertools import chain, islice
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from itertools import chain
+from typing import Final, NamedTuple
 
-from potoserver import (
-    ModuleContext,
-    Presence,
-    PresenceState,
-    Rates,
-    Snapshots,
-    UnavailableError,
-    User,
-    iso_utc,
-)
+from potoserver import Gathered, ModuleContext, Snapshots, iso_utc
 
-from .archiver import Ending
-from .journal.base import DialogueJournal
-from .journal.errors import JournalError
-from .latest import LatestArchive
-from .lifecycle import SessionLife
-from .sessions import Session
-from .settings import ChatSettings
-from .turns import Turns
-from .watched import ArchivedEvent, ArchiveSeconds, SessionRates, SessionsSeen, SessionState, Waiting
+from .sessions_here import Wanted
+from .watched import ArchivedEvent, ArchiveSeconds, SessionRates, SessionsOfNode, SessionsSeen, SessionState
 
-_RATES = {
-    "messages_per_s": "potoserver_journal_append_seconds_count",
-    "replies_per_s": "potoserver_chat_replies_total",
-    "archives_per_s": "potoserver_archives_total",
-}
-_COUNTED_AT_ONCE = 20
-"""Of how many new archives the messages are looked up, which is in their files, at one look."""
-
-
-class _Wanted(NamedTuple):
-    """What one reader wants to see."""
-
-    search: str
-    limit: int
+_TOLD: Final = 10_000
+"""Of so many archives it is kept that a reader was told: more than all nodes remember together."""
 
 
 class _Seen(NamedTuple):
-    """One look. Archives are with their numbers."""
+    """One look at all nodes."""
 
     active: int
     pending_archives: int
     sessions: tuple[SessionState, ...]
-    archived: tuple[tuple[int, ArchivedEvent], ...]
+    archived: tuple[ArchivedEvent, ...]
     rates: SessionRates | None
     archive_seconds: ArchiveSeconds | None
-
-
-class _Waits(NamedTuple):
-    """What a session waits for, until when (wall ms), and more about it."""
-
-    what: Waiting | None = None
-    until_ms: int | None = None
-    detail: str | None = None
+    silent: tuple[str, ...]
 
 
 class Watching:
-    """Looks at sessions, at endings on their way to the archive, and at what was archived.
+    """Tells whoever follows it what there is on all nodes, then what changes.
 
     Args:
-        context: Presence, the clock and the metrics.
-        settings: The chat's.
-        journal: Knows how many messages an archive holds.
-        life: The sessions.
-        turns: The replies in flight.
+        context: The clock, and the nodes.
+        look_here: What there is on one node; a method of the module's, marked `per_node`.
     """
 
     def __init__(
-        self,
-        context: ModuleContext,
-        settings: ChatSettings,
-        journal: DialogueJournal,
-        life: SessionLife,
-        turns: Turns,
+        self, context: ModuleContext, look_here: Callable[[Wanted], Awaitable[SessionsOfNode]]
     ) -> None:
         self._context = context
-        self._timeout_ms = settings.session_timeout_ms
-        self._journal = journal
-        self._life = life
-        self._turns = turns
-        self._rates = Rates(context.registry, context.clock, _RATES.values())
+        self._look_here = look_here
         self._looks = Snapshots(context.clock, self._look)
 
     async def follow(self, search: str, limit: int) -> AsyncGenerator[SessionsSeen, None]:
         """All that matches, then what changes of it. Close it when it is not read to its end."""
         shown: dict[str, SessionState] = {}
-        told = 0
+        told: dict[tuple[str, str], None] = {}
         snapshot = True
-        async with aclosing(self._looks.follow(_Wanted(search, limit))) as looks:
+        async with aclosing(self._looks.follow(Wanted(search, limit))) as looks:
             async for seen in looks:
                 now = {each.conversation_id: each for each in seen.sessions}
                 yield SessionsSeen(
@@ -105,112 +58,68 @@ class Watching:
                     pending_archives=seen.pending_archives,
                     sessions=tuple(each for name, each in now.items() if shown.get(name) != each),
                     gone=tuple(name for name in shown if name not in now),
-                    archived=tuple(event for number, event in seen.archived if number > told),
+                    archived=_news(seen.archived, told),
                     rates=seen.rates,
                     archive_seconds=seen.archive_seconds,
+                    silent=seen.silent,
                 )
                 shown, snapshot = now, False
-                told = max((number for number, _ in seen.archived), default=told)
 
-    async def _look(self, wanted: _Wanted) -> _Seen:
-        life = self._life
-        rates = self._rates.look()
-        return _Seen(
-            active=len(life.sessions),
-            pending_archives=life.archiver.pending,
-            sessions=tuple([await self._state(each) for each in self._matching(wanted)]),
-            archived=tuple(
-                [
-                    (each.number, _event(each))
-                    for each in await self._counted()
-                    if wanted.search in each.user_id
-                ]
-            ),
-            rates=SessionRates(**{field: rates[name] for field, name in _RATES.items()}) if rates else None,
-            archive_seconds=self._archive_seconds(),
-        )
-
-    def _matching(self, wanted: _Wanted) -> Iterator[Session | Ending]:
-        """What waits for its archive first, then the sessions, the newest first."""
-        every: chain[Session | Ending]
-        every = chain(self._life.archiver.endings(), self._life.sessions.newest_first())
-        return islice((each for each in every if wanted.search in _session_of(each).user_id), wanted.limit)
-
-    async def _state(self, each: Session | Ending) -> SessionState:
-        session = _session_of(each)
-        try:
-            presence = await self._context.presence_of(session.user_id)
-        except UnavailableError:
-            presence = None
-        waits = self._ending_waits(each) if isinstance(each, Ending) else self._session_waits(each, presence)
-        return SessionState(
-            user_id=session.user_id,
-            conversation_id=session.conversation.id,
-            started_at=iso_utc(session.conversation.started_ms),
-            last_activity=iso_utc(session.last_activity.wall_ms),
-            connections=presence.connections if presence is not None else None,
-            waiting_for=waits.what,
-            waiting_until=iso_utc(waits.until_ms) if waits.until_ms is not None else None,
-            detail=waits.detail,
-            is_active=isinstance(each, Session),
-        )
-
-    def _ending_waits(self, ending: Ending) -> _Waits:
-        user_id = ending.session.user_id
-        if ending.tries:
-            times = "once" if ending.tries == 1 else f"{ending.tries} times"
-            retry_ms = self._life.archiver.retry_ms(user_id)
-            return _Waits("archive", retry_ms, f"tried {times}: {ending.error}")
-        if ending.waiting and self._turns.reply_until_ms(user_id) is not None:
-            return _Waits("archive", self._turns.reply_until_ms(user_id), "behind the reply in flight")
-        return _Waits("archive")
-
-    def _session_waits(self, session: Session, presence: Presence | None) -> _Waits:
-        reply_until_ms = self._turns.reply_until_ms(session.user_id)
-        if reply_until_ms is not None:
-            return _Waits("reply", reply_until_ms)
-        if session.adopted:
-            return _Waits("adoption", self._life.adoption.until_ms)
-        if presence is None or presence.state is PresenceState.ONLINE:
-            return _Waits()
-        if presence.departs_ms is not None and session.generation == presence.generation:
-            last_seen_ms = presence.departs_ms - self._context.grace_ms
-            if session.last_message_ms <= last_seen_ms:  # a call in the grace keeps it
-                return _Waits("grace", presence.departs_ms)
-        return _Waits("timeout", session.last_activity.wall_ms + self._timeout_ms)
-
-    async def _counted(self) -> list[LatestArchive]:
-        """The newest archives; of those that nobody has seen yet, some have their messages counted first."""
-        newest = list(self._life.latest.newest())
-        uncounted = [each for each in reversed(newest) if not each.counted]
-        for archive in uncounted[:_COUNTED_AT_ONCE]:
-            with suppress(JournalError):
-                page = await self._journal.list_archives(User(archive.user_id), 1, None)
-                archive.counted = True
-                for each in page.archives:
-                    if each.id == archive.archive_id:  # else the user's next one has come already
-                        archive.message_count = each.message_count
-        return newest
-
-    def _archive_seconds(self) -> ArchiveSeconds | None:
-        took_s = self._life.latest.seconds()
-        if not took_s:
-            return None
-        p50, p99 = (round(took_s[int(len(took_s) * part)], 3) for part in (0.5, 0.99))
-        return ArchiveSeconds(count=len(took_s), p50=p50, p99=p99)
+    async def _look(self, wanted: Wanted) -> _Seen:
+        nodes = self._context.nodes
+        gathered = await nodes.ask_all(self._look_here, wanted)
+        return _put_together(gathered, is_alone=len(nodes.living()) == 1, limit=wanted.limit)
 
 
-def _session_of(each: Session | Ending) -> Session:
-    return each.session if isinstance(each, Ending) else each
+def _news(archived: Iterable[ArchivedEvent], told: dict[tuple[str, str], None]) -> tuple[ArchivedEvent, ...]:
+    """Those that the reader was not told yet, who is told now. By name: a node may be silent for a while."""
+    news = []
+    for each in archived:
+        key = (each.user_id, each.archive_id)
+        if key not in told:
+            told[key] = None
+            news.append(each)
+            if len(told) > _TOLD:
+                del told[next(iter(told))]
+    return tuple(news)
 
 
-def _event(archive: LatestArchive) -> ArchivedEvent:
-    return ArchivedEvent(
-        user_id=archive.user_id,
-        archive_id=archive.archive_id,
-        conversation_id=archive.conversation_id,
-        reason=archive.reason,
-        cause=archive.cause,
-        ended_at=iso_utc(archive.ended_ms),
-        message_count=archive.message_count,
+def _put_together(gathered: Gathered[SessionsOfNode], *, is_alone: bool, limit: int) -> _Seen:
+    looks = list(gathered.answers.values())
+    sessions = [
+        each if is_alone else each.model_copy(update={"node": node_id})
+        for node_id, look in gathered.answers.items()
+        for each in look.sessions
+    ]
+    archived = list(chain.from_iterable(look.archived for look in looks))
+    if len(looks) > 1:
+        # What waits for its archive first, then the newest: as each node has it.
+        sessions.sort(key=lambda each: each.started_at, reverse=True)
+        sessions.sort(key=lambda each: each.is_active)
+        archived.sort(key=lambda each: each.ended_at)
+    return _Seen(
+        active=sum(look.active for look in looks),
+        pending_archives=sum(look.pending_archives for look in looks),
+        sessions=tuple(sessions[:limit]),
+        archived=tuple(archived),
+        rates=_summed([look.rates for look in looks if look.rates is not None]),
+        archive_seconds=_archive_seconds(sorted(chain.from_iterable(look.archives_took_s for look in looks))),
+        silent=gathered.silent,
     )
+
+
+def _summed(rates: list[SessionRates]) -> SessionRates | None:
+    if not rates:
+        return None  # the first look knows none
+    return SessionRates(
+        messages_per_s=round(sum(each.messages_per_s for each in rates), 2),
+        replies_per_s=round(sum(each.replies_per_s for each in rates), 2),
+        archives_per_s=round(sum(each.archives_per_s for each in rates), 2),
+    )
+
+
+def _archive_seconds(took_s: list[float]) -> ArchiveSeconds | None:
+    if not took_s:
+        return None
+    p50, p99 = (round(took_s[int(len(took_s) * part)], 3) for part in (0.5, 0.99))
+    return ArchiveSeconds(count=len(took_s), p50=p50, p99=p99)

@@ -94,6 +94,12 @@ class SessionInfo(WireModel):
     connections: int
 
 
+class ListedSession(SessionInfo):
+    """One of all nodes' sessions."""
+
+    node: str | None = Field(description="The node that it is on; null where there is one node alone.")
+
+
 class ArchiveEntry(WireModel):
     """An archive in a list."""
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from potoserver.core import Core
 from potoserver.engine.base import NodeInfo
-from potoserver.errors import ProblemError
+from potoserver.errors import ProblemError, UnavailableError
 from potoserver.module.nodes import Gathered, Nodes, PerNodeMethod, per_node_methods
 from potoserver.nodes.exchange import Part
 from potoserver.nodes.message import PART_BYTES
@@ -85,6 +85,9 @@ class ServerNodes(Nodes):
     async def _serve(
         self, _node: str, request: Part, rest: AsyncIterator[bytes]
     ) -> AsyncGenerator[Part, None]:
+        await self._core.start_over.wait()  # a node is among the others before its modules have started
+        if not self._core.started:
+            raise UnavailableError("The node that was asked does not start.")
         method = self._methods.get(request.fields["method"])
         if method is None:
             raise ProblemError(501, "The node that was asked has no such method.")

@@ -100,6 +100,23 @@ async def test_a_node_that_does_not_answer_is_left_out_and_named(pair: Pair) -> 
     assert (await one.context.nodes.ask_all(one.find, Wanted("x"))).silent == ()
 
 
+async def test_a_node_that_starts_answers_once_its_modules_have_started(pair: Pair) -> None:
+    """It is among the others before that; one that never gets so far is silent."""
+    one, two = pair
+    core = two.context._core
+    core.started = False
+    core.start_over.clear()
+    asking = asyncio.create_task(one.context.nodes.ask_all(one.find, Wanted("x")))
+    while not core.node_calls:
+        await asyncio.sleep(0.01)
+    core.started = True
+    core.start_over.set()
+    assert by_name(await asking) == {"one": ("x",), "two": ("x",)}
+    core.started = False
+    assert (await one.context.nodes.ask_all(one.find, Wanted("x"))).silent == (two.context.nodes.id,)
+    core.started = True
+
+
 @pytest.mark.parametrize("error", [RuntimeError("the inside"), ProblemError(409, "No.")])
 async def test_a_node_that_fails_is_left_out_and_one_s_own_failure_is_raised(
     pair: Pair, error: Exception

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 import pytest
+from rich.console import Console
 
 from modules.chat_server.commands.sessions import Board
 from tests.process.conftest import StartServer
@@ -137,14 +138,9 @@ def test_the_board_keeps_what_did_not_change_and_drops_what_is_gone() -> None:
         }
 
     def shown(board: Board) -> list[str]:
-        from rich.console import Console
-
-        console = Console(width=100, force_terminal=True)
-        with console.capture() as printed:
-            console.print(board.render())
-        assert "\x1b[2J" not in printed.get()
-        plain = re.sub(r"\x1b\[[\d;]*m", "", printed.get())
-        return [line.split()[0] for line in plain.splitlines()[1:] if "c-" in line]
+        text = printed(board)
+        assert "\x1b[2J" not in text
+        return [line.split()[0] for line in text.splitlines()[1:] if "c-" in line]
 
     board = Board()
     board.take(item("b", "a\x1b[2J", snapshot=True))
@@ -152,3 +148,35 @@ def test_the_board_keeps_what_did_not_change_and_drops_what_is_gone() -> None:
     assert shown(board) == [r"a\x1b[2J", "c"]
     board.take(item("d", snapshot=True))
     assert shown(board) == ["d"]
+
+
+def test_of_several_nodes_each_session_says_which_it_is_on() -> None:
+    """And those that do not answer are told of; with one node alone there is no such column."""
+    now = datetime.now(UTC).isoformat()
+    session = {
+        "userId": "a1",
+        "conversationId": "c-1",
+        "startedAt": now,
+        "lastActivity": now,
+        "connections": 1,
+        "waitingFor": None,
+        "waitingUntil": None,
+        "isActive": True,
+    }
+    item = {"snapshot": True, "at": now, "active": 1, "gone": [], "archived": [], "rates": None}
+    board = Board()
+    board.take(item | {"sessions": [session | {"node": None}], "silent": []})
+    assert "node" not in printed(board)
+    board.take(item | {"sessions": [session | {"node": "n-1"}], "silent": ["n-2"]})
+    text = printed(board)
+    assert text.splitlines()[0].split()[-1] == "node"
+    assert text.splitlines()[1].split()[-1] == "n-1"
+    assert "1 node does not answer: sessions are missing here" in text
+
+
+def printed(board: Board) -> str:
+    """What a terminal shows of it, without colours."""
+    console = Console(width=120, force_terminal=True)
+    with console.capture() as shown:
+        console.print(board.render())
+    return re.sub(r"\x1b\[[\d;]*m", "", shown.get())

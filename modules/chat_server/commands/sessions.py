@@ -149,6 +149,9 @@ class Board:
         told = [f"{self._latest.get('active', 0)} active"]
         told += [f"{rates[name]:.1f} {words}/s" for name, words in _RATES.items() if name in rates]
         parts.append(Text(", ".join(told), style="dim"))
+        if silent := self._latest.get("silent"):
+            nodes = "1 node does" if len(silent) == 1 else f"{len(silent)} nodes do"
+            parts.append(Text(f"{nodes} not answer: sessions are missing here", style="yellow"))
         if self.lost:
             parts.append(Text(visible(f"not connected, trying again: {self.lost}"), style="yellow"))
         return Group(*parts)
@@ -165,6 +168,9 @@ def _table(found: list[Any] | list[Mapping[str, Any]], now: datetime) -> Table:
     table.add_column("connections", justify="right")
     table.add_column("waits for", no_wrap=True)
     table.add_column("conversation", no_wrap=True)
+    has_nodes = any(each.get("node") is not None for each in found)
+    if has_nodes:
+        table.add_column("node", no_wrap=True)
     for each in found:
         connections = each.get("connections")
         table.add_row(
@@ -174,6 +180,7 @@ def _table(found: list[Any] | list[Mapping[str, Any]], now: datetime) -> Table:
             "?" if connections is None else str(connections),
             _waits_for(each, now),
             Text(visible(str(each["conversationId"]))),
+            *([Text(visible(str(each.get("node") or "")))] if has_nodes else []),
         )
     return table
 
