@@ -7,9 +7,14 @@ from potoserver import Event, ModuleContext, ProblemError, UnavailableError, iso
 from .journal.records import Message
 from .wire import ArchiveChange, RestoredDialog
 
+_LOOK_AGAIN_S = 1.0
+
 
 class Announcer:
     """Publishes the chat's events. An engine that is away never fails what the event only tells of.
+
+    But whoever is connected must not go on without a message and not know it: of one that could not be
+    published it is seen to, once the engine is back, that they are told of a gap.
 
     Args:
         context: Where events are published.
@@ -18,6 +23,8 @@ class Announcer:
     def __init__(self, context: ModuleContext) -> None:
         self._context = context
         self._logger = context.logger()
+        self._unsure: dict[tuple[str, str], None] = {}
+        """Users and messages, of which it is not known whether they were published."""
 
     async def message(
         self,
@@ -38,7 +45,31 @@ class Announcer:
             "interrupted": message.interrupted,
             "requestId": request_id,
         }
-        await self._publish(user_id, Event("message", data, replaces=message.id if finishes else None))
+        event = Event("message", data, replaces=message.id if finishes else None)
+        if not await self._publish(user_id, event):
+            self.make_sure(user_id, message.id)
+
+    def make_sure(self, user_id: str, message_id: str) -> None:
+        """Sees to it that the user's connections got a message, or are told of a gap; as soon as it can."""
+        begins = not self._unsure
+        self._unsure[user_id, message_id] = None
+        if begins:
+            self._context.spawn(self._make_sure(), "make sure of events")
+
+    async def _make_sure(self) -> None:
+        try:
+            for user_id, message_id in list(self._unsure):
+                if not await self._context.ensure_published(user_id, message_id):
+                    self._logger.warning("message not told, gap told", user=user_id, message=message_id)
+                self._unsure.pop((user_id, message_id))
+        except UnavailableError:
+            pass
+        if self._unsure:
+            self._context.clock.call_later(_LOOK_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        if not self._context.draining:
+            self._context.spawn(self._make_sure(), "make sure of events")
 
     async def delta(
         self, user_id: str, conversation_id: str, message_id: str, text: str, request_id: str
@@ -97,8 +128,10 @@ class Announcer:
         data = {"change": change, "id": archive_id, "title": title, "pinned": pinned}
         await self._publish(user_id, Event("archives", data))
 
-    async def _publish(self, user_id: str, event: Event) -> None:
+    async def _publish(self, user_id: str, event: Event) -> bool:
         try:
             await self._context.publish(user_id, event)
         except UnavailableError as error:
             self._logger.warning("event not published", user=user_id, type=event.type, error=str(error))
+            return False
+        return True

@@ -394,6 +394,22 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    async def ensure_logged(self, user_id: str, text: str) -> bool:
+        """Makes sure that who goes on in the user's log gets an event, or is told of a gap. Idempotent.
+
+        For what was to be published and perhaps was not: the engine was away, or who should have done it is
+        gone.
+
+        Args:
+            user_id: Whose log.
+            text: What stands in the event's data as JSON, and in no other's: an id.
+
+        Returns:
+            Whether it is in the log. If not, and there is a log, it was begun anew: an id from before is a
+            gap, and who is connected is told of it, at the latest with the user's next event.
+        """
+
+    @abstractmethod
     async def broadcast(self, event: Event) -> int:
         """Tells every connection on every node, unlogged. Returns how many connections were reached."""
 

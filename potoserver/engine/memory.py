@@ -291,6 +291,20 @@ class MemoryEngine(Engine):
         return Replay(missed, gap=False, resume_id=last)
 
     @override
+    async def ensure_logged(self, user_id: str, text: str) -> bool:
+        log = self._logs.get(user_id)
+        if log is None:
+            return False
+        if any(text.encode() in each.entry.frame.raw for each in log.events):
+            return True
+        if log.sweep is not None:
+            log.sweep.cancel()
+        del self._logs[user_id]
+        if self._listener is not None:
+            self._listener.on_gap(user_id)
+        return False
+
+    @override
     async def broadcast(self, event: Event) -> int:
         frame = Frame.encode(event.type, to_json(event.data))
         self._metrics.events_published.inc()

@@ -75,6 +75,10 @@ class ServerContext(ModuleContext):
         return await self._core.engine.publish(user_id, event)
 
     @override
+    async def ensure_published(self, user_id: str, text: str) -> bool:
+        return await self._core.engine.ensure_logged(user_id, text)
+
+    @override
     async def broadcast(self, event: Event) -> int:
         return await self._core.engine.broadcast(event)
 

@@ -315,6 +315,25 @@ async def test_an_engine_that_goes_away_loses_no_reply(tmp_path: Path) -> None:
         assert await chat.open_texts() == ["x", "kept"]
 
 
+async def test_a_message_that_could_not_be_told_is_a_gap_once_the_engine_is_back(tmp_path: Path) -> None:
+    """Whoever comes back with an id from before is told of it; one that was told after all is none."""
+    led = LedResponder()
+    async with Chat.in_memory(tmp_path, responder=led) as chat:
+        call = chat.begin("x")
+        await settle()
+        before = (await chat.context.engine.replay("a1", None)).resume_id
+        chat.context.away = True
+        led.answer("kept")
+        await call.answer()
+        await chat.context.manual_clock.advance(3)
+        assert not (await chat.context.engine.replay("a1", str(before))).gap
+        chat.context.away = False
+        await chat.context.manual_clock.advance(1)
+        assert (await chat.context.engine.replay("a1", str(before))).gap
+        warned = [line for line in chat.context.lines if line["event"] == "message not told, gap told"]
+        assert [line["user"] for line in warned] == ["a1"]
+
+
 async def test_an_engine_that_is_away_refuses_a_new_session(tmp_path: Path) -> None:
     """503: nothing was kept, nothing is lost."""
     async with Chat.in_memory(tmp_path) as chat:

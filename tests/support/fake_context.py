@@ -145,6 +145,11 @@ class FakeContext(ModuleContext, EngineListener):
         return await self.engine.publish(user_id, event)
 
     @override
+    async def ensure_published(self, user_id: str, text: str) -> bool:
+        self._check()
+        return await self.engine.ensure_logged(user_id, text)
+
+    @override
     async def broadcast(self, event: Event) -> int:
         self._check()
         self.broadcasts.append(event)

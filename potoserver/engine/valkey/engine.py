@@ -292,6 +292,10 @@ class ValkeyEngine(Engine):
         return await self._logs.replay(user_id, after)
 
     @override
+    async def ensure_logged(self, user_id: str, text: str) -> bool:
+        return await self._logs.ensure(user_id, text)
+
+    @override
     async def broadcast(self, event: Event) -> int:
         message = broadcast_message(event.type, to_json(event.data))
         await self._send(self._keys.everybody, message)

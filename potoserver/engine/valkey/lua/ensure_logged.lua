@@ -1,0 +1,8 @@
+-- Begins the log anew unless an event has this text in its data. Returns whether one has.
+-- KEYS: logmeta log
+-- ARGV: text
+for _, entry in ipairs(redis.call('XREVRANGE', log, '+', '-')) do
+  if string.find(data_of(entry), text, 1, true) then return 1 end
+end
+redis.call('DEL', logmeta, log)
+return 0
