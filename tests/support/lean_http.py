@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.sse import Received, parse_events
@@ -27,6 +27,8 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By their names in lower case."""
 
     def json(self) -> Any:
         """The body as JSON."""
@@ -140,7 +142,7 @@ class Caller:
             body = await reader.readexactly(int(headers.get("content-length", "0")))
         if headers.get("connection", "").lower() == "close":
             self.close()
-        return Answer(status, body)
+        return Answer(status, body, headers)
 
     def close(self, *, reset: bool = False) -> None:
         """Ends the connection, whatever is on its way."""

@@ -1,0 +1,26 @@
+"""No node logs a fault, but what a trouble explains; no client meets what none is ever to meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.cluster.checker.circumstances import Circumstances
+from tests.cluster.checker.history import History
+from tests.cluster.checker.violation import Violation
+
+NO_FAULT = "no node logs a fault that no trouble explains"
+_AWAY = ("UnavailableError", "CutOffError", "FencedError", "HeldElsewhereError", "not done within")
+"""How faults are told that pass by themselves: the engine or the home is away, or so slow."""
+
+
+def check_faults(history: History) -> Iterator[Violation]:
+    """The faults that are no consequence of the engine or the home being away."""
+    troubled = Circumstances(history).calm_pauses
+    for line in history.lines:
+        if not line.fault:
+            continue
+        passes = any(name in line.about for name in _AWAY)
+        if passes and any(span.holds(line.at_ms) for span in troubled):
+            continue
+        what = f"node {line.node}: {line.event} {line.about}"
+        yield Violation(NO_FAULT, line.user or "nobody", line.at_ms, what)
