@@ -66,7 +66,9 @@ class AckPlaces:
             async with self._core.clock.timeout(_ANSWER_S), aclosing(call) as answer:
                 taken: bool = (await anext(answer)).fields["taken"]
         except TimeoutError:
-            raise UnavailableError("The node that holds the connection does not answer now.") from None
+            raise UnavailableError(
+                "The node that holds the connection does not answer; try again in a moment."
+            ) from None
         if taken:
             self._nodes[key] = node_id
             if len(self._nodes) > _REMEMBERED:

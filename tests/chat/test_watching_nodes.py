@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from modules.chat_server import ChatServerModule
 from modules.chat_server.settings import ChatSettings
+from potoserver.engine.valkey.link import end
 from tests.nodes.support import two_servers
 from tests.support.server import RunningServer, RunServer
-from tests.support.sse import EventReader
+from tests.support.watching import watching
 
 from .test_wire import CHAT
 
 Servers = tuple[RunningServer, RunningServer]
+WATCH = f"{CHAT}/watchSessions"
 
 
 @pytest.fixture
@@ -41,22 +41,6 @@ async def asked(server: RunningServer, method: str, arguments: object = None) ->
     return answer
 
 
-@asynccontextmanager
-async def watching(server: RunningServer, **arguments: Any) -> AsyncIterator[EventReader]:
-    response = await server.session.post(
-        f"{server.url}/{CHAT}/watchSessions",
-        json=arguments,
-        headers={"Authorization": "Bearer admin-token", "Accept": "text/event-stream"},
-        timeout=aiohttp.ClientTimeout(total=None),
-    )
-    assert response.status == 200, await response.text()
-    reader = EventReader(response)
-    try:
-        yield reader
-    finally:
-        await reader.close()
-
-
 def places_of(servers: Servers) -> list[tuple[str, str]]:
     """Who talks where."""
     return [(user, server.core.engine.node_id) for user, server in zip(("a1", "admin"), servers, strict=True)]
@@ -77,14 +61,14 @@ async def test_sessions_are_counted_and_listed_over_all_nodes(servers: Servers) 
 async def test_sessions_of_all_nodes_are_watched_from_any(servers: Servers) -> None:
     """The first item has all, the next ones what has changed, wherever it was; each archive once."""
     for server in servers:
-        async with watching(server) as reader:
+        async with watching(server, WATCH) as reader:
             item = (await reader.next("delta")).data
             assert (item["snapshot"], item["active"], item["silent"]) == (True, 2, [])
             assert sorted((each["userId"], each["node"]) for each in item["sessions"]) == places_of(servers)
-        async with watching(server, search="a1") as reader:
+        async with watching(server, WATCH, search="a1") as reader:
             item = (await reader.next("delta")).data
             assert [each["userId"] for each in item["sessions"]] == ["a1"]
-    async with watching(servers[1]) as reader:
+    async with watching(servers[1], WATCH) as reader:
         (gone,) = [
             each["conversationId"]
             for each in (await reader.next("delta")).data["sessions"]
@@ -105,7 +89,7 @@ async def test_sessions_of_all_nodes_are_watched_from_any(servers: Servers) -> N
 async def test_a_node_that_does_not_answer_is_told_and_never_left_out_unsaid(servers: Servers) -> None:
     """Watching goes on without it, a list or a count that would be wrong is 503; it passes with its death."""
     engine = servers[0].core.engine
-    async with watching(servers[1]) as reader:
+    async with watching(servers[1], WATCH) as reader:
         await reader.next("delta")
         await engine._channel.stop()  # it hears nothing any more, and renews still
         item = (await reader.next("delta")).data
@@ -115,8 +99,7 @@ async def test_a_node_that_does_not_answer_is_told_and_never_left_out_unsaid(ser
         for method in ("listSessions", "getActiveSessionCount"):
             status, problem = await servers[1].call(f"{CHAT}/{method}", token="admin-token")
             assert (status, "does not answer" in problem["detail"]) == (503, True)
-        for task in engine._life._tasks:
-            task.cancel()
+        await end(engine._life._tasks)
         while item["silent"]:
             item = (await reader.next("delta")).data
     assert await asked(servers[1], "getActiveSessionCount") == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from potoserver.engine.valkey.link import end
 from tests.nodes.support import two_servers
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import EventReader, open_stream
@@ -92,6 +93,20 @@ async def test_a_connection_whose_node_has_another_name_now_is_found_again(serve
         assert lapses_at_s(one, connection) > before_s
 
 
+async def test_an_ack_for_a_node_that_has_died_is_503_and_then_404(servers: Servers) -> None:
+    """So the client asks again, and when its node is declared dead subscribes anew."""
+    one, two = servers
+    async with connected(one) as (_, connection):
+        assert (await ack(two, connection))[0] == 204
+        await one.core.engine._channel.stop()  # as if it had been paused: it hears nothing
+        await end(one.core.engine._life._tasks)
+        status, problem = await ack(two, connection)
+        assert (status, "try again" in problem["detail"]) == (503, True)
+        while status == 503:
+            status, _ = await ack(two, connection)
+        assert status == 404
+
+
 async def test_what_an_ack_costs_in_commands(tmp_path: Path, running_server: RunServer) -> None:
     """None where its connection is; elsewhere the question and the answer, and at first to find the node."""
     with valkey_server(tmp_path) as valkey:
@@ -99,8 +114,7 @@ async def test_what_an_ack_costs_in_commands(tmp_path: Path, running_server: Run
             one, two = servers
             async with connected(one) as (_, connection):
                 for server in servers:  # what a node does by itself is looked at by itself
-                    for task in server.core.engine._life._tasks:
-                        task.cancel()
+                    await end(server.core.engine._life._tasks)
                 with valkey.client() as client:
 
                     async def cost(server: RunningServer) -> int:

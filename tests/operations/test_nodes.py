@@ -11,13 +11,15 @@ import pytest
 
 from modules.operations import Operations
 from potoserver import Departure, ServerModule
+from potoserver.engine.valkey.link import end
 from tests.nodes.support import two_servers
-from tests.operations.test_watch import watching
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import EventReader, open_stream
+from tests.support.watching import watching
 
 Servers = tuple[RunningServer, RunningServer]
 View = dict[str, Any]
+WATCH = "Operations/watch"
 
 
 class Stubborn(ServerModule):
@@ -58,7 +60,7 @@ async def test_an_admin_sees_all_nodes_from_any_of_them(servers: Servers) -> Non
     servers[0].core.alarms.set("disk-full")
     servers[1].core.alarms.set("disk-full")
     for server in servers:
-        async with watching(server) as reader:
+        async with watching(server, WATCH) as reader:
             view = await until(reader, lambda view: view["online"] == 2 and len(view["nodes"]) == 2)
             assert view["connectionCount"] == 2
             rows = {(each["id"], each["node"]) for each in view["connections"]}
@@ -69,10 +71,10 @@ async def test_an_admin_sees_all_nodes_from_any_of_them(servers: Servers) -> Non
                 assert each["startedAt"] >= view["startedAt"]
             alarms = {(each["name"], each["node"]) for each in view["alarms"]}
             assert alarms == {("disk-full", one), ("disk-full", two)}
-        async with watching(server, search=connections[0], limit=1) as reader:
+        async with watching(server, WATCH, search=connections[0], limit=1) as reader:
             view = (await reader.next("delta")).data
             assert [each["id"] for each in view["connections"]] == [connections[0]]
-    async with watching(servers[1]) as reader:
+    async with watching(servers[1], WATCH) as reader:
         await first.close()
         view = await until(reader, lambda view: view["hooks"]["failingCount"] == 1)
         (failing,) = view["hooks"]["failing"]
@@ -103,7 +105,7 @@ async def test_a_node_that_stops_is_seen_to_go(servers: Servers) -> None:
     one, two = ids_of(servers)
     stream = await open_stream(servers[0].session, f"{servers[0].url}/subscribe")
     await stream.next("connected")
-    async with watching(servers[1]) as reader:
+    async with watching(servers[1], WATCH) as reader:
         await until(reader, lambda view: len(view["nodes"]) == 2 and len(view["connections"]) == 1)
         servers[0].core.draining = True
         view = await until(reader, lambda view: any(each["draining"] for each in view["nodes"]))
@@ -118,8 +120,7 @@ async def test_a_node_that_stops_is_seen_to_go(servers: Servers) -> None:
             "Operations/dropConnection", {"connection": "c-1"}, token="admin-token"
         )
         assert (status, "does not answer" in problem["detail"]) == (503, True)
-        for task in engine._life._tasks:
-            task.cancel()
+        await end(engine._life._tasks)
         view = await until(reader, lambda view: len(view["nodes"]) == 1)
         assert view["nodes"][0]["id"] == two
     await stream.close()
@@ -129,7 +130,7 @@ async def test_an_engine_that_is_away_leaves_what_the_node_knows_itself(servers:
     """An operator needs the page then more than ever."""
     stream = await open_stream(servers[0].session, f"{servers[0].url}/subscribe")
     await stream.next("connected")
-    async with watching(servers[0]) as reader:
+    async with watching(servers[0], WATCH) as reader:
         await until(reader, lambda view: view["online"] == 1)
         servers[0].core.engine._link.trouble = "cut off"
         async with asyncio.timeout(20):

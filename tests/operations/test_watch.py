@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from modules.operations import Operations
 from potoserver import Departure, ServerModule
 from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer, log_lines
-from tests.support.sse import EventReader, open_stream
+from tests.support.sse import open_stream
+from tests.support.watching import watching
+
+WATCH = "Operations/watch"
 
 
 class Stubborn(ServerModule):
@@ -41,27 +41,11 @@ async def running(
         yield running
 
 
-@asynccontextmanager
-async def watching(running: RunningServer, **arguments: Any) -> AsyncIterator[EventReader]:
-    response = await running.session.post(
-        f"{running.url}/Operations/watch",
-        json=arguments,
-        headers={"Authorization": "Bearer admin-token", "Accept": "text/event-stream"},
-        timeout=aiohttp.ClientTimeout(total=None),
-    )
-    assert response.status == 200, await response.text()
-    reader = EventReader(response)
-    try:
-        yield reader
-    finally:
-        await reader.close()
-
-
 async def test_an_admin_sees_the_server_at_once_and_again_when_it_has_changed(
     running: RunningServer, clock: ManualClock
 ) -> None:
     """Who comes, who is in the grace and until when, and what a module does not take."""
-    async with watching(running) as reader:
+    async with watching(running, WATCH) as reader:
         view = (await reader.next("delta")).data
         assert (view["online"], view["connectionCount"], view["connections"]) == (0, 0, [])
         assert (view["events"], view["alarms"], view["draining"]) == (None, [], False)
@@ -106,7 +90,7 @@ async def test_many_connections_are_shown_in_part_and_found(
     ]
     for reader in readers:
         await reader.next("connected")
-    async with watching(running, limit=1) as one, watching(running, search="a1") as found:
+    async with watching(running, WATCH, limit=1) as one, watching(running, WATCH, search="a1") as found:
         view = (await one.next("delta")).data
         assert (len(view["connections"]), view["connectionCount"]) == (1, 3)
         view = (await found.next("delta")).data
@@ -130,12 +114,16 @@ async def test_several_admins_cost_one_look_a_second(
         return await count_leaving()
 
     monkeypatch.setattr(operations.context.oversight, "count_leaving", counted)
-    async with watching(running) as first, watching(running) as second, watching(running) as third:
+    async with (
+        watching(running, WATCH) as first,
+        watching(running, WATCH) as second,
+        watching(running, WATCH) as third,
+    ):
         for reader in (first, second, third):
             await reader.next("delta")
         await clock.advance(3)
         assert 3 <= len(looks) <= 4
-    async with watching(running):
+    async with watching(running, WATCH):
         pass
     await settle()
     await clock.advance(2)
