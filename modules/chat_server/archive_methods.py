@@ -135,7 +135,7 @@ class ArchiveMethods:
     async def search_archives(
         self,
         user: User,
-        query: Words,
+        query: Annotated[str, Field(max_length=MAX_QUERY_CHARS)] = "",
         limit: Annotated[int, Field(ge=1, le=100)] = 20,
         cursor: str | None = None,
         after: Moment | None = None,
@@ -145,6 +145,8 @@ class ArchiveMethods:
         title: Words | None = None,
     ) -> FoundMessages:
         """The messages of the user's archives that hold every word of a query, newest archive first.
+
+        Without words it finds dialogs: of each that the rest admits, the first such message.
 
         Args:
             user: Who asks.

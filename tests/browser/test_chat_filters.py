@@ -94,7 +94,7 @@ async def test_filters_narrow_a_search_and_are_told_while_they_are_on(filters: F
 
 
 async def test_filters_that_can_not_be_are_told_and_nothing_is_passed_off_as_found(filters: Filters) -> None:
-    """A first day behind the last one, a day that no month has; and filters without a word to search for."""
+    """A first day behind the last one, a day that no month has."""
     await filters.toggle.click()
     await filters.begin.fill("2023-11-17")
     await filters.end.fill("2023-11-16")
@@ -111,12 +111,25 @@ async def test_filters_that_can_not_be_are_told_and_nothing_is_passed_off_as_fou
     await filters.title.focus()
     await expect(filters.fault).to_have_text("“To” is not a whole date.")
     await filters.find()
-    await filters.end.fill("2023-11-16")
-    await filters.view.page.get_by_label("Search your archived dialogs").fill("")
+
+
+async def test_filters_without_words_find_dialogs(filters: Filters) -> None:
+    """Each once, by its first message that they admit; without any filter all are listed."""
+    page = filters.view.page
+    await page.get_by_label("Search your archived dialogs").fill("")
     await expect(filters.view.entries).to_have_count(3)
-    await expect(filters.view.page.locator("#filters-hint")).to_have_text(
-        "These narrow a search: write words to look for."
-    )
+    await filters.find()
+    await filters.toggle.click()
+    await filters.begin.fill("2023-11-16")
+    await filters.find("Storks", "about swallows")
+    await expect(filters.view.announced).to_have_text("2 dialogs found")
+    await filters.role.select_option("Replies")
+    await filters.find("like swallows", "they sing")
+    await filters.reason.select_option("you ended it")
+    await expect(page.get_by_role("heading", name="Nothing found", exact=True)).to_be_visible()
+    await filters.view.button("Clear the filters").click()
+    await filters.find()
+    await expect(filters.view.entries).to_have_count(3)
 
 
 async def test_filters_are_used_by_keyboard_alone(filters: Filters) -> None:

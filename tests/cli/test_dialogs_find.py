@@ -74,6 +74,8 @@ def test_words_are_found_in_all_dialogs_the_open_ones_too(data: Path, said: Said
         (["coffee", "--after", "2023-11-14T22:14:00Z"], [THIRD, SECOND, "current"]),
         (["coffee", "--before", "2023-11-14T22:14:00Z"], [FIRST, FIRST]),
         (["coffee", "--title", "tea"], [SECOND]),
+        (["--title", "tea"], [SECOND]),
+        (["--user", "a1", "--before", "2023-11-14T22:14:00Z"], [FIRST]),
     ],
 )
 def test_a_search_can_be_narrowed(data: Path, said: Said, arguments: list[str], archives: list[str]) -> None:
@@ -101,6 +103,7 @@ def test_what_is_not_there_is_said_and_no_failure(data: Path, said: Said) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ([], "QUERY: must hold a word to look for, where nothing else narrows the search"),
         ([""], "QUERY: must hold a word to look for"),
         (["x" * 1001], "QUERY: must have at most 1000 characters"),
         (["x", "--after", "yesterday"], "--after: must be a date or a time such as"),

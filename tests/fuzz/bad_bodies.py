@@ -213,14 +213,14 @@ FIELDS = (
         call('{"query": " \\"\\" "}', path="/ChatServerModule/searchArchives"),
         422,
         "This can't be searched for.",
-        {"query": "must hold a word to look for"},
+        {"query": "must hold a word to look for, where nothing else narrows the search"},
     ),
     Bad(
         "a search without a query",
         call("{}", path="/ChatServerModule/searchArchives"),
         422,
-        ARGUMENTS,
-        {"query": "is required"},
+        "This can't be searched for.",
+        {"query": "must hold a word to look for, where nothing else narrows the search"},
     ),
     Bad(
         "a search from no time",

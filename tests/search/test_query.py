@@ -31,8 +31,14 @@ def test_words_and_phrases(text: str, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "field", "expected"),
     [
-        ({"query": ""}, "query", "must hold a word to look for"),
-        ({"query": ' \n""'}, "query", "must hold a word to look for"),
+        *(
+            (
+                {"query": text},
+                "query",
+                "must hold a word to look for, where nothing else narrows the search",
+            )
+            for text in ("", ' \n""')
+        ),
         ({"query": "x" * 1001}, "query", "must have at most 1000 characters"),
         (
             {"query": " ".join(map(str, range(33)))},
@@ -40,6 +46,7 @@ def test_words_and_phrases(text: str, words: tuple[str, ...]) -> None:
             "must hold at most 32 words; put a phrase in double quotes",
         ),
         ({"query": "a", "title": " "}, "title", "must hold a word to look for"),
+        ({"query": "", "title": " "}, "title", "must hold a word to look for"),
         *(
             (
                 {"query": "a", field: text},

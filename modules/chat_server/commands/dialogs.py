@@ -65,6 +65,7 @@ _SEARCH: Final = f"""\b
 Examples:
   potoserver dialogs search "coffee machine"
   potoserver dialogs search invoice --user a1 --after 2024-03-01 --role user
+  potoserver dialogs search --reason shutdown --after 2024-03-01
   potoserver dialogs search '"exactly these words"' --json | jq -r .archiveId
 
 {_STATUSES}"""
@@ -151,8 +152,12 @@ def dialogs_app() -> typer.Typer:
     def search_command(
         context: typer.Context,
         query: Annotated[
-            str, typer.Argument(help='Words that a message holds, in any order; a phrase in "double quotes".')
-        ],
+            str,
+            typer.Argument(
+                help='Words that a message holds, in any order; a phrase in "double quotes". Without any, '
+                "one of the filters: of each dialog the first message that it admits."
+            ),
+        ] = "",
         user: _User = None,
         after: Annotated[
             str | None, typer.Option("--after", metavar="TIME", help="Messages from then on: 2024-03-01.")

@@ -69,3 +69,5 @@ class Matcher:
                     number,
                     snippet_of(message.content, self._query.words),
                 )
+                if not self._query.words:
+                    return

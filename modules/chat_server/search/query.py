@@ -34,7 +34,8 @@ class Query:
     """What a message, and the dialog that it stands in, must have to be found.
 
     Attributes:
-        words: The message's text has each of them, folded, anywhere; a phrase is one.
+        words: The message's text has each of them, folded, anywhere; a phrase is one. Without any it
+            is dialogs that are looked for: each is found once, by its first message that the rest admits.
         title_words: The dialog's title has each of these.
         after_ms: The message is not older (ms since 1970 UTC).
         before_ms: The message is older than that.
@@ -63,9 +64,9 @@ class Query:
         """Reads a query as people write it.
 
         Raises:
-            QueryError: A part of it can't be used.
+            QueryError: A part of it can't be used, or there is nothing to look for.
         """
-        return cls(
+        asked = cls(
             words=_words("query", query),
             title_words=() if title is None else _words("title", title),
             after_ms=_moment_ms("after", after),
@@ -73,6 +74,11 @@ class Query:
             role=role,
             reason=None if reason is None else Reason(reason),
         )
+        if title is not None and not asked.title_words:
+            raise QueryError("title", "must hold a word to look for")
+        if asked == cls(words=()):
+            raise QueryError("query", "must hold a word to look for, where nothing else narrows the search")
+        return asked
 
     def admits(self, dialog: Dialog) -> bool:
         """Whether messages of the dialog may be found."""
@@ -96,7 +102,7 @@ def _has(text: str, words: tuple[str, ...]) -> bool:
 
 
 def _words(field: str, text: str) -> tuple[str, ...]:
-    """The words and the phrases of a text, folded; what stands in double quotes is a phrase."""
+    """The words and the phrases of a text, folded, if any; what stands in double quotes is a phrase."""
     if len(text) > MAX_QUERY_CHARS:
         raise QueryError(field, f"must have at most {MAX_QUERY_CHARS} characters")
     found: dict[str, None] = {}
@@ -105,8 +111,6 @@ def _words(field: str, text: str) -> tuple[str, ...]:
         for word in (part.strip(),) if in_quotes else part.split():
             if word:
                 found[fold(word)] = None
-    if not found:
-        raise QueryError(field, "must hold a word to look for")
     if len(found) > MAX_WORDS:
         raise QueryError(field, f"must hold at most {MAX_WORDS} words; put a phrase in double quotes")
     return tuple(found)

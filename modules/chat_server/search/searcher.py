@@ -79,7 +79,7 @@ class Searcher:
         self._now_s = now_s
 
     async def page(self, user: User, query: Query, limit: int, cursor: str | None) -> FoundPage:
-        """Up to `limit` messages that a query finds. A page may have fewer, even none, before the last one.
+        """Up to `limit` of what a query finds. A page may have fewer, even none, before the last one.
 
         Raises:
             ValueError: The cursor is none.
@@ -100,6 +100,7 @@ class _Walk:
         self, query: Query, limit: int, position: _Position | None, now_s: Callable[[], float]
     ) -> None:
         self._matcher = Matcher(query)
+        self._finds_dialogs = not query.words
         self._limit = limit
         self._position = position
         self._now_s = now_s
@@ -133,7 +134,7 @@ class _Walk:
         for found in self._matcher.found_in(stored, skip):
             self.found.append(found)
             if len(self.found) == self._limit:
-                self.stopped = _Position(stored.id, found.number)
+                self.stopped = _Position(stored.id, None if self._finds_dialogs else found.number)
                 return
 
 

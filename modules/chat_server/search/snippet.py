@@ -29,9 +29,12 @@ class SnippetPart:
 
 
 def snippet_of(text: str, words: tuple[str, ...]) -> tuple[SnippetPart, ...]:
-    """What stands around the first match in a text that holds each of some folded words."""
+    """What stands around the first match in a text that holds each of some folded words.
+
+    Without any, its beginning.
+    """
     folded = Folded(text)
-    at, word = min((folded.folded.find(word), word) for word in words)
+    at, word = min(((folded.folded.find(word), word) for word in words), default=(0, ""))
     first = folded.origin(at, at + len(word))
     begin, end = _window(text, first)
     shown = Folded(text[begin:end])

@@ -58,13 +58,14 @@ export class ArchiveList {
     clearTimeout(this.#timer);
     const round = (this.#round += 1);
     const query = this.#words.value.trim();
-    const filters = this.#filters.read(query !== "");
-    if (query && !filters) {
+    const filters = this.#filters.read();
+    if (!filters) {
       this.#lists.replaceChildren();
       return;
     }
     try {
-      const shown = query ? await this.#search({ query, ...filters }, round) : await this.#list();
+      const isSearch = query || Object.values(filters).some((each) => each !== null);
+      const shown = isSearch ? await this.#search({ query, ...filters }, round) : await this.#list();
       if (round === this.#round) this.#lists.replaceChildren(...shown);
     } catch (error) {
       if (round !== this.#round) return;
@@ -98,8 +99,10 @@ export class ArchiveList {
     const list = listOf([]);
     await this.#addMatches(list, { ...asked, limit: PAGE }, round);
     const count = list.querySelectorAll(".entry").length;
-    const heading = count ? "Found" : `Nothing found for “${asked.query}”`;
-    if (round === this.#round) announce(count ? `${countWords(count, "message")} found` : heading);
+    // Without words the first message of each dialog is what is found.
+    const what = asked.query ? "message" : "dialog";
+    const heading = count ? "Found" : `Nothing found${asked.query && ` for “${asked.query}”`}`;
+    if (round === this.#round) announce(count ? `${countWords(count, what)} found` : heading);
     return [el("h2", {}, heading), list];
   }
 

@@ -5,12 +5,11 @@ import { REASONS, dayWords } from "./words.js";
 /** The first whole year: what comes before it is one that is being typed. */
 const FIRST_DAY = "1000-01-01";
 
-/** What narrows a search: out of the way until it is asked for, and told whenever it is on. */
+/** What narrows a search, or is one by itself: out of the way until it is asked for, and told whenever it is on. */
 export class SearchFilters {
   #toggle = byId("filter");
   #panel = byId("filters");
   #about = byId("filters-on");
-  #hint = byId("filters-hint");
   #fault = byId("filters-fault");
   #from = byId("filter-from");
   #to = byId("filter-to");
@@ -42,14 +41,13 @@ export class SearchFilters {
   /**
    * Reads them, and says what is on, or wrong.
    *
-   * @param {boolean} hasWords Whether there is something to search for.
    * @returns {?object} As arguments of `searchArchives`; null where they can't be used.
    */
-  read(hasWords) {
+  read() {
     const [from, to] = [dayOf(this.#from), dayOf(this.#to)];
     const [role, reason, title] = [this.#role.value, this.#reason.value, this.#title.value.trim()];
     const fault = this.#faultOf(from, to);
-    this.#tell(this.#words(from, to, role, reason, title), fault, hasWords);
+    this.#tell(this.#words(from, to, role, reason, title), fault);
     if (fault) return null;
     const behind = to && new Date(to.getFullYear(), to.getMonth(), to.getDate() + 1);
     return {
@@ -87,13 +85,12 @@ export class SearchFilters {
     ].filter(Boolean);
   }
 
-  #tell(words, fault, hasWords) {
+  #tell(words, fault) {
     const count = words.length;
     this.#toggle.classList.toggle("on", count > 0);
     this.#toggle.setAttribute("aria-label", count ? `Filters, ${count} on` : "Filters");
     this.#about.hidden = count === 0;
     this.#about.firstElementChild.textContent = fault ? "" : `Only ${words.join(", ")}.`;
-    setText(this.#hint, count && !hasWords ? "These narrow a search: write words to look for." : "");
     setText(this.#fault, fault);
     for (const field of [this.#from, this.#to]) field.setAttribute("aria-invalid", String(fault !== ""));
   }
