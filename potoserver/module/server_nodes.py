@@ -66,7 +66,8 @@ class ServerNodes(Nodes):
         own, found = await asyncio.gather(method(*arguments, **named), asyncio.gather(*asking))
         heard = {node_id: answer for node_id, answer in zip(others, found, strict=True) if answer}
         answers: dict[str, _T] = {here: own} | {node_id: answer[0] for node_id, answer in heard.items()}
-        return Gathered(answers, tuple(node_id for node_id in others if node_id not in heard))
+        still = {node.id for node in self.living()}  # who has left meanwhile is missed by nobody
+        return Gathered(answers, tuple(each for each in others if each in still and each not in heard))
 
     async def _ask(self, node_id: str, name: str, method: PerNodeMethod, body: bytes) -> tuple[Any] | None:
         """A node's answer, or None without one."""

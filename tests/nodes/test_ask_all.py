@@ -117,6 +117,23 @@ async def test_a_node_that_starts_answers_once_its_modules_have_started(pair: Pa
     core.started = True
 
 
+async def test_a_node_that_leaves_while_it_is_asked_is_not_missed(
+    tmp_path: Path, valkey_url: str, running_server: RunServer
+) -> None:
+    """It has nothing any more; so a list is whole without it, and nobody waits."""
+    one, two = Counter("one"), Counter("two")
+    async with two_servers(running_server, tmp_path, valkey_url, ([one], [two]), 1000) as servers:
+        await servers[0].core.engine.has_successor()
+        two.holds.clear()
+        asking = asyncio.create_task(one.context.nodes.ask_all(one.find, Wanted("x")))
+        while not servers[1].core.node_calls:
+            await asyncio.sleep(0.01)
+        await servers[1].core.engine.stop()
+        assert by_name(await asking) == {"one": ("x",)}
+        assert (await asking).complete() == (await asking).answers
+        two.holds.set()
+
+
 @pytest.mark.parametrize("error", [RuntimeError("the inside"), ProblemError(409, "No.")])
 async def test_a_node_that_fails_is_left_out_and_one_s_own_failure_is_raised(
     pair: Pair, error: Exception
