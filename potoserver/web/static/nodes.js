@@ -7,9 +7,13 @@ import { countWords } from "./words.js";
 /** What nodes are called: the machine, and the process where a machine has several. */
 export class NodeNames {
   #names = new Map();
+  /** What each has told of itself: one that does not answer is called what it was called before. */
+  #told = new Map();
 
-  /** @param {object[]} nodes Of `Operations/watch`. */
-  take(nodes) {
+  /** @param {object[]} rows `nodes` of `Operations/watch`. */
+  take(rows) {
+    const nodes = rows.map((row) => (row.host === null ? { ...row, ...this.#told.get(row.id) } : row));
+    this.#told = new Map(nodes.map(({ id, host, pid }) => [id, { host, pid }]));
     const ofHosts = Map.groupBy(nodes, ({ host }) => host);
     const name = ({ id, host, pid }) => (host === null ? id : ofHosts.get(host).length > 1 ? `${host}:${pid}` : host);
     this.#names = new Map(nodes.map((node) => [node.id, name(node)]));

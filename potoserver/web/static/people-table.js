@@ -106,6 +106,7 @@ class Row {
     };
     this.user = el("span.name", {}, person.userId);
     this.conversation = el("span.id", {});
+    this.node = el("span.id", {});
     this.dot = el("span.dot", { "aria-hidden": "true" });
     this.wait = el("span", {});
     this.left = el("span.left", {});
@@ -117,7 +118,7 @@ class Row {
     const main = el(
       "tr",
       { role: "row" },
-      cell("user", "User", this.user, this.conversation),
+      cell("user", "User", this.user, this.conversation, this.node),
       cell("wait", "State", el("span.line", {}, this.dot, this.wait, this.left), this.more),
       cell("since", "Since", this.since),
       cell("activity", "Last activity", this.activity),
@@ -133,7 +134,8 @@ class Row {
   update(person) {
     this.#person = person;
     const { session, waitingFor, connections, count } = person;
-    setText(this.conversation, session ? `${session.conversationId}${this.#names.on(session.node)}` : "no session");
+    setText(this.conversation, session ? session.conversationId : "no session");
+    setText(this.node, this.#names.on(session?.node, ""));
     this.dot.className = `dot ${waitingFor === null ? "good" : DOTS[waitingFor]}`;
     setText(this.wait, waitWords(waitingFor));
     setText(this.more, session?.detail ?? "");
