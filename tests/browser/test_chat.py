@@ -184,6 +184,39 @@ async def test_a_cut_network_is_told_and_what_was_said_meanwhile_comes(
         await expect(view.messages).to_have_text(["before", "before", "meanwhile", "meanwhile"])
 
 
+async def test_a_browser_that_goes_offline_says_so_at_once_in_every_tab(
+    context: BrowserContext, server: Place, console: Console
+) -> None:
+    """Though the stream itself does not end by that; what is said meanwhile is sent when it is back."""
+    console.expect(CUT)
+    await sign_in(context, server)
+    view, other = await ChatPage.open(context, server), await ChatPage.open(context, server)
+    await context.set_offline(True)
+    for each in (view, other):
+        await expect(each.state).to_contain_text("The connection was lost.")
+    await view.send("said offline")
+    await context.set_offline(False)
+    await view.until_connected()
+    await other.until_connected()
+    await expect(other.messages).to_have_text(["said offline", "said offline"])
+    await expect(view.messages).to_have_text(["said offline", "said offline"])
+
+
+async def test_a_network_that_the_server_is_not_behind_may_go(context: BrowserContext, server: Place) -> None:
+    """The browser says `offline`, and the server is there all the same, on this machine."""
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    async with view.page.expect_response("**/subscribe/ack"):
+        await view.page.evaluate(
+            "states = []; new MutationObserver(() => states.push(0)).observe("
+            "document.querySelector('#connection'), {childList: true, subtree: true, characterData: true});"
+            "dispatchEvent(new Event('offline'))"
+        )
+    await view.say("still here")
+    await view.until_connected()
+    assert await view.page.evaluate("states") == []
+
+
 @pytest.mark.each_browser
 async def test_a_message_that_the_network_cut_is_sent_once(
     context: BrowserContext, start_server: StartServer, console: Console

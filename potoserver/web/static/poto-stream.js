@@ -50,12 +50,14 @@ export class EventStream {
   /** Connects. @param {?string} lastId From which event on; null for what comes from now on. */
   start(lastId) {
     this.lastId = lastId;
+    addEventListener("offline", this.#wentOffline);
     this.#tell({ name: "connecting" });
     this.#connect();
   }
 
   /** Ends it. */
   stop() {
+    removeEventListener("offline", this.#wentOffline);
     this.#drop();
     clearTimeout(this.#timer);
     this.#round += 1;
@@ -134,14 +136,21 @@ export class EventStream {
     if (Date.now() - this.#heardMs > (this.#leaseS * 1000 * 5) / 6) this.#lost(false);
   }
 
-  async #acknowledge() {
+  /** The browser has lost a network, perhaps not the one to the server. The stream may not end for long after that. */
+  #wentOffline = () => {
+    if (this.#connection !== null) this.#acknowledge({ isDoubted: true });
+  };
+
+  async #acknowledge({ isDoubted = false } = {}) {
     const round = this.#round;
+    let known;
     try {
-      const known = await this.#server.acknowledge(this.#connection, this.lastId);
-      if (!known && round === this.#round) this.#lost(false);
-    } catch {
-      // There are two more pings in the lease, and the stream itself tells of its end.
+      known = await this.#server.acknowledge(this.#connection, this.lastId);
+    } catch (error) {
+      // Else there are two more pings in the lease, and the stream itself tells of its end.
+      known = !(isDoubted && error.status === 0);
     }
+    if (!known && round === this.#round) this.#lost(false);
   }
 
   async #lost(refused) {
