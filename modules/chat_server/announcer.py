@@ -59,7 +59,7 @@ class Announcer:
     async def _make_sure(self) -> None:
         try:
             for user_id, message_id in list(self._unsure):
-                if not await self._context.ensure_published(user_id, message_id):
+                if not await self._context.ensure_published(user_id, "message", message_id):
                     self._logger.warning("message not told, gap told", user=user_id, message=message_id)
                 self._unsure.pop((user_id, message_id))
         except UnavailableError:

@@ -394,7 +394,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    async def ensure_logged(self, user_id: str, text: str) -> bool:
+    async def ensure_logged(self, user_id: str, event_type: str, text: str) -> bool:
         """Makes sure that who goes on in the user's log gets an event, or is told of a gap. Idempotent.
 
         For what was to be published and perhaps was not: the engine was away, or who should have done it is
@@ -402,7 +402,8 @@ class Engine(ABC):
 
         Args:
             user_id: Whose log.
-            text: What stands in the event's data as JSON, and in no other's: an id.
+            event_type: The event's.
+            text: What stands in its data as JSON, and in that of no other of the type: an id.
 
         Returns:
             Whether it is in the log. If not, and there is a log, it was begun anew: an id from before is a

@@ -291,11 +291,12 @@ class MemoryEngine(Engine):
         return Replay(missed, gap=False, resume_id=last)
 
     @override
-    async def ensure_logged(self, user_id: str, text: str) -> bool:
+    async def ensure_logged(self, user_id: str, event_type: str, text: str) -> bool:
         log = self._logs.get(user_id)
         if log is None:
             return False
-        if any(text.encode() in each.entry.frame.raw for each in log.events):
+        entries = (each.entry for each in log.events)
+        if any(entry.type == event_type and text.encode() in entry.frame.raw for entry in entries):
             return True
         if log.sweep is not None:
             log.sweep.cancel()

@@ -124,12 +124,13 @@ class ModuleContext(ABC):
         """Tells all connections of a user, now and (by replay) those that are away for a moment."""
 
     @abstractmethod
-    async def ensure_published(self, user_id: str, text: str) -> bool:
+    async def ensure_published(self, user_id: str, event_type: str, text: str) -> bool:
         """Makes sure that a user's connections get an event that was published or not, which is not known.
 
         Args:
             user_id: Whose.
-            text: What stands in the event's data as JSON, and in no other's: an id.
+            event_type: The event's.
+            text: What stands in its data as JSON, and in that of no other of the type: an id.
 
         Returns:
             Whether it was. If not, all of them are told of a gap, at the latest with the user's next event.

@@ -75,8 +75,8 @@ class ServerContext(ModuleContext):
         return await self._core.engine.publish(user_id, event)
 
     @override
-    async def ensure_published(self, user_id: str, text: str) -> bool:
-        return await self._core.engine.ensure_logged(user_id, text)
+    async def ensure_published(self, user_id: str, event_type: str, text: str) -> bool:
+        return await self._core.engine.ensure_logged(user_id, event_type, text)
 
     @override
     async def broadcast(self, event: Event) -> int:

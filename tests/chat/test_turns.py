@@ -321,9 +321,11 @@ async def test_a_message_that_could_not_be_told_is_a_gap_once_the_engine_is_back
     async with Chat.in_memory(tmp_path, responder=led) as chat:
         call = chat.begin("x")
         await settle()
+        led.say("ke")
+        await settle()
         before = (await chat.context.engine.replay("a1", None)).resume_id
         chat.context.away = True
-        led.answer("kept")
+        led.answer("pt")
         await call.answer()
         await chat.context.manual_clock.advance(3)
         assert not (await chat.context.engine.replay("a1", str(before))).gap

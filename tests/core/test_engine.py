@@ -219,26 +219,27 @@ async def test_what_is_in_the_log_is_found_there_and_the_log_stays(engine: Engin
     """By what stands in its data, whichever event it is in."""
     first = await engine.publish("a1", Event("note", {"id": "m-1"}))
     last = await engine.publish("a1", Event("note", {"id": "m-2"}))
-    assert await engine.ensure_logged("a1", "m-1")
-    assert await engine.ensure_logged("a1", "m-2")
+    assert await engine.ensure_logged("a1", "note", "m-1")
+    assert await engine.ensure_logged("a1", "note", "m-2")
     replay = await engine.replay("a1", str(first))
     assert ([each.id for each in replay.entries], replay.gap) == ([last], False)
+    assert not await engine.ensure_logged("a1", "other", "m-1")
 
 
 async def test_what_is_not_in_the_log_is_a_gap_for_who_goes_on_in_it(
     bench: Bench, engine: Engine, node: Recorder
 ) -> None:
     """For who comes back with an id from before; who is connected is told by the next event at the latest."""
-    assert not await engine.ensure_logged("nobody", "m-1")
+    assert not await engine.ensure_logged("nobody", "note", "m-1")
     await engine.attach("a1", "c1")
     before = await engine.publish("a1", Event("note", {"id": "m-1"}))
     await node.until(lambda: node.ids_of("a1") == [before])
-    assert not await engine.ensure_logged("a1", "m-2")
+    assert not await engine.ensure_logged("a1", "note", "m-2")
     assert (await engine.replay("a1", str(before))).gap
     after = await engine.publish("a1", Event("note", {"id": "m-3"}))
     await node.until(lambda: node.gaps == ["a1"])
     assert after.epoch != before.epoch
-    assert await engine.ensure_logged("a1", "m-3")
+    assert await engine.ensure_logged("a1", "note", "m-3")
     assert not (await engine.replay("a1", str(after))).gap
 
 

@@ -145,9 +145,9 @@ class FakeContext(ModuleContext, EngineListener):
         return await self.engine.publish(user_id, event)
 
     @override
-    async def ensure_published(self, user_id: str, text: str) -> bool:
+    async def ensure_published(self, user_id: str, event_type: str, text: str) -> bool:
         self._check()
-        return await self.engine.ensure_logged(user_id, text)
+        return await self.engine.ensure_logged(user_id, event_type, text)
 
     @override
     async def broadcast(self, event: Event) -> int:

@@ -292,8 +292,8 @@ class ValkeyEngine(Engine):
         return await self._logs.replay(user_id, after)
 
     @override
-    async def ensure_logged(self, user_id: str, text: str) -> bool:
-        return await self._logs.ensure(user_id, text)
+    async def ensure_logged(self, user_id: str, event_type: str, text: str) -> bool:
+        return await self._logs.ensure(user_id, event_type, text)
 
     @override
     async def broadcast(self, event: Event) -> int:

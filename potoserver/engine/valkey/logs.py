@@ -87,9 +87,10 @@ class EventLogs:
         answers = await self._link.run_all([self._replay(*each) for each in asked])
         return [_read(answer) for answer in answers]
 
-    async def ensure(self, user_id: str, text: str) -> bool:
-        """Begins a log anew in which no event has this in its data; returns whether one has."""
-        return bool(await self._link.run(script("ensure_logged").of_user(self._keys, user_id, "", text=text)))
+    async def ensure(self, user_id: str, event_type: str, text: str) -> bool:
+        """Begins a log anew in which no event of the type has this in its data; returns whether one has."""
+        call = script("ensure_logged").of_user(self._keys, user_id, "", type=event_type, text=text)
+        return bool(await self._link.run(call))
 
     def _replay(self, user_id: str, after: EventId) -> Call:
         return script("replay").of_user(

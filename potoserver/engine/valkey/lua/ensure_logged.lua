@@ -1,8 +1,8 @@
--- Begins the log anew unless an event has this text in its data. Returns whether one has.
+-- Begins the log anew unless an event of the type has this text in its data. Returns whether one has.
 -- KEYS: logmeta log
--- ARGV: text
+-- ARGV: type text
 for _, entry in ipairs(redis.call('XREVRANGE', log, '+', '-')) do
-  if string.find(data_of(entry), text, 1, true) then return 1 end
+  if type_of(entry) == type and string.find(data_of(entry), text, 1, true) then return 1 end
 end
 redis.call('DEL', logmeta, log)
 return 0
