@@ -117,6 +117,11 @@ def double_unanswered(history: History) -> None:
         each.count += 1
 
 
+def reply_twice(history: History) -> None:
+    history.archives[1].messages.append(("assistant", "u 1 4", "m5"))
+    history.archives[1].count += 1
+
+
 def change_a_character(history: History) -> None:
     role, content, message_id = history.archives[0].messages[1]
     history.archives[0].messages[1] = (role, content + " ", message_id)
@@ -177,6 +182,13 @@ def end_by_superseding(history: History) -> None:
 def end_late(history: History) -> None:
     history.lines[1].at_ms = T + 20_000
     history.archives[0].footed_ms = history.archives[0].moved_ms = T + 20_005
+
+
+def end_late_with_a_node_down(history: History) -> None:
+    """The others have long taken over what it had."""
+    history.lines[1].at_ms = T + 28_000
+    history.archives[0].footed_ms = history.archives[0].moved_ms = T + 28_005
+    history.troubles.append(kill(0, 5500, 29_000))
 
 
 def never_end(history: History) -> None:
@@ -251,6 +263,7 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     (messages.KEPT, change_a_character),
     (messages.ONCE, double_message),
     (messages.ONCE, double_unanswered),
+    (messages.ONCE, reply_twice),
     (messages.ORDER, swap_messages),
     (messages.OWN, invent_message),
     (messages.ANSWERS, answer_without_retry_after),
@@ -264,6 +277,7 @@ BROKEN: list[tuple[str, Callable[[History], None]]] = [
     (sessions.EXPLAINED, end_by_timeout),
     (sessions.EXPLAINED, end_by_superseding),
     (sessions.IN_TIME, end_late),
+    (sessions.IN_TIME, end_late_with_a_node_down),
     (sessions.IN_TIME, never_end),
     (sessions.ONE_AT_A_TIME, go_back),
     (sessions.LISTED, list_backwards),

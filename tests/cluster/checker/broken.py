@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.checker.violation import Violation
 from tests.support.process import CHECKOUT
 
 _TABLE = Path(__file__).with_name("broken.toml")
@@ -20,10 +21,11 @@ class Fault:
     Attributes:
         why: What is broken, in words.
         troubles: By which it comes out soonest.
-        breaks: The promises, as the checker calls them; it must tell of one of them.
+        breaks: The promises, as the checker calls them; it must tell of one. None: other defences hold.
         file: Where.
         code: What stands there, once.
         instead: What is put in its place.
+        along_with: Another fault that is made too.
     """
 
     why: str
@@ -32,6 +34,12 @@ class Fault:
     file: str
     code: str
     instead: str
+    along_with: str = ""
+
+    def is_found_by(self, violations: Iterable[Violation]) -> bool:
+        """Whether what the checker has told is what it should have."""
+        told = {each.promise for each in violations}
+        return bool(told.intersection(self.breaks)) if self.breaks else not told
 
 
 def _faults() -> Mapping[str, Fault]:
@@ -52,12 +60,18 @@ def broken_copy(name: str, folder: Path) -> Path:
     Raises:
         ValueError: The code is another one by now.
     """
-    fault = FAULTS[name]
     for part in ("potoserver", "modules"):
         shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    _break(name, folder)
+    if FAULTS[name].along_with:
+        _break(FAULTS[name].along_with, folder)
+    return folder
+
+
+def _break(name: str, folder: Path) -> None:
+    fault = FAULTS[name]
     path = folder / fault.file
     text = path.read_text(encoding="utf-8")
     if text.count(fault.code) != 1:
         raise ValueError(f"{name}: {fault.file} holds the code {text.count(fault.code)} times, not once")
     path.write_text(text.replace(fault.code, fault.instead), encoding="utf-8")
-    return folder

@@ -34,12 +34,19 @@ class Circumstances:
 
     @cached_property
     def calm_pauses(self) -> list[Span]:
-        """When no bound runs: any trouble but a moment's, and what it takes to settle."""
-        return joined(
-            Span(each.begin_ms, each.end_ms + SETTLE_MS)
-            for each in self.history.troubles
-            if each.kind != "reset"
-        )
+        """When no bound runs: after a trouble has begun and after it is over, while things settle.
+
+        In between nothing changes: a node that is down or cut off stays so, its users are others' by then.
+        """
+        pauses = []
+        for each in self.history.troubles:
+            if each.kind == "reset":
+                continue
+            begins = (each.begin_ms, each.end_ms) if each.node is not None else (each.end_ms,)
+            pauses += [Span(begin, begin + SETTLE_MS) for begin in begins]
+            if each.node is None:
+                pauses.append(_span(each))
+        return joined(pauses)
 
     @cached_property
     def engine_away(self) -> list[Span]:

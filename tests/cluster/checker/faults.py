@@ -9,7 +9,7 @@ from tests.cluster.checker.history import History
 from tests.cluster.checker.violation import Violation
 
 NO_FAULT = "no node logs a fault that no trouble explains"
-_AWAY = ("UnavailableError", "CutOffError", "FencedError", "HeldElsewhereError", "not done within")
+_AWAY = ("UnavailableError", "CutOffError", "FencedError", "HeldElsewhereError", "not done within", "reached")
 """How faults are told that pass by themselves: the engine or the home is away, or so slow."""
 
 

@@ -32,6 +32,7 @@ def check_messages(history: History) -> Iterator[Violation]:
     """What is wrong with the messages on disk, by what the clients were told."""
     questions: dict[tuple[str, str], list[_Place]] = defaultdict(list)
     replies: dict[str, list[_Place]] = defaultdict(list)
+    same: dict[tuple[str, str], list[_Place]] = defaultdict(list)
     for archive in history.archives:
         for index, (role, content, message_id) in enumerate(archive.messages):
             place = _Place(archive, index, content)
@@ -39,11 +40,16 @@ def check_messages(history: History) -> Iterator[Violation]:
                 questions[archive.user, content].append(place)
             else:
                 replies[message_id].append(place)
+                same[archive.user, content].append(place)
     said_by: dict[str, list[Said]] = defaultdict(list)
     for said in history.said:
         said_by[said.user].append(said)
         yield from _check_answers(said)
         yield from _check_one(said, questions[said.user, said.text], replies)
+        if len(places := same[said.user, said.text]) > 1:
+            where = ", ".join(place.archive.id for place in places)
+            what = f"{said.key} has {len(places)} replies, in {where}"
+            yield Violation(ONCE, said.user, said.over_ms, what)
     yield from _check_foreign(history, said_by)
     for user, all_said in said_by.items():
         yield from _check_order(user, all_said, questions)

@@ -181,7 +181,7 @@ def _why_unexplained(
     if end.reason == "timeout":
         quiet = Span(end.at_ms - history.rules.timeout_ms + SLACK_MS, end.at_ms - SLACK_MS)
         called = [each for each in answered if each.conversation == conversation.id]
-        if any(quiet.holds(each.tries[-1].begun_ms) for each in called):
+        if any(quiet.holds(each.begun_ms) for each in called):
             return "there were calls in the time"
         return ""
     if end.reason == "request":

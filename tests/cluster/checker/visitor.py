@@ -48,7 +48,7 @@ class Visitor:
                 await asyncio.sleep(self._dice.uniform(0, 1.5) * grace_s)
                 await self.say()
             if fate < 0.15:
-                await at_most(25, over)
+                await at_most(40, over)
             elif fate < 0.25:
                 await asyncio.sleep(self._dice.uniform(0.5, 1.2) * grace_s)  # a return that may be too late
             else:
