@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
@@ -112,6 +113,17 @@ async def test_an_archive_is_renamed_pinned_and_deleted_in_all_tabs(
     await expect(view.title).to_have_text("New dialog")
 
 
+async def test_a_list_has_no_heading_without_a_dialog_below(page: Page) -> None:
+    """When all that there are is pinned."""
+    view = ChatPage(page)
+    await view.archive("The only one")
+    await expect(page.get_by_role("heading", name="Earlier")).to_be_visible()
+    await view.open_entry("The only one")
+    await view.button("Pin").click()
+    await expect(page.get_by_role("heading", name="Pinned")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Earlier")).to_have_count(0)
+
+
 async def test_where_deleting_is_turned_off_the_page_says_so(
     context: BrowserContext, start_server: StartServer, console: Console
 ) -> None:
@@ -183,4 +195,51 @@ async def test_an_export_is_imported_elsewhere(
     await expect(there.entries.filter(has_text="From elsewhere")).to_be_visible()
     (tmp_path / "bad.json").write_text("no JSON")
     await there.page.locator("#import-file").set_input_files(tmp_path / "bad.json")
-    await expect(there.notice).to_contain_text("bad.json is not JSON.")
+    await expect(there.notice).to_have_text("bad.json is not JSON.")
+    (tmp_path / "bad.json").write_text('{"dialogs": []}')
+    await there.page.locator("#import-file").set_input_files(tmp_path / "bad.json")
+    await expect(there.notice).to_have_text("bad.json holds neither archives nor a list of messages.")
+
+
+def importable(number: int, *contents: str, role: str = "user") -> dict[str, Any]:
+    """An archive as an export has it."""
+    stamp = "2024-01-15T10:30:00.000Z"
+    messages = [
+        {"id": f"m-{number}-{each}", "role": role, "content": content, "timestamp": stamp}
+        for each, content in enumerate(contents)
+    ]
+    about = {"conversationId": f"sse-{number}", "startedAt": stamp, "endedAt": stamp, "reason": "request"}
+    return about | {"title": f"Number {number}", "messages": messages}
+
+
+async def test_a_corrupt_import_adds_nothing_and_says_where(
+    page: Page, console: Console, tmp_path: Path
+) -> None:
+    """However large the whole part is that stands before the fault."""
+    console.expect("422")
+    view = ChatPage(page)
+    archives = [importable(0, "x" * 5_000_000), importable(1, "Hello", role="robot")]
+    (tmp_path / "bad.json").write_text(json.dumps({"potoserver": 1, "archives": archives}))
+    await page.locator("#import-file").set_input_files(tmp_path / "bad.json")
+    await expect(view.notice).to_have_text(
+        "The arguments are not valid. archives.1.messages.0.role: must be 'user' or 'assistant'."
+    )
+    await expect(view.entries).to_have_count(0)
+
+
+async def test_a_fault_behind_what_one_call_takes_is_told_by_its_place_in_the_file(
+    page: Page, console: Console, tmp_path: Path
+) -> None:
+    """With what was added before it."""
+    console.expect("422")
+    view = ChatPage(page)
+    archives = [importable(number, *["Hello"] * 10_000) for number in range(2)]
+    archives.append(importable(2, "Hello", role="robot"))
+    (tmp_path / "bad.json").write_text(json.dumps({"potoserver": 1, "archives": archives}))
+    await page.locator("#import-file").set_input_files(tmp_path / "bad.json")
+    await expect(view.notice).to_have_text(
+        "The arguments are not valid. Of the 2 dialogs before: 2 dialogs imported. "
+        "archives.2.messages.0.role: must be 'user' or 'assistant'.",
+        timeout=60_000,
+    )
+    await expect(view.entries).to_have_count(2)

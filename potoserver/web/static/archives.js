@@ -84,8 +84,8 @@ export class ArchiveList {
     const nodes = [];
     if (pinned.archives.length) nodes.push(el("h2", {}, "Pinned"), listOf(pinned.archives.map((each) => this.#entry(each))));
     const list = listOf([]);
-    nodes.push(el("h2", {}, "Earlier"), list);
     this.#addPage(list, newest);
+    if (list.children.length) nodes.push(el("h2", {}, "Earlier"), list);
     return nodes;
   }
 
