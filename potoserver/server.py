@@ -45,6 +45,8 @@ from potoserver.web.app import create_app
 
 _SPARE_DESCRIPTORS = 256
 """Left for files, the listening sockets and the responder's when connections are held below the limit."""
+_SPARE_DESCRIPTORS_SHARED = 256
+"""Left besides where other nodes have the folder, too: for users' locks, and the way to the engine."""
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -85,7 +87,7 @@ class PotoServer:
         tasks = OwnedTasks(logs.get("engine"), clock)
         event_logger = logs.get("sse") if settings.log.debug_sse else None
         modules_by_name: dict[str, ServerModule] = {}
-        homes = Homes(made_engine, logs.get("engine"))
+        homes = Homes(made_engine, modules_by_name, clock, tasks, logs.get("engine"))
         node_calls = NodeCalls(made_engine, clock, tasks, logs.get("engine"))
         places = HookPlaces(homes, node_calls, modules_by_name)
         self.core = Core(
@@ -138,7 +140,8 @@ class PotoServer:
         """Holds connections below what the limit of open files allows, so that the journal's are left."""
         limits, core = self.core.settings.limits, self.core
         wanted = limits.connections + limits.sockets
-        allowed = max(4, _raise_open_files(wanted + _SPARE_DESCRIPTORS) - _SPARE_DESCRIPTORS)
+        spare = _SPARE_DESCRIPTORS + (_SPARE_DESCRIPTORS_SHARED if core.engine.shared else 0)
+        allowed = max(4, _raise_open_files(wanted + spare) - spare)
         core.socket_limit = min(limits.sockets, max(1, allowed // 4))
         most = allowed - core.socket_limit
         core.connection_limit = min(limits.connections or most, most)
@@ -218,6 +221,7 @@ class PotoServer:
         ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
         data = to_json({"retryAfterMs": core.settings.retry_ms})
         core.subscriptions.broadcast("shutdown", Frame.encode("shutdown", data))
+        await core.homes.drain()
         await self._stop_modules(core.stop_timeout_s)
         # In this order: a module that has stopped is told of no connection that ends with the server.
         core.hooks.stop()
@@ -232,6 +236,7 @@ class PotoServer:
         self._clock_watch.stop()
         core.logs.watch_file(lambda _: None)
         core.alarms.stop()
+        await core.homes.stop()
         await core.engine.stop()
         return not self._failed
 
@@ -387,6 +392,10 @@ class _Listener(EngineListener):
     @override
     def on_home_lost(self, home: Home) -> None:
         self._core.homes.lose(home)
+
+    @override
+    def on_orphan(self, user_id: str) -> None:
+        self._core.homes.adopt(user_id)
 
     @override
     def on_message(self, sender_node_id: str, payload: bytes) -> None:

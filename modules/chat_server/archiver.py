@@ -12,11 +12,13 @@ from potoserver import Cause, ModuleContext, User
 
 from .announcer import Announcer
 from .journal.base import DialogueJournal
+from .journal.errors import FencedError
 from .journal.records import Reason
 from .lanes import Lanes, Ticket
 from .latest import LatestArchives
 from .notices import Notices
 from .sessions import Session
+from .user_tasks import UserTasks
 
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 60.0
@@ -59,6 +61,7 @@ class _Backlog:
         running: First tries, waiting for their turn or under way, by their tasks.
         failed: What the journal could not archive, oldest first. Touched in the user's lane alone.
         retrying: The failed ones are being tried again.
+        dropped: All of it is another node's.
         retry_ms: When that will be: wall time, milliseconds since 1970 UTC.
     """
 
@@ -66,6 +69,7 @@ class _Backlog:
     failed: deque[Ending] = field(default_factory=deque)
     retrying: bool = False
     retry_ms: int | None = None
+    dropped: bool = False
 
 
 class Archiver:
@@ -75,7 +79,8 @@ class Archiver:
     by this itself with backoff, by whoever asks to `finish`, and before another dialog of the user begins.
 
     Args:
-        context: The clock, owned tasks and logs.
+        context: The clock and logs.
+        tasks: Where what takes time goes on.
         journal: Where dialogs are archived.
         lanes: Each user's order.
         notices: Told what a user's next connection is to be told.
@@ -86,6 +91,7 @@ class Archiver:
     def __init__(
         self,
         context: ModuleContext,
+        tasks: UserTasks,
         journal: DialogueJournal,
         lanes: Lanes,
         notices: Notices,
@@ -93,6 +99,7 @@ class Archiver:
         on_archived: Callable[[str, str], None],
     ) -> None:
         self._context = context
+        self._tasks = tasks
         self._journal = journal
         self._lanes = lanes
         self._notices = notices
@@ -149,13 +156,14 @@ class Archiver:
         user_id = ending.session.user_id
         ending.begun_s = self._context.clock.monotonic_s()
         ticket = self._lanes.join(user_id)
-        task = self._context.spawn(
-            self._first_try(ending, ticket), f"archive {ending.session.conversation.id}"
+        task = self._tasks.spawn(
+            user_id, self._first_try(ending, ticket), f"archive {ending.session.conversation.id}"
         )
-        self._by_user.setdefault(user_id, _Backlog()).running[task] = ending
+        backlog = self._by_user.setdefault(user_id, _Backlog())
+        backlog.running[task] = ending
 
         def ran(task: asyncio.Task[None]) -> None:
-            self._by_user[user_id].running.pop(task)
+            backlog.running.pop(task)
             self._forget_when_done(user_id)
 
         task.add_done_callback(ran)
@@ -174,6 +182,15 @@ class Archiver:
         if backlog.failed:
             async with self._lanes.join(user_id):
                 await self.finish_failed(user_id)
+        if backlog.dropped:
+            raise FencedError
+
+    def drop(self, user_id: str) -> None:
+        """The user's dialogs are another node's: whoever waits for their archives is told so."""
+        backlog = self._by_user.pop(user_id, None)
+        if backlog is not None:
+            backlog.dropped = True
+            backlog.failed.clear()
 
     async def finish_failed(self, user_id: str) -> None:
         """Tries again what has failed, for whoever has the turn in the user's lane.
@@ -202,12 +219,14 @@ class Archiver:
         try:
             await self.finish_failed(user_id)  # the older ones come first
             await self._archive(ending)
+        except FencedError:
+            raise  # it is another node's to archive
         except Exception:  # logged there; whatever it was, the dialog must not be forgotten
             backlog = self._by_user.setdefault(user_id, _Backlog())
             backlog.failed.append(ending)
             if not backlog.retrying:
                 backlog.retrying = True
-                self._context.spawn(self._retry(user_id, backlog), f"retry archives of {user_id}")
+                self._tasks.spawn(user_id, self._retry(user_id, backlog), f"retry archives of {user_id}")
             raise
 
     async def _first_try(self, ending: Ending, ticket: Ticket) -> None:

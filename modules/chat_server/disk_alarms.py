@@ -1,4 +1,4 @@
-"""The alarms `disk-full`, `disk-failing` and `user-folder`: what the journal met on its disk."""
+"""What the journal meets on its disk: the alarms `disk-full`, `disk-failing`, `user-folder`; newer tokens."""
 
 from __future__ import annotations
 
@@ -44,3 +44,7 @@ class DiskAlarms(DiskWatch):
         self._context.clear_alarm(_FAILING)
         if self._context.clock.monotonic_s() - self._folder_failed_s >= _FOLDER_QUIET_S:
             self._context.clear_alarm(_FOLDER)
+
+    @override
+    def fenced(self, user_id: str, token: int) -> None:
+        self._context.homes.fenced(user_id, token)

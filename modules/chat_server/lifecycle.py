@@ -9,18 +9,22 @@ from contextlib import suppress
 
 from typing_extensions import override
 
-from potoserver import Cause, Departure, ModuleContext, Presence, PresenceState, UnavailableError
+from potoserver import Cause, Departure, ModuleContext, Presence, PresenceState, UnavailableError, User
 
 from .adoption import Adoption
 from .archiver import Archiver, Ending
 from .journal.base import DialogueJournal
+from .journal.errors import FencedError, JournalError
 from .journal.records import Conversation, Reason
 from .lanes import Lanes, Ticket
 from .latest import LatestArchives
 from .notices import Notices
+from .session_records import SessionRecords
 from .sessions import Moment, Session, Sessions
 from .settings import ChatSettings
+from .taking_over import Steps, TakingOver
 from .turns import TurnSessions
+from .user_tasks import UserTasks
 
 _MOST_ENDINGS_PER_USER = 16
 """While so many of a user's sessions wait for their archive, no further one begins."""
@@ -28,11 +32,12 @@ _RETRY_AFTER_S = 5
 _ENDS_IN_A_ROW = 100
 
 
-class SessionLife(TurnSessions):
+class SessionLife(TurnSessions, Steps):
     """Starts, continues and ends sessions, and says so in the log.
 
     Args:
         context: Presence, the clock and logs.
+        tasks: Where what goes on for one user does.
         settings: The chat's.
         journal: Where dialogs are.
         lanes: Each user's order.
@@ -42,14 +47,17 @@ class SessionLife(TurnSessions):
     def __init__(
         self,
         context: ModuleContext,
+        tasks: UserTasks,
         settings: ChatSettings,
         journal: DialogueJournal,
         lanes: Lanes,
         on_archived: Callable[[str, str], None],
     ) -> None:
         self._context = context
+        self._tasks = tasks
         self._clock = context.clock
         self._settings = settings
+        self._journal = journal
         self._lanes = lanes
         self._log = context.logger("session:lifecycle")
         self._activity_log = context.logger("session:activity")
@@ -59,14 +67,12 @@ class SessionLife(TurnSessions):
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
         self.latest = LatestArchives(context.clock)
-        self.archiver = Archiver(context, journal, lanes, self.notices, self.latest, on_archived)
-        self.adoption = Adoption(
-            context,
-            journal,
-            self.sessions,
-            self.notices,
-            lambda session: self.end(session, Reason.RECOVERED),
-        )
+        self.archiver = Archiver(context, tasks, journal, lanes, self.notices, self.latest, on_archived)
+        self.records = SessionRecords(context)
+        taking_over = TakingOver(context, journal, self.sessions, self.records, self.notices, self)
+        self.adoption = Adoption(context, tasks, journal, self.sessions, taking_over.adopt, self.end_left)
+        self._at_home: set[str] = set()
+        """The users whose home this node is, where there may be others."""
 
     # Connections
 
@@ -85,18 +91,25 @@ class SessionLife(TurnSessions):
         if presence.state is PresenceState.ABSENT or self._stopping:
             return self.sessions.get(user_id)
         session = self.sessions.get(user_id)
+        self.check_home(user_id)
         begins = session is None or session.is_over(presence.generation)
         if begins and self._why_no_room(user_id):
             if session is not None:
                 self.end(session, Reason.DISCONNECT)
             return None
+        return self.connect(user_id, presence)
+
+    @override
+    def connect(self, user_id: str, presence: Presence) -> Session:
         arrival = self.sessions.connect(user_id, presence.generation, self._now())
         if arrival.ended is not None:
             self._archive(arrival.ended, Reason.DISCONNECT)
+        if arrival.started or arrival.continued:
+            self.records.note(arrival.session)
         if arrival.started:
             self._log_started(arrival.session)
         elif arrival.continued:
-            self._log_continued(arrival.session)
+            self.log_continued(arrival.session)
         return arrival.session
 
     async def connection_closed(self, user_id: str, generation: int) -> None:
@@ -112,10 +125,62 @@ class SessionLife(TurnSessions):
             JournalError: Something is not; call again.
         """
         user_id = departure.user_id
+        await self.adoption.recovered(user_id)
+        self.check_home(user_id)
         ended = self.sessions.depart(user_id, departure.generation, departure.last_seen_ms)
         if ended is not None:
             self._archive(ended, Reason.DISCONNECT, departure.departed_ms, departure.cause)
         await self.archiver.finish(user_id)
+
+    # Homes: of the server's several nodes, the one where all this happens for a user
+
+    async def gained(self, user_id: str, token: int) -> None:
+        """This node is the user's home from now on.
+
+        Raises:
+            UnavailableError: What was begun for the user here earlier does not end.
+        """
+        await self._tasks.none_left(user_id)
+        await self._journal.take(User(user_id), token)
+        self._at_home.add(user_id)
+        self.adoption.gained(user_id)
+
+    def lost(self, user_id: str) -> None:
+        """It is not any more: forgets what there is of the user, and writes nothing."""
+        self._at_home.discard(user_id)
+        self._tasks.cancel(user_id)
+        self.adoption.lost(user_id)
+        self.archiver.drop(user_id)
+        self.sessions.drop(user_id)
+        self.records.drop(user_id)
+        self.notices.forget(user_id)
+        self._context.spawn(self._let_go(user_id), f"let go of {user_id}")
+
+    async def _let_go(self, user_id: str) -> None:
+        with suppress(JournalError):  # it is closed
+            await self._journal.let_go(User(user_id))
+
+    def needs_home(self, user_id: str) -> bool:
+        """Whether anything of the user is under way here."""
+        return bool(
+            user_id in self.sessions
+            or self.archiver.pending_of(user_id)
+            or self._lanes.length(user_id)
+            or self.adoption.has(user_id)
+        )
+
+    def users_at_home(self) -> list[str]:
+        """The users whose home this node is, where there may be others."""
+        return list(self._at_home)
+
+    @override
+    def check_home(self, user_id: str) -> None:
+        if self._context.homes.shared and user_id not in self._at_home:
+            raise FencedError
+
+    @override
+    def end_left(self, session: Session) -> None:
+        self.end(session, Reason.SHUTDOWN if self._stopping else Reason.RECOVERED)
 
     # Calls
 
@@ -135,7 +200,7 @@ class SessionLife(TurnSessions):
             return None
         session, continued = called
         if continued:
-            self._log_continued(session)
+            self.log_continued(session)
         self._log_activity(session)
         return session
 
@@ -148,6 +213,7 @@ class SessionLife(TurnSessions):
         if self._stopping:
             raise UnavailableError("The server is stopping; try again in a moment.")
         # A session that ended while the call was waiting is still the call's: its ending waits in turn.
+        self.check_home(user_id)
         session = self.archiver.waiting_session(user_id) or self.call(user_id)
         if session is None:
             self.check_room(user_id)
@@ -188,10 +254,12 @@ class SessionLife(TurnSessions):
         with suppress(UnavailableError):  # then the fallback governs it, until the user connects again
             presence = await self._context.presence_of(user_id)
             generation = None if presence.state is PresenceState.ABSENT else presence.generation
+        self.check_home(user_id)
         session, replaced = self.sessions.go_on_with(user_id, conversation, self._now(), generation)
         if replaced is not None:
             self._leave_behind(user_id, replaced)
-        self._log_continued(session)
+        self.records.note(session)
+        self.log_continued(session)
         self._log_activity(session)
         if self._stopping:
             self.end(session, Reason.SHUTDOWN)
@@ -244,8 +312,10 @@ class SessionLife(TurnSessions):
 
     def start(self, user_id: str, presence: Presence, conversation_id: str | None = None) -> Session:
         """Begins a session for a user who has none; without a connection, the fallback is to end it."""
+        self.check_home(user_id)
         generation = None if presence.state is PresenceState.ABSENT else presence.generation
         session = self.sessions.start(user_id, self._now(), generation, conversation_id)
+        self.records.note(session)
         self._log_started(session)
         return session
 
@@ -277,15 +347,18 @@ class SessionLife(TurnSessions):
             "sessions checked", sessions=len(self.sessions), idle=len(idle_sessions), ended=ended_count
         )
 
-    def stop(self) -> None:
+    def stop(self, *, hand_over: bool) -> None:
         """Ends every session, at once: an event that comes after finds none. No other one begins.
 
         Where the start failed nobody could come back, so what a crash left open stays open, for the next one.
+
+        Args:
+            hand_over: None ends: another node goes on with them.
         """
         self._stopping = True
-        self.adoption.stop()
+        self.adoption.stop(to_the_last=self._context.homes.shared and not hand_over)
         self.archiver.stop()
-        if not self._context.started:
+        if hand_over or not self._context.started:
             return
         for session in list(self.sessions.values()):
             self.end(session, Reason.RECOVERED if session.adopted else Reason.SHUTDOWN)
@@ -298,6 +371,7 @@ class SessionLife(TurnSessions):
     def _ending(
         self, session: Session, reason: Reason, ended_ms: int | None = None, cause: Cause | None = None
     ) -> Ending:
+        self.records.forget(session.user_id)
         self._log.info(
             "session ended",
             user=session.user_id,
@@ -325,7 +399,8 @@ class SessionLife(TurnSessions):
             generation=session.generation,
         )
 
-    def _log_continued(self, session: Session) -> None:
+    @override
+    def log_continued(self, session: Session) -> None:
         self._log.info(
             "session continued",
             user=session.user_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,8 +43,10 @@ from .sessions import Session
 from .sessions_here import SessionsHere
 from .settings import ChatSettings
 from .startup_checks import startup_checks
+from .stopping import Stopping
 from .titler import Titler
 from .turns import Turns
+from .user_tasks import UserTasks
 from .watching import Watching
 from .wire import (
     ChatReply,
@@ -75,6 +76,7 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
     """
 
     section = "chat"
+    homed = True
     settings_model = ChatSettings
     connected_field_names = ("conversation", "archived")
 
@@ -100,10 +102,12 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
             fsync=settings.journal.fsync == "always",
             logger=context.logger,
             registry=context.registry,
+            shared=context.homes.shared,
             user_bytes=context.user_bytes,
             watch=DiskAlarms(context),
         )
         self._lanes = Lanes()
+        tasks = UserTasks(context)
         self._reads = Reads(context.clock)
         self._titler = Titler(
             context,
@@ -112,14 +116,18 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
             self._reads,
             wanted=settings.archives.title_by_responder,
         )
-        self._life = SessionLife(context, settings, self.dialogue_journal, self._lanes, self._titler.ask_for)
+        self._life = SessionLife(
+            context, tasks, settings, self.dialogue_journal, self._lanes, self._titler.ask_for
+        )
         self._desk = ArchiveDesk(context, settings, self.dialogue_journal, self._life, self._reads)
         self._reader = ArchiveReader(context, self.dialogue_journal, self._life, self._reads)
         self._restorer = Restorer(context, self.dialogue_journal, self._lanes, self._life, self._reads)
+        self._stopping = Stopping(context, self._lanes, self._life, self._restorer)
         self._importer = Importer(context, self.dialogue_journal, self._life, self._reads)
         self._retention = Retention(context, settings.retention, self.dialogue_journal, self._life.notices)
         self._turns = Turns(
             context,
+            tasks,
             settings,
             self.dialogue_journal,
             self._responder,
@@ -149,14 +157,11 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
         self._retention.stop()
         self._titler.stop()
         self._turns.stop()
-        self._life.stop()
         stop_s = self.context.stop_timeout_s
         for_replies_s = max(0.0, stop_s - max(_FOR_ARCHIVES_S, stop_s / 4))
         cut = self.context.clock.call_later(for_replies_s, self._turns.cut_all)
-        archiver = self._life.archiver
         try:
-            await asyncio.gather(*map(archiver.finish, archiver.pending_users), return_exceptions=True)
-            await self._restorer.finish()
+            await self._stopping.run(for_replies_s)
         finally:
             cut.cancel()
             try:
@@ -185,6 +190,18 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
             "conversation": session.conversation.id if session else None,
             "archived": await self._life.notices.take(user_id),
         }
+
+    @override
+    async def on_home_gained(self, user_id: str, token: int) -> None:
+        await self._life.gained(user_id, token)
+
+    @override
+    def on_home_lost(self, user_id: str) -> None:
+        self._life.lost(user_id)
+
+    @override
+    def needs_home(self, user_id: str) -> bool:
+        return self._life.needs_home(user_id)
 
     @override
     async def health_fields(self) -> Mapping[str, Any]:

@@ -46,6 +46,10 @@ class Notices:
         if notice is not None and notice["id"] == archive_id:
             self._remember(user_id, None)
 
+    def forget(self, user_id: str) -> None:
+        """The user is at home elsewhere: the journal knows better from now on."""
+        self._by_user.pop(user_id, None)
+
     async def take(self, user_id: str) -> dict[str, str] | None:
         """What a new connection is told: each notice once, also across restarts."""
         notice = None

@@ -75,6 +75,8 @@ class Retention:
             for user_id in await self._journal.stored_users():
                 if self._stopping:
                     return
+                if not await self._is_ours(user_id):
+                    continue
                 users += 1
                 try:
                     gone += await self._look_at(User(user_id), before_ms)
@@ -96,6 +98,13 @@ class Retention:
             dry_run=settings.dry_run,
             s=round(self._context.clock.monotonic_s() - begun_s, 1),
         )
+
+    async def _is_ours(self, user_id: str) -> bool:
+        try:
+            return await self._context.homes.are_ours(user_id)
+        except UnavailableError as error:
+            self._logger.warning("retention failed", user=user_id, error=str(error))
+            return False
 
     def _before_ms(self) -> int | None:
         """What ended earlier is too old, in ms since 1970 UTC; None where nothing is.

@@ -43,7 +43,7 @@ class SessionMethods:
 
     # For admins
 
-    @rpc(roles={"admin"})
+    @rpc(roles={"admin"}, about="user_id")
     async def end_user_session(
         self, user_id: str, conversation_id: str | None = None, operator: User | None = None
     ) -> EndedSession:
@@ -87,7 +87,7 @@ class SessionMethods:
         """How many sessions are active on this node."""
         return len(self._life.sessions)
 
-    @rpc(roles={"admin"})
+    @rpc(roles={"admin"}, about="user_id")
     async def get_user_session_info(self, user_id: str) -> SessionInfo | None:
         """A user's session, or null.
 

@@ -116,10 +116,24 @@ class Sessions(Mapping[str, Session]):
         conversation = Conversation(conversation_id or self._new_id(at.wall_ms), at.wall_ms)
         return self._put(Session(user_id, conversation, at, generation=generation))
 
-    def adopt(self, user_id: str, conversation: Conversation, last_activity_ms: int, now_s: float) -> Session:
+    def adopt(
+        self,
+        user_id: str,
+        conversation: Conversation,
+        last_activity_ms: int,
+        now_s: float,
+        generation: int | None = None,
+    ) -> Session:
         """Takes over a dialog that a crash left open, of a user who has no session yet."""
         last_activity = Moment(last_activity_ms, now_s)
-        return self._put(Session(user_id, conversation, last_activity, adopted=True))
+        session = Session(user_id, conversation, last_activity, generation=generation, adopted=True)
+        return self._put(session)
+
+    def take_over(self, session: Session, now: Moment) -> Session:
+        """Goes on with another node's session, of a user who has none here."""
+        since_s = max(0, now.wall_ms - session.last_activity.wall_ms) / 1000
+        at = Moment(session.last_activity.wall_ms, now.monotonic_s - since_s)
+        return self._put(replace(session, last_activity=at))
 
     def connect(self, user_id: str, generation: int, at: Moment) -> Arrival:
         """A connection of that generation is open: it starts, goes on with, or takes over a session."""
@@ -188,7 +202,10 @@ class Sessions(Mapping[str, Session]):
             call in the grace: then it goes on, and the fallback governs it.
         """
         session = self._by_user.get(user_id)
-        if session is None or session.generation != generation:
+        if session is None:
+            return None
+        # Which generation a crash left it to may not be known, but nobody has come back to it since.
+        if session.generation != generation and not (session.adopted and session.generation is None):
             return None
         if session.last_message_ms > last_seen_ms:
             self._put(replace(session, generation=None, left=False))
@@ -225,6 +242,10 @@ class Sessions(Mapping[str, Session]):
     def adopted(self) -> list[Session]:
         """The adopted sessions that nobody has gone on with."""
         return [session for session in self._by_user.values() if session.adopted]
+
+    def drop(self, user_id: str) -> None:
+        """Forgets the user's session, which is another node's."""
+        self._by_user.pop(user_id, None)
 
     def end(self, session: Session) -> Session | None:
         """Ends a session, named by its conversation; None when the user's session is another by now."""

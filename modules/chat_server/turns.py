@@ -27,6 +27,7 @@ from .reply_stream import DeltaMerger, ReplyStream
 from .responders import Responder
 from .sessions import Session
 from .settings import ChatSettings
+from .user_tasks import UserTasks
 from .wire import ChatReply
 
 _NOT_KEPT = "This message was not kept; send it again later."
@@ -73,7 +74,8 @@ class Turns:
     """All chat calls.
 
     Args:
-        context: The clock, owned tasks and logs.
+        context: The clock and logs.
+        tasks: Where turns run.
         settings: The chat's.
         journal: Where messages are kept.
         responder: Who answers.
@@ -86,6 +88,7 @@ class Turns:
     def __init__(
         self,
         context: ModuleContext,
+        tasks: UserTasks,
         settings: ChatSettings,
         journal: DialogueJournal,
         responder: Responder,
@@ -95,6 +98,7 @@ class Turns:
         metrics: ChatMetrics,
     ) -> None:
         self._context = context
+        self._tasks = tasks
         self._clock = context.clock
         self._settings = settings
         self._journal = journal
@@ -131,7 +135,7 @@ class Turns:
         turn = _Turn(call, request, digest, session, self._lanes.join(call.user.id), ReplyStream())
         self._running.add(call, digest, turn.stream)
         self._log_lane("lane joined", call)
-        self._context.spawn(self._run(turn), f"turn {call.request_id}")
+        self._tasks.spawn(call.user.id, self._run(turn), f"turn {call.request_id}")
         return turn.stream
 
     def stop_generation(self, user_id: str) -> bool:

@@ -255,6 +255,11 @@ class Engine(ABC):
 
     @property
     @abstractmethod
+    def shared(self) -> bool:
+        """Whether there may be other nodes: then a user is at home on one of them."""
+
+    @property
+    @abstractmethod
     def node_id(self) -> str:
         """This node's name; another one after it was declared dead and has joined anew."""
 
@@ -316,6 +321,10 @@ class Engine(ABC):
         Returns:
             The home there is now, perhaps another node's.
         """
+
+    @abstractmethod
+    async def orphans(self) -> list[str]:
+        """The users of whom a dialog was left open at a home that is gone, and whom nobody has taken over."""
 
     @abstractmethod
     async def release_home(self, home: Home, *, orphan: bool) -> None:

@@ -120,6 +120,11 @@ class MemoryEngine(Engine):
 
     @property
     @override
+    def shared(self) -> bool:
+        return False
+
+    @property
+    @override
     def node_id(self) -> str:
         return f"n-{self._life}"
 
@@ -159,6 +164,10 @@ class MemoryEngine(Engine):
     @override
     async def claim_home(self, user_id: str, above: int = 0) -> Home:
         return Home(user_id, self.node_id, token=0)
+
+    @override
+    async def orphans(self) -> list[str]:
+        return []
 
     @override
     async def release_home(self, home: Home, *, orphan: bool) -> None:

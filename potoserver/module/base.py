@@ -17,6 +17,7 @@ from potoserver.engine.base import Cause, Departure, Presence
 from potoserver.events import Event, EventId
 from potoserver.module.nodes import Nodes
 from potoserver.module.oversight import Oversight
+from potoserver.module.user_homes import UserHomes
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,6 +67,7 @@ class ModuleContext(ABC):
         retry_ms: The reconnection time that clients are told, in milliseconds.
         oversight: The server as its operator sees it.
         nodes: All nodes of the deployment, to be asked.
+        homes: Which users are at home on this node.
         user_bytes: What a module may keep on the disk for one user, in bytes; 0 for no limit.
         stop_timeout_s: What `on_stop` gets, in seconds: of a shutdown's time all but the server's own part.
     """
@@ -76,6 +78,7 @@ class ModuleContext(ABC):
     registry: CollectorRegistry
     oversight: Oversight
     nodes: Nodes
+    homes: UserHomes
     grace_ms: int
     retry_ms: int
     user_bytes: int
@@ -152,6 +155,22 @@ class ModuleContext(ABC):
     async def presence_of(self, user_id: str) -> Presence:
         """A user's presence now."""
 
+    @abstractmethod
+    async def get_state(self, user_id: str, name: str) -> str | None:
+        """A small value that a module keeps for a user, on whichever node, or None."""
+
+    @abstractmethod
+    async def swap_state(
+        self, user_id: str, name: str, expected: str | None, value: str | None, lifetime_s: float
+    ) -> bool:
+        """Sets such a value in one step if it still is `expected` (None: absent); None removes it.
+
+        It lapses `lifetime_s` seconds after this, and when many others of the user were set since.
+
+        Returns:
+            Whether it was set.
+        """
+
 
 class ServerModule:
     """The base class of plugins. Override what you need; each hook does nothing by default.
@@ -206,6 +225,27 @@ class ServerModule:
         return {}
 
     connected_field_names: ClassVar[tuple[str, ...]] = ()
+
+    # A homed module among several nodes
+
+    async def on_home_gained(self, user_id: str, token: int) -> None:
+        """This node is the user's home from now on; no hook or method about the user runs here before.
+
+        Args:
+            user_id: Whose.
+            token: Greater than that of every home which the user has had: storage that refuses a smaller one
+                keeps out a node that has not noticed yet.
+        """
+
+    def on_home_lost(self, user_id: str) -> None:
+        """It is not any more, and another node may be: what is known of the user here holds no longer.
+
+        Nothing may be written for the user from now on. Not called where the server just ends.
+        """
+
+    def needs_home(self, user_id: str) -> bool:
+        """Whether this node must stay the user's home, though nobody asks for it: something goes on."""
+        return False
 
     async def health_fields(self) -> Mapping[str, Any]:
         """What this module adds to `GET /health`."""

@@ -35,6 +35,7 @@ class ServerContext(ModuleContext):
         self.registry = core.metrics.registry
         self.oversight = ServerOversight(core)
         self.nodes = ServerNodes(core, module_name)
+        self.homes = core.homes
         self.grace_ms = core.settings.presence.grace_ms
         self.retry_ms = core.settings.retry_ms
         self.user_bytes = core.settings.limits.user_bytes
@@ -93,3 +94,15 @@ class ServerContext(ModuleContext):
     @override
     async def presence_of(self, user_id: str) -> Presence:
         return await self._core.engine.presence_of(user_id)
+
+    @override
+    async def get_state(self, user_id: str, name: str) -> str | None:
+        return await self._core.engine.get_state(user_id, f"{self._module_name}:{name}")
+
+    @override
+    async def swap_state(
+        self, user_id: str, name: str, expected: str | None, value: str | None, lifetime_s: float
+    ) -> bool:
+        return await self._core.engine.swap_state(
+            user_id, f"{self._module_name}:{name}", expected, value, lifetime_s
+        )

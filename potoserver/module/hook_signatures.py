@@ -14,7 +14,8 @@ def check_hooks(module: type[ServerModule]) -> None:
     """Checks the hooks that a class overrides, so that a slip is told at the start, not by a user's going.
 
     Raises:
-        TypeError: A hook is not async, takes other parameters, or nearly has a hook's name.
+        TypeError: A hook is async or not as the server's is not, takes other parameters, or has nearly a
+            hook's name.
     """
     hooks = {
         name
@@ -26,9 +27,11 @@ def check_hooks(module: type[ServerModule]) -> None:
             if name.startswith("on_") and (near := difflib.get_close_matches(name, hooks, 1, 0.8)):
                 raise TypeError(f"{module.__name__}.{name}: there is no such hook, did you mean {near[0]}?")
             continue
-        if not inspect.iscoroutinefunction(value):
-            raise TypeError(f"{module.__name__}.{name}: a hook must be async")
-        expected = list(inspect.signature(getattr(ServerModule, name)).parameters)
+        hook = getattr(ServerModule, name)
+        if inspect.iscoroutinefunction(hook) != inspect.iscoroutinefunction(value):
+            must = "must" if inspect.iscoroutinefunction(hook) else "must not"
+            raise TypeError(f"{module.__name__}.{name}: a hook of that name {must} be async")
+        expected = list(inspect.signature(hook).parameters)
         try:
             inspect.signature(value).bind(*expected)
         except TypeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -49,8 +50,10 @@ class CallsElsewhere:
         if not self._core.modules[module_name].homed or method.anywhere:
             return method.invoke(arguments, call)
 
+        user_id = method.whom(arguments, call)
+
         async def here() -> Any:
-            return method.invoke(arguments, call)
+            return self._held(method, arguments, call, user_id)
 
         async def there(node_id: str) -> Any:
             request = Part(_head_of(module_name, method, call), _body_of(arguments))
@@ -62,7 +65,31 @@ class CallsElsewhere:
                 raise
             return _stream(answer) if method.streams else _result(answer)
 
-        return await self._core.homes.run(method.whom(arguments, call), here, there)
+        return await self._core.homes.run(user_id, here, there)
+
+    def _held(self, method: RpcMethod, arguments: Any, call: Call, user_id: str) -> Any:
+        """As `RpcMethod.invoke`; the user's home stays here until it is done."""
+        homes, running = self._core.homes, method.invoke(arguments, call)
+        if not homes.shared:
+            return running
+
+        async def result() -> Any:
+            with homes.held(user_id):
+                made = await running
+            if isinstance(made, Download):
+                return replace(made, chunks=stream(made.chunks))
+            return made
+
+        async def stream(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+            with homes.held(user_id):
+                try:
+                    async for item in items:
+                        yield item
+                finally:
+                    if isinstance(items, AsyncGenerator):
+                        await items.aclose()
+
+        return stream(running) if method.streams else result()
 
     # For other nodes
 
@@ -73,9 +100,10 @@ class CallsElsewhere:
             arguments = method.arguments.model_validate_json(body, by_alias=True, by_name=False)
         except ValidationError as error:
             raise ProblemError(501, "The node that was asked takes other arguments.") from error
-        await self._core.homes.check_here(method.whom(arguments, call))
+        user_id = method.whom(arguments, call)
+        await self._core.homes.check_here(user_id)
         yield Part({"is": "taken"})
-        running = method.invoke(arguments, call)
+        running = self._held(method, arguments, call, user_id)
         name = f"call {module_name}.{method.name}"
         async with aclosing(self._run(method, running, name, call)) as parts:
             async for part in parts:

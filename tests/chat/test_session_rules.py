@@ -148,7 +148,7 @@ async def test_a_late_connect_hook_begins_nothing(tmp_path: Path) -> None:
         assert not chat.module.user_sessions
         await chat.context.connect("a2")
         await chat.context.engine.attach("a3", "c9")
-        chat.module._life.stop()
+        chat.module._life.stop(hand_over=False)
         await chat.module.on_sse_connect("a3")
         assert not chat.module.user_sessions
 

@@ -40,7 +40,7 @@ class Fine(ServerModule):
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (Sync, "Sync.on_sse_connect: a hook must be async"),
+        (Sync, "Sync.on_sse_connect: a hook of that name must be async"),
         (Short, r"Short.on_sse_disconnect: a hook of that name is given \(self, user_id, departure\)"),
         (Mistyped, "Mistyped.on_sse_conect: there is no such hook, did you mean on_sse_connect?"),
     ],

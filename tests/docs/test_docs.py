@@ -44,7 +44,7 @@ def test_every_hook_has_its_line() -> None:
     """A hook that no page tells of is one that nobody finds."""
     page = text("docs/writing-modules.md")
     hooks = [name for name in vars(ServerModule) if name.startswith("on_") or name.endswith("_fields")]
-    assert len(hooks) == 8
+    assert len(hooks) == 10
     for name in [*hooks, "startup_checks", "commands"]:
         assert f"`{name}" in page, name
 

@@ -163,6 +163,7 @@ async def test_an_orphan_is_given_to_a_node_that_is_not_draining(cluster: Cluste
     assert await one.engine.drain()
     await two.engine.has_successor()
     await one.engine.release_home(home, orphan=True)
+    assert await one.engine.orphans() == ["a1"]
     await two.told.until(lambda: two.told.orphans.count("a1") >= 2)
     taken = await two.engine.claim_home("a1")
     assert taken.token > home.token

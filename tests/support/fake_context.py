@@ -32,6 +32,7 @@ from potoserver.engine.memory import MemoryEngine
 from potoserver.events import Frame
 from potoserver.metrics import Metrics
 from potoserver.module.hooks import Hooks
+from potoserver.nodes.homes import Homes
 from potoserver.settings.model import BacklogSettings, HookSettings
 from potoserver.tasks import OwnedTasks
 
@@ -99,6 +100,7 @@ class FakeContext(ModuleContext, EngineListener):
         self.engine = MemoryEngine(grace_ms, BacklogSettings(), self.clock, metrics)
         self.nodes = OneNode(self.engine)
         self.tasks = OwnedTasks(self.logger("tasks"), self.clock)
+        self.homes = Homes(self.engine, {}, self.clock, self.tasks, self.logger("engine"))
         self.hooks = Hooks(
             HookSettings(), self.clock, metrics, self.tasks, self.logger, self.engine.acknowledge
         )
@@ -167,6 +169,18 @@ class FakeContext(ModuleContext, EngineListener):
     async def presence_of(self, user_id: str) -> Presence:
         self._check()
         return await self.engine.presence_of(user_id)
+
+    @override
+    async def get_state(self, user_id: str, name: str) -> str | None:
+        self._check()
+        return await self.engine.get_state(user_id, name)
+
+    @override
+    async def swap_state(
+        self, user_id: str, name: str, expected: str | None, value: str | None, lifetime_s: float
+    ) -> bool:
+        self._check()
+        return await self.engine.swap_state(user_id, name, expected, value, lifetime_s)
 
     def _check(self) -> None:
         if self.away:

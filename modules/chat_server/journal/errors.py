@@ -52,14 +52,21 @@ class JournalUnavailableError(JournalError):
 
 
 class FencedError(JournalError):
-    """The user's dialogs are another node's, or were never this one's; nothing was done (503)."""
+    """The user's dialogs are another node's, or were never this one's; nothing was done (503).
 
-    def __init__(self) -> None:
+    Args:
+        user_id: Whose, where a newer token was found.
+        token: That one.
+    """
+
+    def __init__(self, user_id: str = "", token: int = 0) -> None:
         super().__init__(
             503,
             "Your dialogs have moved to another node of the server; nothing was done here. Try again.",
             retry_after_s=1,
         )
+        self.user_id = user_id
+        self.token = token
 
 
 class HeldElsewhereError(JournalUnavailableError):

@@ -184,7 +184,7 @@ class TokenFences(Fences):
     def _refuse(self, user_id: str, token: int, known: int) -> NoReturn:
         self._forget(user_id)
         self._logger.warning("dialogs are another node's", user=user_id, token=token, newer=known)
-        raise FencedError
+        raise FencedError(user_id, known)
 
 
 class _TokenFence(Fence):

@@ -31,13 +31,16 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class DiskWatch(Protocol):
-    """Told how the disk does; on the event loop."""
+    """Told what is met on the disk; on the event loop."""
 
     def failed(self, error: OSError) -> None:
         """A call of the journal failed, a reading one or a writing one."""
 
     def wrote(self) -> None:
         """A message or an archive is on disk."""
+
+    def fenced(self, user_id: str, token: int) -> None:
+        """A user's dialogs were found to be another node's, by that token."""
 
 
 class RecentArchives:

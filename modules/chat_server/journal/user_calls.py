@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from potoserver import User
 
-from .errors import JournalError, JournalUnavailableError
+from .errors import FencedError, JournalError, JournalUnavailableError
 from .patience import patiently
 from .threads import Threads
 from .tools import DiskWatch, Tools
@@ -111,7 +111,12 @@ class UserCalls:
         except JournalError as error:
             if self._watch is not None and isinstance(error.__cause__, OSError):
                 self._watch.failed(error.__cause__)
+            self._tell_fenced(error)
             raise
+
+    def _tell_fenced(self, error: JournalError) -> None:
+        if self._watch is not None and isinstance(error, FencedError) and error.token:
+            self._watch.fenced(error.user_id, error.token)
 
     async def _alone(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
         in_use = self.in_use.get(user.id)
@@ -134,6 +139,7 @@ class UserCalls:
             return await work(dialogs)
         except JournalError as error:
             cause = error.__cause__
+            self._tell_fenced(error)
             raise
         finally:
             if self._watch is not None and dialogs.wrote:

@@ -198,6 +198,11 @@ class ValkeyEngine(Engine):
 
     @property
     @override
+    def shared(self) -> bool:
+        return True
+
+    @property
+    @override
     def node_id(self) -> str:
         return self._registry.node_id
 
@@ -238,6 +243,10 @@ class ValkeyEngine(Engine):
     @override
     async def claim_home(self, user_id: str, above: int = 0) -> Home:
         return await self._homes.claim(user_id, above)
+
+    @override
+    async def orphans(self) -> list[str]:
+        return await self._homes.orphans()
 
     @override
     async def release_home(self, home: Home, *, orphan: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from potoserver.engine.base import Home
 from potoserver.engine.valkey.batches import away
-from potoserver.engine.valkey.keys import Keys
+from potoserver.engine.valkey.keys import PARTITIONS, Keys
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.registry import Registry
@@ -60,6 +60,14 @@ class Homes:
         if home.node_id == node_id:
             self._local.homes[user_id] = home
         return home
+
+    async def orphans(self) -> list[str]:
+        """The users whom somebody is to take over."""
+        commands = [
+            ("ZRANGE", self._keys.of_partition(each, "orphans"), "0", "-1") for each in range(PARTITIONS)
+        ]
+        found = await self._link.commands(commands)
+        return [decode(user) for users in found for user in users]
 
     async def release(self, home: Home, *, orphan: bool) -> None:
         """Gives up a home of this node."""

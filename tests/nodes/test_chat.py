@@ -1,0 +1,240 @@
+"""The chat on two servers that share a Valkey and a folder: each user's dialogs are one node's at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modules.chat_server.module import ChatServerModule
+from modules.chat_server.settings import ChatSettings
+from tests.chat.support import LedResponder
+from tests.nodes.support import two_servers
+from tests.support import saved
+from tests.support.server import RunningServer, RunServer
+from tests.support.sse import stream
+
+LIMIT_S = 30.0
+GRACE_MS = 1000
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for what another node does."""
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def say(server: RunningServer, text: str, **headers: str) -> dict[str, Any]:
+    status, answer = await server.call("ChatServerModule/chatWithHistory", {"message": text}, **headers)
+    assert status == 200, answer
+    return dict(answer)
+
+
+class Pair:
+    """Two servers, each with the chat, on one folder.
+
+    Attributes:
+        servers: The servers.
+        chats: Their chats.
+        data: The folder.
+    """
+
+    def __init__(
+        self, servers: tuple[RunningServer, RunningServer], chats: list[ChatServerModule], data: Path
+    ) -> None:
+        self.servers = servers
+        self.chats = chats
+        self.data = data
+
+    def at_home(self, user_id: str = "a1") -> int | None:
+        """On which of the two the user has a session."""
+        where = [number for number, chat in enumerate(self.chats) if user_id in chat.user_sessions]
+        assert len(where) <= 1, "a user has one session"
+        return where[0] if where else None
+
+    def archived(self) -> list[saved.Saved]:
+        return list(saved.archives(self.data))
+
+
+Start = Callable[..., Awaitable[Pair]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path, valkey_url: str, running_server: RunServer) -> AsyncIterator[Start]:
+    """Starts the two; each is stopped at the end unless the test has done so."""
+    async with AsyncExitStack() as stack:
+
+        async def started(responder: LedResponder | None = None, grace_ms: int = GRACE_MS) -> Pair:
+            chats = [ChatServerModule(responder=responder) for _ in range(2)]
+            servers = await stack.enter_async_context(
+                two_servers(
+                    running_server,
+                    tmp_path,
+                    valkey_url,
+                    ([chats[0]], [chats[1]]),
+                    grace_ms,
+                    data_dir=tmp_path / "data",
+                    sections={"chat": ChatSettings()},
+                    presence={"grace_ms": grace_ms},
+                )
+            )
+            return Pair(servers, chats, tmp_path / "data")
+
+        yield started
+
+
+async def test_a_dialog_is_one_whichever_node_it_is_told_to(start: Start) -> None:
+    """Messages by turns to both nodes: one conversation, in order, one archive when the stream ends."""
+    pair = await start()
+    one, two = pair.servers
+    async with stream(two.session, f"{two.url}/subscribe") as reader:
+        connected = await reader.next("connected")
+        conversation = connected.data["conversation"]
+        for number in range(6):
+            answer = await say(pair.servers[number % 2], f"message {number}")
+            assert answer["conversationId"] == conversation
+            await reader.next("message")
+        status, kept = await one.call("ChatServerModule/getConversation")
+        assert (status, kept["conversationId"]) == (200, conversation)
+        assert pair.at_home() is not None
+    await until(lambda: len(pair.archived()) == 1)
+    (archive,) = pair.archived()
+    assert archive.conversation == conversation
+    assert [text for role, text in archive.messages if role == "user"] == [f"message {n}" for n in range(6)]
+
+
+async def test_messages_to_both_nodes_at_once_are_answered_one_after_the_other(start: Start) -> None:
+    """Each question is followed by its reply."""
+    pair = await start()
+    texts = [f"message {number}" for number in range(12)]
+    await asyncio.gather(*(say(pair.servers[number % 2], text) for number, text in enumerate(texts)))
+    status, answer = await pair.servers[1].call("ChatServerModule/endSession")
+    assert status == 200
+    (archive,) = pair.archived()
+    assert archive.conversation == answer["conversationId"]
+    roles = [role for role, _ in archive.messages]
+    assert roles == ["user", "assistant"] * 12
+    assert sorted(text for role, text in archive.messages if role == "user") == sorted(texts)
+
+
+async def test_a_repeated_call_is_answered_once_by_whichever_node(start: Start) -> None:
+    """The key is known where the user is at home."""
+    pair = await start()
+    key = {"Idempotency-Key": "k1"}
+    first = await say(pair.servers[0], "once", **key)
+    assert await say(pair.servers[1], "once", **key) == first
+    status, kept = await pair.servers[1].call("ChatServerModule/getConversation")
+    assert (status, len(kept["messages"])) == (200, 2)
+
+
+async def test_a_node_that_stops_hands_its_users_over(start: Start) -> None:
+    """No session ends: the other node goes on with the same conversation."""
+    pair = await start(grace_ms=5000)
+    home, other = pair.servers
+    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        conversation = (await reader.next("connected")).data["conversation"]
+        await say(other, "before")
+        assert pair.at_home() == 0
+        assert await home.server.stop()
+        await until(lambda: pair.at_home() == 1)  # though nobody asks
+        answer = await say(other, "after")
+        assert answer["conversationId"] == conversation
+        assert not pair.archived()
+    await until(lambda: len(pair.archived()) == 1)
+    (archive,) = pair.archived()
+    assert [text for role, text in archive.messages if role == "user"] == ["before", "after"]
+    assert archive.fields["reason"] == "disconnect"
+
+
+async def test_a_silent_session_is_handed_over_with_its_conversation(start: Start) -> None:
+    """Nothing was said, so no file tells of it."""
+    pair = await start(grace_ms=5000)
+    home, other = pair.servers
+    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        conversation = (await reader.next("connected")).data["conversation"]
+        assert pair.at_home() == 0
+        await home.server.stop()
+        answer = await say(other, "after")
+        assert answer["conversationId"] == conversation
+        assert pair.at_home() == 1
+
+
+async def test_a_reply_in_flight_is_finished_before_its_user_is_handed_over(start: Start) -> None:
+    """The caller gets it from the node that stops."""
+    led = LedResponder()
+    pair = await start(led)
+    home, other = pair.servers
+    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200
+    asking = asyncio.create_task(say(other, "slow"))
+    await until(lambda: led.asked == [["slow"]])
+    stopping = asyncio.create_task(home.server.stop())
+    await until(lambda: home.core.draining)
+    led.answer("done")
+    answer = await asking
+    assert answer["reply"] == "done"
+    assert await stopping
+    led.answer("again")
+    again = await say(other, "after")
+    assert again["conversationId"] == answer["conversationId"]
+    assert not pair.archived()
+
+
+async def test_all_nodes_that_stop_at_once_end_every_session_once(start: Start) -> None:
+    """The last one ends what the others hand over."""
+    pair = await start()
+    tokens = ["test-token", "admin-token"]
+    for token, server in zip(tokens, pair.servers, strict=True):
+        status, _ = await server.call("ChatServerModule/chatWithHistory", {"message": "bye"}, token=token)
+        assert status == 200
+    assert all(await asyncio.gather(*(server.server.stop() for server in pair.servers)))
+    archives = pair.archived()
+    assert len(archives) == 2
+    assert {each.fields["reason"] for each in archives} == {"shutdown"}
+    assert not list(saved.open_dialogs(pair.data))
+
+
+async def test_a_node_that_was_declared_dead_writes_nothing_more(start: Start) -> None:
+    """Its replies in flight are cut, and the conversation goes on where the user is at home then."""
+    led = LedResponder()
+    pair = await start(led)
+    first, other = pair.servers
+    led.answer("one")
+    before = await say(first, "first")
+    asking = asyncio.create_task(first.call("ChatServerModule/chatWithHistory", {"message": "second"}))
+    await until(lambda: len(led.asked) == 2)
+    await first.core.engine._life._rejoin()
+    status, problem = await asking
+    assert (status, problem["status"]) == (503, 503)
+    led.answer("two")
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            status, answer = await other.call("ChatServerModule/chatWithHistory", {"message": "third"})
+            if status != 503:
+                break
+            await asyncio.sleep(0.2)
+    assert (status, answer["conversationId"]) == (200, before["conversationId"])
+    status, kept = await first.call("ChatServerModule/getConversation")
+    assert [each["content"] for each in kept["messages"]] == ["first", "one", "second", "third", "two"]
+
+
+async def test_a_home_that_nobody_needs_is_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what a node knows of users does not grow; a user with a session stays."""
+    monkeypatch.setattr("potoserver.nodes.homes._IDLE_S", 0.3)
+    monkeypatch.setattr("potoserver.nodes.homes._LOOK_S", 0.1)
+    pair = await start()
+    first = pair.servers[0]
+    assert (await first.call("ChatServerModule/getSessionInfo"))[0] == 200
+    await say(first, "here", Authorization="Bearer admin-token")
+    assert await first.core.engine.home_of("a1") is not None
+    await until(lambda: "a1" not in first.core.homes._here)
+    async with asyncio.timeout(LIMIT_S):
+        while await first.core.engine.home_of("a1") is not None:
+            await asyncio.sleep(0.02)
+    assert await first.core.engine.home_of("admin") is not None
