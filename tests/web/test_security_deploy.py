@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
 import subprocess
@@ -67,6 +69,31 @@ def test_nginx_logs_no_query() -> None:
     assert re.findall(r"^ *access_log (.*);", site, re.MULTILINE) == [
         "/var/log/nginx/potoserver.access.log potoserver"
     ]
+
+
+@needs_nginx
+@pytest.mark.process
+async def test_behind_nginx_an_import_may_be_as_large_as_the_server_takes_it(tmp_path: Path) -> None:
+    """With a key as without one; what is larger gets the server's own answer."""
+    async with (
+        ServerProcess(tmp_path) as server,
+        running_nginx(tmp_path, server.port) as port,
+        aiohttp.ClientSession(
+            f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer test-token"}
+        ) as session,
+    ):
+        path = "/ChatServerModule/importArchives"
+        is_json = {"Content-Type": "application/json"}
+        for number, headers in enumerate((is_json, is_json | {"Idempotency-Key": "k"})):
+            messages = [{"role": "user", "content": str(number) * 1_000_000}] * 14
+            body = json.dumps({"messages": messages}).encode()
+            async with session.post(path, data=io.BytesIO(body), headers=headers) as answer:
+                assert answer.status == 200, await answer.text()
+                assert len((await answer.json())["imported"]) == 1
+        large = io.BytesIO(b"x" * (32 * 1024 * 1024 + 1))
+        async with session.post(path, data=large, headers=is_json) as answer:
+            assert answer.status == 413
+            assert (await answer.json(content_type="application/problem+json"))["status"] == 413
 
 
 @needs_nginx
