@@ -9,7 +9,6 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -22,8 +21,8 @@ from potoserver.clock_watch import ClockWatch
 from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.endless import EndlessCalls
 from potoserver.engine.base import Attachment, Cause, Departure, Engine, EngineListener, Home, LogEntry
-from potoserver.engine.memory import MemoryEngine
-from potoserver.errors import ProblemError
+from potoserver.engine.choose import EngineSetupError, engine_of
+from potoserver.errors import ProblemError, UnavailableError
 from potoserver.events import Frame, to_json
 from potoserver.heartbeat import Heartbeat
 from potoserver.listen import bind, listening
@@ -63,10 +62,10 @@ class PotoServer:
         modules: The module classes to run; more can be registered until the start.
         logs: Where log lines go; the caller starts and stops it.
         clock: The time; the machine's unless a test moves it.
-        engine: Makes the engine; the embedded one without it.
+        engine: Makes the engine; without it, the settings say which.
 
     Raises:
-        StartError: A module's constructor failed, or a key can't be read or made.
+        StartError: A module's constructor failed, a key can't be read or made, or a package is missing.
     """
 
     def __init__(
@@ -82,8 +81,10 @@ class PotoServer:
         clock = clock or SystemClock()
         metrics = Metrics()
         logs.on_dropped = metrics.log_lines_dropped.inc
-        make_engine = engine or partial(MemoryEngine, settings.presence.grace_ms, settings.backlog, clock)
-        made_engine = make_engine(metrics)
+        try:
+            made_engine = (engine or engine_of(settings, clock, logs.get("engine")))(metrics)
+        except EngineSetupError as error:
+            raise StartError(str(error)) from error
         tasks = OwnedTasks(logs.get("engine"), clock)
         event_logger = logs.get("sse") if settings.log.debug_sse else None
         modules_by_name: dict[str, ServerModule] = {}
@@ -184,7 +185,10 @@ class PotoServer:
         """
         core = self.core
         core.started_s = core.clock.monotonic_s()
-        await core.engine.start(_Listener(core))
+        try:
+            await core.engine.start(_Listener(core))
+        except UnavailableError as error:
+            raise StartError(f"the engine is away: {error}") from error
         core.heartbeat.start()
         self._clock_watch.start()
         loop = asyncio.get_running_loop()

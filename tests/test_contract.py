@@ -434,7 +434,8 @@ SESSIONS = (
     ),
     row(
         "on a shared engine a node that stops hands its users over",
-        "contract/test_sessions::test_there_is_no_shared_engine_yet",
+        "engine/test_nodes::test_an_orphan_is_given_to_a_node_that_is_not_draining",
+        "::test_the_last_node_to_drain_has_no_successor",
     ),
     row(
         "dialogs left open are adopted for the grace, three reconnection times at the least",

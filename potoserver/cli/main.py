@@ -51,7 +51,10 @@ _Host = Annotated[str | None, typer.Option(metavar="HOST", help="Address to list
 _Port = Annotated[str | None, typer.Option(metavar="PORT", help="Port to listen on; 0 takes a free one.")]
 _DataDir = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of the dialogs.")]
 _LogDir = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of server.log.")]
-_Engine = Annotated[str | None, typer.Option(metavar="URL", help="What keeps presence and event logs.")]
+_Engine = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="What keeps presence and event logs: memory://, valkey://host:6379/0."),
+]
 _Debug = Annotated[
     str | None, typer.Option(metavar="PATTERNS", help="Loggers at debug level: 'session:*,journal:*'.")
 ]

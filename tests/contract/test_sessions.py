@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 from modules.chat_server import ChatServerModule
 from modules.chat_server.settings import ChatSettings
-from potoserver.settings.model import Settings
 from tests.support.clock import ManualClock
 from tests.support.server import RunServer
 from tests.support.sse import stream
@@ -43,8 +41,3 @@ async def test_calls_are_activity_and_heartbeats_and_acks_are_not(
         seen = [event for event in reader.seen if event.type == "archived"]  # it may have come before a ping
         archived = (seen[0] if seen else await reader.next("archived")).data
         assert (archived["conversation"], archived["reason"]) == (connected["conversation"], "timeout")
-
-
-def test_there_is_no_shared_engine_yet() -> None:
-    """Once there is one, its sentences name the tests of several nodes."""
-    assert get_args(Settings.model_fields["engine"].annotation) == ("memory://",)

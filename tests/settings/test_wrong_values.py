@@ -168,7 +168,9 @@ IN_THE_ENVIRONMENT = [
         "did you mean limits.connections?",
     ),
     ({"POTO_LIMITS": "5"}, "limits", "POTO_LIMITS", "expected a mapping"),
-    ({"POTO_ENGINE": "redis://:hush@x"}, "engine", "POTO_ENGINE", "expected memory://"),
+    ({"POTO_ENGINE": "redis://:hush@"}, "engine", "POTO_ENGINE", "expected memory://"),
+    ({"POTO_ENGINE": "valkey://:hush@x/one"}, "engine", "POTO_ENGINE", "valkey://host:6379/0"),
+    ({"POTO_ENGINE": "unix://x"}, "engine", "POTO_ENGINE", "unix:///path"),
 ]
 
 IN_FLAGS = [
