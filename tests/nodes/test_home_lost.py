@@ -1,0 +1,89 @@
+"""The chat when the node that a user is at home on is no more: nobody hands anything over."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.nodes.test_chat import LIMIT_S, Pair, Start, say, start, until
+from tests.support import saved
+from tests.support.server import RunningServer
+from tests.support.sse import stream
+
+__all__ = ["start"]
+
+
+async def at_home_on_the_first(pair: Pair, token: str = "test-token") -> None:
+    """Makes it the user's home."""
+    assert (await pair.servers[0].call("ChatServerModule/getSessionInfo", token=token))[0] == 200
+
+
+def die(server: RunningServer) -> None:
+    """To the other nodes it is dead from now on, though it does not know."""
+    engine = server.core.engine
+    for task in engine._life._tasks:
+        task.cancel()
+    engine._channel._task.cancel()
+
+
+async def say_until_answered(server: RunningServer, text: str) -> str:
+    """The conversation that the message came to; 503 is repeated, as `Retry-After` asks for."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            status, answer = await server.call(
+                "ChatServerModule/chatWithHistory", {"message": text}, **{"Idempotency-Key": text}
+            )
+            if status == 200:
+                return str(answer["conversationId"])
+            assert status == 503, answer
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("spoken", [True, False])
+async def test_who_is_connected_elsewhere_goes_on_in_the_same_conversation(
+    start: Start, spoken: bool
+) -> None:
+    """Of one in which nothing was said no file tells; and its end is still the departure of its user."""
+    pair = await start()
+    await at_home_on_the_first(pair)
+    other = pair.servers[1]
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        conversation = (await reader.next("connected")).data["conversation"]
+        if spoken:
+            await say(other, "before")
+        await until(lambda: not pair.chats[0]._life.records._by_user["a1"].writing)
+        die(pair.servers[0])
+        assert await say_until_answered(other, "after") == conversation
+    await until(lambda: bool(pair.archived()))
+    (archive,) = pair.archived()
+    assert (archive.conversation, archive.fields["reason"]) == (conversation, "disconnect")
+    said = [text for role, text in archive.messages if role == "user"]
+    assert said == ["before", "after"] if spoken else ["after"]
+
+
+async def test_who_was_connected_to_it_departs_unless_back_in_the_grace(start: Start) -> None:
+    """The dialog ends once, as of any user whose last connection is gone."""
+    pair = await start()
+    first = pair.servers[0]
+    async with stream(first.session, f"{first.url}/subscribe") as reader:
+        await reader.next("connected")
+        await say(first, "hello")
+        assert pair.at_home() == 0
+        die(first)
+        await until(lambda: bool(pair.archived()))
+    (archive,) = pair.archived()
+    assert archive.fields["reason"] == "disconnect"
+    assert not list(saved.open_dialogs(pair.data))
+
+
+async def test_who_was_not_connected_is_taken_over_and_archived(start: Start, tmp_path: Path) -> None:
+    """As after a crash of one machine alone."""
+    pair = await start()
+    await say(pair.servers[0], "hello")
+    assert pair.at_home() == 0
+    die(pair.servers[0])
+    await until(lambda: bool(pair.archived()))
+    (archive,) = pair.archived()
+    assert archive.fields["reason"] == "recovered"
