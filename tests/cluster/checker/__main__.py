@@ -50,9 +50,9 @@ def main() -> int:
     status = _tell(outcome.history, outcome.violations, plan.folder)
     if options.broken is None:
         return status
-    right = FAULTS[options.broken].is_found_by(outcome.violations)
-    print(f"{options.broken}: {'as it should be' if right else 'NOT AS IT SHOULD BE'}")
-    return 0 if right else 1
+    found = FAULTS[options.broken].is_found_by(outcome.violations)
+    print(f"{options.broken}: {'found' if found else 'NOT FOUND'}")
+    return 0 if found else 1
 
 
 def _tell(history: History, violations: list[Violation], folder: Path) -> int:

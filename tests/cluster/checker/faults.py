@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.cluster.checker.circumstances import Circumstances
+from tests.cluster.checker.circumstances import SETTLE_MS
 from tests.cluster.checker.history import History
+from tests.cluster.checker.spans import Span, joined
 from tests.cluster.checker.violation import Violation
 
 NO_FAULT = "no node logs a fault that no trouble explains"
@@ -15,7 +16,7 @@ _AWAY = ("UnavailableError", "CutOffError", "FencedError", "HeldElsewhereError",
 
 def check_faults(history: History) -> Iterator[Violation]:
     """The faults that are no consequence of the engine or the home being away."""
-    troubled = Circumstances(history).calm_pauses
+    troubled = joined(Span(each.begin_ms, each.end_ms + SETTLE_MS) for each in history.troubles)
     for line in history.lines:
         if not line.fault:
             continue
