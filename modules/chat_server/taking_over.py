@@ -15,8 +15,8 @@ from .sessions import Moment, Session, Sessions
 
 _LOOKED_AT: Final = 5
 """Of how many archives, the newest, it is seen whether a session that left nothing open has become one."""
-_RECENT_MS: Final = 600_000
-"""A message that is older was told long ago, or its event would be forgotten by now anyway."""
+_RECENT_MS: Final = 240_000
+"""A message that is older was told long ago; its event may be forgotten by now, and that is no gap."""
 
 
 class Steps(Protocol):
@@ -87,7 +87,7 @@ class TakingOver:
             self._records.forget(user_id)
             left = None
         self._steps.check_home(user_id)
-        if dialog is not None and not (record and record.handed_over):
+        if dialog is not None:
             await self._make_sure(user_id, dialog)
         if dialog is not None and (left is None or (of_dialog and not (record and record.handed_over))):
             self._adopt(user_id, dialog, left.generation if left is not None else None)
@@ -104,7 +104,7 @@ class TakingOver:
             self._sessions.leave(user_id, presence.generation)
 
     async def _make_sure(self, user_id: str, dialog: OpenDialog) -> None:
-        """The node that kept the last message may have died before it told of it."""
+        """The node that kept the last message may not have told of it: it died, or the engine was away."""
         if self._context.clock.now_ms() - dialog.last_activity_ms < _RECENT_MS:
             messages = await self._journal.get_conversation(User(user_id))
             if messages:

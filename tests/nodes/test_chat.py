@@ -12,6 +12,7 @@ import pytest
 
 from modules.chat_server.module import ChatServerModule
 from modules.chat_server.settings import ChatSettings
+from potoserver import UnavailableError
 from tests.chat.support import LedResponder
 from tests.nodes.support import two_servers
 from tests.support import saved
@@ -222,6 +223,35 @@ async def test_a_node_that_was_declared_dead_writes_nothing_more(start: Start) -
     assert (status, answer["conversationId"]) == (200, before["conversationId"])
     status, kept = await first.call("ChatServerModule/getConversation")
     assert [each["content"] for each in kept["messages"]] == ["first", "one", "second", "third", "two"]
+
+
+async def test_a_message_that_the_last_home_did_not_tell_of_is_a_gap(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes back with an id from before is told of it; where all was told there is none."""
+
+    async def away(*_: Any) -> bool:
+        raise UnavailableError("away")
+
+    pair = await start(grace_ms=5000)
+    home, other = pair.servers
+    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        await reader.next("connected")
+        await say(other, "told")
+        told = [await reader.next("message") for _ in range(2)]
+        monkeypatch.setattr(home.core.engine, "publish", away)
+        monkeypatch.setattr(home.core.engine, "ensure_logged", away)
+        await say(other, "untold")
+        assert await home.server.stop()
+        await until(lambda: pair.at_home() == 1)
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                last_id = told[-1].id
+                async with stream(other.session, f"{other.url}/subscribe", last_event_id=last_id) as again:
+                    if (await again.next("connected")).data["gap"]:
+                        return
+                await asyncio.sleep(0.05)
 
 
 async def test_a_home_that_nobody_needs_is_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ class Nemesis:
     async def _kill(self, number: int) -> None:
         with self._books.trouble("kill", number):
             await self._node(number).stop(signal.SIGKILL)
-            await asyncio.sleep(self._dice.choice([0, 1, 7, 30]) * self._dice.uniform(0.5, 1))
+            await asyncio.sleep(self._dice.choice([0, 1, 7, 40]) * self._dice.uniform(0.7, 1))
             await self._cluster.restart(number)
 
     async def _terminate(self, number: int) -> None:
