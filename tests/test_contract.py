@@ -434,8 +434,8 @@ SESSIONS = (
     ),
     row(
         "on a shared engine a node that stops hands its users over",
-        "engine/test_nodes::test_an_orphan_is_given_to_a_node_that_is_not_draining",
-        "::test_the_last_node_to_drain_has_no_successor",
+        "cluster/test_failures::test_a_rolling_restart_fails_no_call_and_ends_no_session",
+        "::test_sigterm_to_all_nodes_archives_every_session_once_as_shutdown",
     ),
     row(
         "dialogs left open are adopted for the grace, three reconnection times at the least",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
+
 from tests.support.nginx import running_nginx
 from tests.support.process import CHECKOUT, ServerProcess
 from tests.support.server_folder import ServerFolder
@@ -91,6 +93,18 @@ class ClusterProcess(ServerFolder):
             ports = [node.port for node in self.nodes]
             self._nginx_port = await self._stack.enter_async_context(running_nginx(self.folder, *ports))
         return self
+
+    async def until_in_use(self, node: ServerProcess, limit_s: float = 30) -> None:
+        """Waits until nginx gives requests to a node again that was away: it leaves it alone for a while."""
+        async with asyncio.timeout(limit_s), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"{node.url}/health") as answer:
+                    own_s = (await answer.json())["uptime"]
+                async with session.get(f"{self.url}/health") as answer:
+                    # The others have been up for longer.
+                    if answer.status == 200 and 0 <= (await answer.json())["uptime"] - own_s < 1:
+                        return
+                await asyncio.sleep(0.05)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Sends a signal to all nodes."""

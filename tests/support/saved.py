@@ -77,9 +77,9 @@ def open_dialogs(data_dir: Path) -> Iterator[Saved]:
 
 
 def set_aside(data_dir: Path) -> list[Path]:
-    """Files beside the `current.yaml`s that are neither dialogs nor folders."""
+    """Files beside the `current.yaml`s that are neither dialogs nor folders, nor locks of several nodes."""
     beside = data_dir.glob("users/*/dialogs/*")
-    return sorted(path for path in beside if path.is_file() and path.name != "current.yaml")
+    return sorted(path for path in beside if path.is_file() and path.name not in ("current.yaml", ".lock"))
 
 
 async def until_nothing_is_open(data_dir: Path, limit_s: float = 60) -> None:
