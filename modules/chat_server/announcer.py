@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from potoserver import Event, ModuleContext, ProblemError, UnavailableError, iso_utc
 
 from .journal.records import Message
@@ -48,6 +50,33 @@ class Announcer:
         event = Event("message", data, replaces=message.id if finishes else None)
         if not await self._publish(user_id, event):
             self.make_sure(user_id, message.id)
+
+    async def go_on(
+        self, user_id: str, conversation_id: str, recent: Sequence[Message], told: Sequence[Event]
+    ) -> None:
+        """Goes on where another node has broken off.
+
+        Where it had no time to tell of the last message, that is told now; where more is missing, a gap.
+
+        Args:
+            user_id: Whose dialog.
+            conversation_id: Which.
+            recent: Its last messages, so new that they must be in the log.
+            told: What the user's log holds.
+        """
+        growing = {event.group: str(event.data["requestId"]) for event in told if event.group is not None}
+        ids = {event.data["messageId"] for event in told if event.type == "message"}
+        missing = [message for message in recent if message.id not in ids]
+        for message in missing[:1]:
+            if message is recent[-1]:
+                request_id = growing.pop(message.id, message.idempotency_key or "")
+                finishes = message.role == "assistant"
+                await self.message(user_id, conversation_id, message, request_id, finishes=finishes)
+            else:
+                self.make_sure(user_id, message.id)
+        for message_id, request_id in growing.items():
+            problem = UnavailableError("The server that was making this reply is gone. Ask again.")
+            await self.failed(user_id, conversation_id, message_id, request_id, problem)
 
     def make_sure(self, user_id: str, message_id: str) -> None:
         """Sees to it that the user's connections got a message, or are told of a gap; as soon as it can."""

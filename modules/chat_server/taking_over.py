@@ -15,8 +15,8 @@ from .sessions import Moment, Session, Sessions
 
 _LOOKED_AT: Final = 5
 """Of how many archives, the newest, it is seen whether a session that left nothing open has become one."""
-_RECENT_MS: Final = 240_000
-"""A message that is older was told long ago; its event may be forgotten by now, and that is no gap."""
+_RECENT_MS: Final = 60_000
+"""A message that is older was told long ago, or its event would be forgotten by now anyway."""
 
 
 class Steps(Protocol):
@@ -88,7 +88,7 @@ class TakingOver:
             left = None
         self._steps.check_home(user_id)
         if dialog is not None:
-            await self._make_sure(user_id, dialog)
+            await self._tell_what_was_not(user_id, dialog)
         if dialog is not None and (left is None or (of_dialog and not (record and record.handed_over))):
             self._adopt(user_id, dialog, left.generation if left is not None else None)
         elif left is not None:
@@ -103,12 +103,18 @@ class TakingOver:
         if presence.state is PresenceState.LEAVING:
             self._sessions.leave(user_id, presence.generation)
 
-    async def _make_sure(self, user_id: str, dialog: OpenDialog) -> None:
-        """The node that kept the last message may not have told of it: it died, or the engine was away."""
-        if self._context.clock.now_ms() - dialog.last_activity_ms < _RECENT_MS:
-            messages = await self._journal.get_conversation(User(user_id))
-            if messages:
-                self._announcer.make_sure(user_id, messages[-1].id)
+    async def _tell_what_was_not(self, user_id: str, dialog: OpenDialog) -> None:
+        """Tells what the node before has kept and not told: it died, or the engine was away.
+
+        And that a reply will not come which it was in the middle of.
+        """
+        since_ms = self._context.clock.now_ms() - _RECENT_MS
+        if dialog.last_activity_ms < since_ms:
+            return
+        messages = await self._journal.get_conversation(User(user_id))
+        recent = [each for each in messages if each.timestamp_ms >= since_ms]
+        told = await self._context.published_of(user_id)
+        await self._announcer.go_on(user_id, dialog.conversation.id, recent, told)
 
     def _adopt(self, user_id: str, dialog: OpenDialog, generation: int | None = None) -> Session:
         session = self._sessions.adopt(

@@ -403,6 +403,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    async def logged(self, user_id: str) -> list[Event]:
+        """The events in the user's log, oldest first."""
+
+    @abstractmethod
     async def ensure_logged(self, user_id: str, event_type: str, text: str) -> bool:
         """Makes sure that who goes on in the user's log gets an event, or is told of a gap. Idempotent.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import json
 import secrets
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from typing_extensions import override
 
@@ -300,6 +302,12 @@ class MemoryEngine(Engine):
         return Replay(missed, gap=False, resume_id=last)
 
     @override
+    async def logged(self, user_id: str) -> list[Event]:
+        log = self._logs.get(user_id)
+        logged = log.events if log is not None else ()
+        return [Event(each.entry.type, _data_of(each.entry.frame), each.group) for each in logged]
+
+    @override
     async def ensure_logged(self, user_id: str, event_type: str, text: str) -> bool:
         log = self._logs.get(user_id)
         if log is None:
@@ -401,3 +409,8 @@ class MemoryEngine(Engine):
                 heapq.heappush(self._lapses, (min(lapses_at_s for _, lapses_at_s in kept.values()), user_id))
             else:
                 del self._state[user_id]
+
+
+def _data_of(frame: Frame) -> Any:
+    """What the event was made of; its data is one line."""
+    return json.loads(frame.raw.partition(b"\ndata: ")[2])

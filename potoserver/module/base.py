@@ -127,6 +127,10 @@ class ModuleContext(ABC):
         """Tells all connections of a user, now and (by replay) those that are away for a moment."""
 
     @abstractmethod
+    async def published_of(self, user_id: str) -> list[Event]:
+        """What the log of a user still holds of what was published, oldest first."""
+
+    @abstractmethod
     async def ensure_published(self, user_id: str, event_type: str, text: str) -> bool:
         """Makes sure that a user's connections get an event that was published or not, which is not known.
 

@@ -76,6 +76,10 @@ class ServerContext(ModuleContext):
         return await self._core.engine.publish(user_id, event)
 
     @override
+    async def published_of(self, user_id: str) -> list[Event]:
+        return await self._core.engine.logged(user_id)
+
+    @override
     async def ensure_published(self, user_id: str, event_type: str, text: str) -> bool:
         return await self._core.engine.ensure_logged(user_id, event_type, text)
 

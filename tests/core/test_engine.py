@@ -215,6 +215,16 @@ async def test_an_id_older_than_the_log_is_a_gap(engine: Engine) -> None:
     assert [entry.id for entry in replay.entries] == ids[2:]
 
 
+async def test_the_log_can_be_looked_at(engine: Engine) -> None:
+    """All of it, with what is not finished; another user's is another one's."""
+    assert await engine.logged("a1") == []
+    await engine.publish("a1", Event("delta", {"n": 1}, group="g1"))
+    await engine.publish("a1", Event("delta", {"n": "\u00e4"}, group="g2"))
+    await engine.publish("a1", Event("done", None, replaces="g1"))
+    await engine.publish("a2", Event("note", 1))
+    assert await engine.logged("a1") == [Event("delta", {"n": "\u00e4"}, group="g2"), Event("done", None)]
+
+
 async def test_what_is_in_the_log_is_found_there_and_the_log_stays(engine: Engine) -> None:
     """By what stands in its data, whichever event it is in."""
     first = await engine.publish("a1", Event("note", {"id": "m-1"}))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from potoserver import Event, EventId
+from tests.chat.support import LedResponder
 from tests.nodes.test_chat import LIMIT_S, Pair, Start, say, start, until
 from tests.support import saved
 from tests.support.server import RunningServer
@@ -87,3 +89,53 @@ async def test_who_was_not_connected_is_taken_over_and_archived(start: Start, tm
     await until(lambda: bool(pair.archived()))
     (archive,) = pair.archived()
     assert archive.fields["reason"] == "recovered"
+
+
+async def test_a_reply_that_dies_with_its_node_is_told_to_have_failed(start: Start) -> None:
+    """And the question, where the node had no time to tell of it; nobody is told of a gap."""
+    led = LedResponder()
+    pair = await start(led)
+    await at_home_on_the_first(pair)
+    first, other = pair.servers
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        await reader.next("connected")
+        asking = asyncio.create_task(first.call("ChatServerModule/chatWithHistory", {"message": "why"}))
+        question = await reader.next("message")
+        led.say("because ")
+        delta = await reader.next("delta")
+        engine = first.core.engine
+        engine.publish = lost  # what it tells from now on reaches nobody
+        die(first)
+        failed = await reader.next("failed")
+        assert failed.data["messageId"] == delta.data["messageId"]
+        assert question.data["content"] == "why"
+        asking.cancel()
+        led.end()
+
+
+async def test_a_message_that_was_kept_and_not_told_is_told_by_the_next_home(start: Start) -> None:
+    """Its node died between the two."""
+    pair = await start()
+    await at_home_on_the_first(pair)
+    first, other = pair.servers
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        await reader.next("connected")
+        await say(first, "one")
+        engine = first.core.engine
+        publish = engine.publish
+
+        async def all_but_the_reply(user_id: str, event: Event) -> EventId:
+            is_reply = event.type == "message" and event.data["role"] == "assistant"
+            return await (lost if is_reply else publish)(user_id, event)
+
+        engine.publish = all_but_the_reply
+        answer = await say(first, "two")
+        die(first)
+        roles = [(await reader.next("message")).data["role"] for _ in range(3)]
+        assert roles == ["user", "assistant", "user"]
+        told = await reader.next("message")
+        assert (told.data["messageId"], told.data["content"]) == (answer["messageId"], "two")
+
+
+async def lost(_user_id: str, _event: Event) -> EventId:
+    return EventId("lost", 1)

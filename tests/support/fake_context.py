@@ -147,6 +147,11 @@ class FakeContext(ModuleContext, EngineListener):
         return await self.engine.publish(user_id, event)
 
     @override
+    async def published_of(self, user_id: str) -> list[Event]:
+        self._check()
+        return await self.engine.logged(user_id)
+
+    @override
     async def ensure_published(self, user_id: str, event_type: str, text: str) -> bool:
         self._check()
         return await self.engine.ensure_logged(user_id, event_type, text)

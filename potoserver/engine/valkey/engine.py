@@ -301,6 +301,10 @@ class ValkeyEngine(Engine):
         return await self._logs.replay(user_id, after)
 
     @override
+    async def logged(self, user_id: str) -> list[Event]:
+        return await self._logs.all_of(user_id)
+
+    @override
     async def ensure_logged(self, user_id: str, event_type: str, text: str) -> bool:
         return await self._logs.ensure(user_id, event_type, text)
 

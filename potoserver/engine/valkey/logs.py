@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,7 +11,7 @@ from potoserver.engine.base import LogEntry, Replay
 from potoserver.engine.valkey.delivery import LogRead
 from potoserver.engine.valkey.keys import CHUNK, Keys
 from potoserver.engine.valkey.link import Link
-from potoserver.engine.valkey.scripts import Call, script
+from potoserver.engine.valkey.scripts import Call, decode, script
 from potoserver.events import Event, EventId, Frame, to_json
 from potoserver.metrics import Metrics
 from potoserver.settings.model import BacklogSettings
@@ -86,6 +87,14 @@ class EventLogs:
         """What several users' logs have after an id each."""
         answers = await self._link.run_all([self._replay(*each) for each in asked])
         return [_read(answer) for answer in answers]
+
+    async def all_of(self, user_id: str) -> list[Event]:
+        """The events in a user's log."""
+        (found,) = await self._link.commands([("XRANGE", self._keys.of_user(user_id, "log", ""), "-", "+")])
+        return [
+            Event(decode(fields[b"t"]), json.loads(fields[b"d"]), decode(fields[b"g"]) or None)
+            for _, fields in found
+        ]
 
     async def ensure(self, user_id: str, event_type: str, text: str) -> bool:
         """Begins a log anew in which no event of the type has this in its data; returns whether one has."""
