@@ -40,6 +40,7 @@ RUN_BY: dict[tuple[str, str, str], str] = {
     ("docs/operations.md", "sh", ALL): COMMANDS,
     ("docs/operations.md", "yaml", ALL): "docs/test_blocks::test_the_example_of_a_retention_is_accepted",
     ("docs/configuration.md", "yaml", ALL): "docs/test_blocks::test_the_example_of_settings_is_accepted",
+    ("docs/scaling.md", "yaml", ALL): "docs/test_blocks::test_the_line_that_names_an_engine_is_accepted",
     ("docs/writing-modules.md", "sh", ALL): (
         "docs/test_module_page::test_the_commands_show_what_the_example_does"
     ),
@@ -63,6 +64,13 @@ NOT_RUN: dict[tuple[str, str, str], str] = {
     ): ("it makes a user and a service of the machine; web/test_security_deploy reads the unit"),
     ("docs/operations.md", "sh", "cp -r deploy/nginx/potoserver /etc/nginx/"): (
         "it changes the machine's nginx; cluster/test_deploy has nginx read the same files"
+    ),
+    ("docs/scaling.md", "sh", "docker compose -f deploy/compose.yaml up --build --detach --wait"): (
+        "it needs Docker; cluster/test_deploy reads the file"
+    ),
+    ("docs/scaling.md", "sh", "docker compose -f deploy/compose.yaml build"): "it needs Docker",
+    ("docs/scaling.md", "sh", "apt-get install valkey-server nginx    # or redis-server, 6.2 or later"): (
+        "it changes the machine; cluster/test_deploy has each program read its file"
     ),
     ("docs/protocol.md", "js", 'const answer = await fetch("/ChatServerModule/exportArchives", {'): (
         "three lines of a page; browser/test_chat_archives takes an export in one"
@@ -108,6 +116,13 @@ def test_the_example_of_settings_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "potoserver.yaml").write_text(example.text)
     loaded = load({}, {}, tmp_path)
     assert [owner.user for owner in loaded.settings.auth.tokens.values()] == ["alice"]
+
+
+def test_the_line_that_names_an_engine_is_accepted(tmp_path: Path) -> None:
+    """As the whole settings file of a node."""
+    (example,) = [block for block in blocks_of("docs/scaling.md") if block.language == "yaml"]
+    (tmp_path / "potoserver.yaml").write_text(example.text)
+    assert load({}, {}, tmp_path).settings.engine == "valkey://localhost:6379/0"
 
 
 def test_the_example_of_a_retention_is_accepted(tmp_path: Path) -> None:
