@@ -429,5 +429,6 @@ def test_the_faults_that_the_checker_must_find_can_still_be_made(tmp_path: Path,
     """The code that each replaces is there, once, and what it breaks is what the checker tells of."""
     fault = FAULTS[name]
     folder = broken_copy(name, tmp_path / "code")
-    assert fault.instead in (folder / fault.file).read_text()
+    for change in fault.changes:
+        assert change.instead in (folder / change.file).read_text()
     assert set(fault.breaks) <= {promise for promise, _ in BROKEN}

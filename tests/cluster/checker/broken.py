@@ -15,26 +15,35 @@ _TABLE = Path(__file__).with_name("broken.toml")
 
 
 @dataclass(frozen=True)
-class Fault:
+class Change:
     """A change of the code.
+
+    Attributes:
+        file: Where.
+        code: What stands there, once.
+        instead: What is put in its place.
+    """
+
+    file: str
+    code: str
+    instead: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A promise that is broken.
 
     Attributes:
         why: What is broken, in words.
         troubles: By which it comes out soonest.
         breaks: The promises, as the checker calls them; it must tell of one.
-        file: Where.
-        code: What stands there, once.
-        instead: What is put in its place.
-        along_with: Another fault that is made too.
+        changes: What is done; more than one thing where each alone is made up for by the other.
     """
 
     why: str
     troubles: tuple[str, ...]
     breaks: tuple[str, ...]
-    file: str
-    code: str
-    instead: str
-    along_with: str = ""
+    changes: tuple[Change, ...]
 
     def is_found_by(self, violations: Iterable[Violation]) -> bool:
         """Whether one of them is told."""
@@ -46,8 +55,16 @@ def _faults() -> Mapping[str, Fault]:
     return {name: _fault(**each) for name, each in table.items()}
 
 
-def _fault(*, troubles: list[str], breaks: list[str], **texts: str) -> Fault:
-    return Fault(troubles=tuple(troubles), breaks=tuple(breaks), **texts)
+def _fault(
+    *,
+    why: str,
+    troubles: list[str],
+    breaks: list[str],
+    also: dict[str, str] | None = None,
+    **change: str,
+) -> Fault:
+    changes = [Change(**each) for each in (change, also) if each]
+    return Fault(why, tuple(troubles), tuple(breaks), tuple(changes))
 
 
 FAULTS = _faults()
@@ -61,16 +78,12 @@ def broken_copy(name: str, folder: Path) -> Path:
     """
     for part in ("potoserver", "modules"):
         shutil.copytree(CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    _break(name, folder)
-    if FAULTS[name].along_with:
-        _break(FAULTS[name].along_with, folder)
+    for change in FAULTS[name].changes:
+        path = folder / change.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(change.code) != 1:
+            raise ValueError(
+                f"{name}: {change.file} holds the code {text.count(change.code)} times, not once"
+            )
+        path.write_text(text.replace(change.code, change.instead), encoding="utf-8")
     return folder
-
-
-def _break(name: str, folder: Path) -> None:
-    fault = FAULTS[name]
-    path = folder / fault.file
-    text = path.read_text(encoding="utf-8")
-    if text.count(fault.code) != 1:
-        raise ValueError(f"{name}: {fault.file} holds the code {text.count(fault.code)} times, not once")
-    path.write_text(text.replace(fault.code, fault.instead), encoding="utf-8")
