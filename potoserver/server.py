@@ -9,6 +9,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -23,7 +24,7 @@ from potoserver.endless import EndlessCalls
 from potoserver.engine.base import Attachment, Cause, Departure, Engine, EngineListener, Home, LogEntry
 from potoserver.engine.choose import EngineSetupError, engine_of
 from potoserver.errors import ProblemError, UnavailableError
-from potoserver.events import Frame, to_json
+from potoserver.events import Frame
 from potoserver.heartbeat import Heartbeat
 from potoserver.listen import bind, listening
 from potoserver.logs import Logs
@@ -41,6 +42,7 @@ from potoserver.settings.model import Settings
 from potoserver.subscriptions import Subscriptions
 from potoserver.tasks import CANCELLED_S, OwnedTasks, contained
 from potoserver.web.app import create_app
+from potoserver.web.unavailable import shutdown
 
 _SPARE_DESCRIPTORS = 256
 """Left for files, the listening sockets and the responder's when connections are held below the limit."""
@@ -223,8 +225,7 @@ class PotoServer:
         core.start_over.set()
         logger = core.logs.get("engine")
         ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
-        data = to_json({"retryAfterMs": core.settings.retry_ms})
-        core.subscriptions.broadcast("shutdown", Frame.encode("shutdown", data))
+        core.subscriptions.tell_each("shutdown", partial(shutdown, core.settings.retry_ms))
         await core.homes.drain()
         await self._stop_modules(core.stop_timeout_s)
         # In this order: a module that has stopped is told of no connection that ends with the server.

@@ -184,6 +184,14 @@ class Subscriptions:
         self._send(everyone, event_type, frame, None)
         return len(everyone)
 
+    def tell_each(self, event_type: str, frame: Callable[[], Frame]) -> None:
+        """Sends every subscription on this node an event of its own."""
+        for subscription in self:
+            own = frame()
+            subscription.deliver(None, own)
+            self._metrics.events_delivered.inc()
+            self.log_event(event_type, own, None, 1)
+
     def _send(
         self, subscriptions: list[Subscription], event_type: str, frame: Frame, event_id: EventId | None
     ) -> None:

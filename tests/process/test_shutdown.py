@@ -187,6 +187,7 @@ async def test_a_draining_server_refuses_new_work_and_says_so(
         server.send_signal(signal.SIGTERM)
         shutdown = await reader.next("shutdown")
         assert isinstance(shutdown.data["retryAfterMs"], int)
+        assert shutdown.retry_ms == shutdown.data["retryAfterMs"] >= 1000
 
         async with http.post(
             server.url + CHAT, json={"message": "too late"}, headers=bearer("admin-token")
