@@ -286,7 +286,7 @@ async def test_beside_a_running_server_all_is_read_and_nothing_changed(tmp_path:
         _, out, _ = await asyncio.to_thread(said, "search", "words", "--json")
         assert [each for _, each, _ in found(out)] == ["current", "current", FIRST]
         _, out, _ = await asyncio.to_thread(said, "export", "--user", "a1", "-o", "a1.json")
-        assert out == "a1.json: 1 archives of a1\n"
+        assert out == "a1.json: 1 archive of a1\n"
         status, _, err = await asyncio.to_thread(said, "restore", FIRST, "--user", "a1")
         assert status == 2
         assert "is owned by another potoserver process" in err

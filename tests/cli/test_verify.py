@@ -153,7 +153,7 @@ def test_the_table_names_kind_file_and_what_was_found(
     assert lines[0].split() == ["what", "file", "mended", "says"]
     assert lines[1].split()[:2] == ["torn", f"users/a1/dialogs/archived/{FIRST}.yaml"]
     assert "1 messages are whole" in lines[1]
-    assert lines[-1] == "3 users, 3 archives, 5 messages: 1 findings"
+    assert lines[-1] == "3 users, 3 archives, 5 messages: 1 finding"
 
 
 @pytest.mark.process
@@ -165,7 +165,7 @@ async def test_beside_a_running_server_nothing_is_wrong_and_nothing_repaired(
         await chat(session, server.url, "Hello!")
         status, findings, err = await asyncio.to_thread(verify)
         assert (status, findings) == (0, [])
-        assert "1 users, 0 archives, 2 messages" in err
+        assert "1 user, 0 archives, 2 messages" in err
         status, findings, err = await asyncio.to_thread(verify, "--repair")
         assert (status, findings) == (2, [])
         assert err.startswith(f"potoserver: The data folder {server.data_dir} is owned by another")

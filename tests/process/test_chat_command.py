@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -198,6 +199,42 @@ async def test_a_restart_of_the_server_is_shown_and_survived(start_server: Start
         screen.until("Connected again.", PROMPT, "connected")
         assert "Archived because the server stopped at " in screen.text
         screen.say("after", "\nafter", PROMPT)
+        screen.child.sendeof()
+        assert screen.end() == 0
+
+
+async def test_what_is_on_the_screen_is_not_shown_again_after_a_gap(
+    start_server: StartServer, http: aiohttp.ClientSession
+) -> None:
+    """Also what came with a dialog that was gone on with; the server was killed, so its event log is lost."""
+    server = await start_server(SESSION_RECONNECT_GRACE="20000")
+    await chat(http, server.url, "kept")
+    headers = {"Authorization": "Bearer test-token"}
+    async with http.post(f"{server.url}/ChatServerModule/endSession", headers=headers) as answer:
+        assert answer.status == 200
+    with talking(server) as screen:
+        screen.say("/archives", "kept", PROMPT)
+        screen.say("/restore 1", "goes on.", "you  ", "kept", "assistant  ", "kept", PROMPT)
+        await server.stop(signal.SIGKILL)
+        screen.until("Connection lost", PROMPT, "not connected")
+        await server.start()
+        screen.until("Connected again.", PROMPT, "connected")
+        screen.say("after", "\nafter", PROMPT)
+        assert "kept" not in screen.text.partition("Connected again.")[2]
+        screen.child.sendeof()
+        assert screen.end() == 0
+
+
+async def test_the_list_of_archives_has_times_and_ids_in_a_narrow_terminal(start_server: StartServer) -> None:
+    """The other columns make room."""
+    server = await start_server()
+    with talking(server) as screen:
+        screen.resize(24, 80)
+        screen.say("word " * 20, "\nword", PROMPT)
+        screen.say("/end", "Archived ", "; /restore", PROMPT)
+        shown = screen.say("/archives", "messages", "word", PROMPT)
+        (archive,) = server.folder.glob("data/users/a1/dialogs/archived/*.yaml")
+        assert re.search(rf"1  \d\d:\d\d  word.* 2  it was ended +{archive.stem}", shown), shown
         screen.child.sendeof()
         assert screen.end() == 0
 

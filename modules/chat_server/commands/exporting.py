@@ -15,7 +15,7 @@ from potoserver import visible
 
 from ..export import FORMS, ExportFormat
 from .folder import DialogFolder
-from .output import Work, print_json, warn
+from .output import Work, counted, print_json, warn
 
 _FILE_MODE: Final = 0o600
 
@@ -60,7 +60,7 @@ def export_dialogs(
             print_json({"file": str(output), "user": user_id, "archives": count, "skipped": skipped})
         else:
             left_out = f", {len(skipped)} could not be read" if skipped else ""
-            typer.echo(f"{visible(str(output))}: {count} archives of {visible(user_id)}{left_out}")
+            typer.echo(f"{visible(str(output))}: {counted(count, 'archive')} of {visible(user_id)}{left_out}")
     elif skipped:
         warn(f"{len(skipped)} archives could not be read; the file names them")
     return 1 if skipped or folder.unread else 0

@@ -15,7 +15,7 @@ from ..importing.shapes import NewArchive
 from ..journal import DialogueJournal, JournalError
 from .import_files import MOST_TOLD, BadImportError, Batch, ImportFile, open_import
 from .online import ServerChoice, run_online
-from .output import Work, fail, print_json, warn
+from .output import Work, counted, fail, print_json, warn
 from .owned import ON_THE_SERVER, owned_journal
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
@@ -118,7 +118,7 @@ async def _send_all(given: ImportFile, count: int, path: str, send: Send, *, as_
         print_json({"imported": imported, "skipped": skipped})
     else:
         known = f", {skipped} were there already" if skipped else ""
-        typer.echo(f"{visible(path)}: {len(imported)} archives imported{known}")
+        typer.echo(f"{visible(path)}: {counted(len(imported), 'archive')} imported{known}")
 
 
 def _into(journal: DialogueJournal, user: User) -> Send:

@@ -156,6 +156,11 @@ def plain_console() -> Console:
     return console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL, highlight=False)
 
 
+def counted(number: int, one: str) -> str:
+    """How many there are: `1 archive`, `2 archives`."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
 def print_json(value: Any) -> None:
     """One JSON value on one line, safe for a terminal too."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -17,7 +17,7 @@ from .findings import Finding, Kind
 from .folder import DialogFolder
 from .inspection import Counts, Inspection, all_names, count_archives
 from .mending import Mender
-from .output import Column, Rows, Work, plain_console, print_json, warn
+from .output import Column, Rows, Work, counted, plain_console, print_json, warn
 from .owned import owned_journal
 
 _SECOND_LOOK_S: Final = 0.3
@@ -151,9 +151,15 @@ class _Report:
                 self.rows.add(each.kind.value, path, "yes" if mended else "", each.says)
 
     def conclude(self, counts: Counts) -> None:
-        verdict = f"{self.wrong} findings" if self.wrong else "nothing is wrong"
+        verdict = counted(self.wrong, "finding") if self.wrong else "nothing is wrong"
         mended = f", {self._mended} mended" if self._mended else ""
-        read = f"{counts.users} users, {counts.archives} archives, {counts.messages} messages"
+        read = ", ".join(
+            (
+                counted(counts.users, "user"),
+                counted(counts.archives, "archive"),
+                counted(counts.messages, "message"),
+            )
+        )
         if self._as_json:
             warn(f"{read}: {verdict}{mended}")
         else:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from potoserver.client import ClientError, Connected, Disconnected, Module, StreamEvent, Subscription
 
 from .connection import ConnectionState
-from .slash import Slash
+from .slash import REMEMBERED, Slash
 from .view import View
 from .words import archived_notice
-
-_REMEMBERED: Final = 10_000
 
 
 class Happenings:
@@ -21,7 +19,7 @@ class Happenings:
 
     Args:
         chat: The chat's methods.
-        slash: Knows which archives were announced.
+        slash: Knows which archives were announced, and which messages are on the screen.
         view: Where it is said.
         on_question: Called with each earlier question of the user's that is shown.
     """
@@ -31,9 +29,7 @@ class Happenings:
         self._slash = slash
         self._view = view
         self._on_question = on_question
-        self._own_calls: deque[str] = deque(maxlen=_REMEMBERED)
-        self._seen: deque[str] = deque(maxlen=_REMEMBERED)
-        """Ids of messages that are on the screen, to tell after a gap which are not."""
+        self._own_calls: deque[str] = deque(maxlen=REMEMBERED)
         self._handlers: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
             "message": self._message,
             "failed": self._failed,
@@ -52,7 +48,7 @@ class Happenings:
 
     def is_shown(self, message_id: str) -> None:
         """This message is on the screen."""
-        self._seen.append(message_id)
+        self._slash.seen.append(message_id)
 
     async def follow(self, events: Subscription) -> None:
         """Follows the events to their end.
@@ -107,7 +103,7 @@ class Happenings:
         except ClientError as error:
             self._view.wrong(f"The conversation can't be shown: {error}")
             return
-        new = [each for each in messages if each["id"] not in self._seen]
+        new = [each for each in messages if each["id"] not in self._slash.seen]
         shown = new if most is None else new[-most:]
         if len(shown) < len(new):
             self._view.note(f"{len(new) - len(shown)} earlier messages are not shown.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ from .view import View
 from .words import clock_of_archive
 
 PAGE: Final = 20
+REMEMBERED: Final = 10_000
+"""So many messages and calls, the newest ones."""
 _SHOWN_AFTER_RESTORE: Final = 10
 
 
@@ -38,6 +41,7 @@ class Slash:
     Attributes:
         told: Ids of archives that were announced already, by a command or by an event.
         newest: The archive that was told of last, which a `/restore` without an id means.
+        seen: Ids of messages that are on the screen, or were left out, to tell after a gap which are not.
     """
 
     def __init__(self, client: PotoClient, view: View, *, as_json: bool = False) -> None:
@@ -48,6 +52,7 @@ class Slash:
         self._more: Callable[[], Awaitable[None]] | None = None
         self.told: set[str] = set()
         self.newest: str | None = None
+        self.seen: deque[str] = deque(maxlen=REMEMBERED)
         self._commands: Mapping[str, _Command] = {
             "/end": _Command(self._end, "", "archive the dialog now"),
             "/archives": _Command(self._archives, "", "list what is archived, newest first"),
@@ -169,6 +174,7 @@ class Slash:
             self._view.note(f"What you were in is archived as {superseded}.")
         self.tell_restored(archive_id)
         messages = (await self._chat.getConversation())["messages"]
+        self.seen.extend(each["id"] for each in messages)
         self._view.messages(messages[-_SHOWN_AFTER_RESTORE:])
 
     def tell_restored(self, archive_id: str) -> None:

@@ -17,6 +17,10 @@ from .words import clock_of, why_archived
 
 _NOTE: Final = "dim"
 _WRONG: Final = "red"
+_LEAST_BECAUSE: Final = 16
+"""Of the reasons, which share with the titles what there is; so that a list fits into eighty columns."""
+_OTHERS: Final = 64
+"""What the other columns of a list take."""
 
 
 class View:
@@ -64,12 +68,14 @@ class View:
 
     def archives(self, entries: Iterable[Mapping[str, Any]], first_number: int) -> None:
         """A list of archives, numbered."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("", justify="right", style=_NOTE)
+        because_width = max(_LEAST_BECAUSE, (self.console.width - _OTHERS) // 2)
+        # The title is given what the others leave; else rich would take of every column, times and ids too.
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+        table.add_column("", justify="right", style=_NOTE, no_wrap=True)
         table.add_column("ended", no_wrap=True)
         table.add_column("title", ratio=1, no_wrap=True, overflow="ellipsis")
-        table.add_column("messages", justify="right")
-        table.add_column("archived because", no_wrap=True, overflow="ellipsis")
+        table.add_column("messages", justify="right", no_wrap=True)
+        table.add_column("archived because", no_wrap=True, overflow="ellipsis", max_width=because_width)
         table.add_column("id", no_wrap=True)
         for number, each in enumerate(entries, first_number):
             pin = "* " if each.get("pinned") else ""
