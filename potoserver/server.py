@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.endless import EndlessCalls
 from potoserver.engine.base import Attachment, Cause, Departure, Engine, EngineListener, Home, LogEntry
 from potoserver.engine.choose import EngineSetupError, engine_of
+from potoserver.engine_watch import EngineWatch
 from potoserver.errors import ProblemError, UnavailableError
 from potoserver.events import Frame
 from potoserver.heartbeat import Heartbeat
@@ -48,6 +50,8 @@ _SPARE_DESCRIPTORS = 256
 """Left for files, the listening sockets and the responder's when connections are held below the limit."""
 _SPARE_DESCRIPTORS_SHARED = 256
 """Left besides where other nodes have the folder, too: for users' locks, and the way to the engine."""
+_GAP_SPREAD = 3
+"""Over how many times the clients' reconnection time the ends of streams are spread that have lost events."""
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -116,7 +120,10 @@ class PotoServer:
             modules=modules_by_name,
         )
         self._hold_below_open_files()
-        self._clock_watch = ClockWatch(clock, self.core.alarms)
+        self._watches = (
+            ClockWatch(clock, self.core.alarms),
+            EngineWatch(made_engine, clock, self.core.alarms),
+        )
         self._sections = dict(sections or {})
         self._started: list[ServerModule] = []
         self._failed = False
@@ -192,7 +199,8 @@ class PotoServer:
         except UnavailableError as error:
             raise StartError(f"the engine is away: {error}") from error
         core.heartbeat.start()
-        self._clock_watch.start()
+        for watch in self._watches:
+            watch.start()
         loop = asyncio.get_running_loop()
         core.logs.watch_file(lambda failing: self._tell_of_log(loop, failing))
         for module in core.modules.values():
@@ -238,7 +246,8 @@ class PotoServer:
             self._failed = True
             logger.error("left undone at shutdown", tasks=cancelled, departures=list(undone))
         await core.heartbeat.stop()
-        self._clock_watch.stop()
+        for watch in self._watches:
+            watch.stop()
         core.logs.watch_file(lambda _: None)
         core.alarms.stop()
         await core.homes.stop()
@@ -384,9 +393,14 @@ class _Listener(EngineListener):
 
     @override
     def on_gap(self, user_id: str) -> None:
-        # Their clients come back by id, and are told of the gap in the opening of the new stream.
-        for subscription in self._core.subscriptions.of_user(user_id).values():
-            subscription.stream.close(Cause.KICKED)
+        # Their clients come back by id, and are told of the gap in the opening of the new stream. Not all at
+        # once: when the engine has lost its data this is about every user. No event passes the gap meanwhile.
+        core = self._core
+        spread_s = _GAP_SPREAD * core.settings.retry_ms / 1000
+        for subscription in core.subscriptions.of_user(user_id).values():
+            subscription.stop_at_gap()
+            close = partial(subscription.stream.close, Cause.KICKED)
+            core.clock.call_later(spread_s * random.random(), close)  # noqa: S311 - spread, no secret
 
     @override
     def on_rejoined(self, user_id: str, attachment: Attachment) -> None:

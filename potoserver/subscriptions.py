@@ -64,7 +64,16 @@ class Subscription:
         since_ms: When it came: wall time, milliseconds since 1970 UTC.
     """
 
-    __slots__ = ("_held", "_held_bytes", "_outbox_bytes", "connection", "position", "since_ms", "stream")
+    __slots__ = (
+        "_at_gap",
+        "_held",
+        "_held_bytes",
+        "_outbox_bytes",
+        "connection",
+        "position",
+        "since_ms",
+        "stream",
+    )
 
     def __init__(self, connection: Connection, stream: EventStream, outbox_bytes: int, since_ms: int) -> None:
         self.connection = connection
@@ -73,11 +82,14 @@ class Subscription:
         self._outbox_bytes = outbox_bytes
         self._held: deque[tuple[EventId | None, Frame]] | None = deque()
         self._held_bytes = 0
+        self._at_gap = False
         self.position: EventId | None = None
         """The newest log event that the client was sent, or has."""
 
     def deliver(self, event_id: EventId | None, frame: Frame) -> None:
         """Sends an event, or holds it. A log event that the client has already is left out."""
+        if self._at_gap and event_id is not None:
+            return
         if self._held is not None:
             self._held.append((event_id, frame))
             self._held_bytes += len(frame.raw)
@@ -86,6 +98,10 @@ class Subscription:
             return
         if self._is_new(event_id):
             self.stream.write(frame)
+
+    def stop_at_gap(self) -> None:
+        """Log events are missing here: sends no further one, lest the client go on behind the gap."""
+        self._at_gap = True
 
     def _is_new(self, event_id: EventId | None) -> bool:
         """Whether the client has not got that event yet; it gets it now."""

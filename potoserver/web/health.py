@@ -65,7 +65,8 @@ class HealthHandler:
         elif not core.ready:
             status = "starting"
         else:
-            status = "engine-away" if await self._count_online() is None else "ready"
+            away = core.engine.trouble is not None or await self._count_online() is None
+            status = "engine-away" if away else "ready"
         return json_response({"status": status}, status=200 if status == "ready" else 503)
 
     async def metrics(self, _request: web.Request) -> web.Response:

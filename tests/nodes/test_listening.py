@@ -46,7 +46,9 @@ async def test_who_has_lost_events_is_cut_and_told_of_the_gap_when_back(
             await loses.next("connected")
             await other.next("connected")
             server.core.engine._listener.on_gap("a1")
+            await server.core.engine.publish("a1", Event("note"))
             await loses.end()
+            assert all(event.type != "note" for event in loses.seen)
             await server.core.engine.publish("admin", Event("note"))
             await other.next("note")
 

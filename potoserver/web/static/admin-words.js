@@ -41,6 +41,7 @@ const ALARMS = {
   "user-full": "a user's dialogs take all their room",
   "sessions-full": "as many sessions as the server takes",
   "clock-stepped": "the machine's clock was stepped",
+  "engine-away": "the engine can't be reached",
   "log-disk": "the log can't be written",
 };
 
