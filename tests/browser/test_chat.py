@@ -328,7 +328,7 @@ async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, ser
     await tabs[1].button("End dialog").click()
     for tab in tabs[1:]:
         await expect(tab.messages).to_have_count(0)
-        await expect(tab.notice).to_contain_text("because you ended it")
+        await expect(tab.notice).to_contain_text("because it was ended")
     await tabs[2].button("Sign out").click()
     for tab in tabs[1:]:
         await expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()

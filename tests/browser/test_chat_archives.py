@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
@@ -67,7 +68,7 @@ async def test_an_archive_is_opened_and_what_is_current_is_archived_when_one_goe
     await view.say("The second one")
     await view.open_entry("The first dialog")
     await expect(page.locator("#archived .message .body")).to_have_text(["The first dialog"] * 2)
-    await expect(page.locator("#archive-bar")).to_contain_text("because you ended it. 2 messages.")
+    await expect(page.locator("#archive-bar")).to_contain_text("because it was ended. 2 messages.")
     await expect(view.box).to_be_hidden()
     await view.button("Back").click()
     await expect(view.messages).to_have_text(["The second one"] * 2)
@@ -122,6 +123,21 @@ async def test_a_list_has_no_heading_without_a_dialog_below(page: Page) -> None:
     await view.button("Pin").click()
     await expect(page.get_by_role("heading", name="Pinned")).to_be_visible()
     await expect(page.get_by_role("heading", name="Earlier")).to_have_count(0)
+
+
+async def test_who_has_not_ended_a_dialog_is_not_told_so(
+    context: BrowserContext, start_server: StartServer
+) -> None:
+    """An operator may have: the reason in the archive does not tell which of them it was."""
+    server = await start_server()
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    await view.say("Do not stop me now")
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer admin-token"}) as http:
+        path = f"{server.url}/ChatServerModule/endUserSession"
+        async with http.post(path, json={"userId": "a1"}) as answer:
+            assert answer.status == 200, await answer.text()
+    await expect(view.notice).to_contain_text("because it was ended.")
 
 
 async def test_where_deleting_is_turned_off_the_page_says_so(

@@ -5,7 +5,7 @@ export const REASONS = {
   disconnect: "you left",
   timeout: "nothing was said for a while",
   shutdown: "the server stopped",
-  request: "you ended it",
+  request: "it was ended", // by the user, or by an operator
   recovered: "the server was restarted and you did not come back",
   superseded: "you went on with another dialog",
 };
