@@ -40,7 +40,7 @@ def _checks(loaded: Loaded) -> Iterator[Check]:
     settings = loaded.settings
     data_dir, log_dir = settings.data_dir, settings.log_dir
     yield Check("settings", "all are known and possible")
-    yield Check("engine", settings.engine)
+    yield Check("engine", settings.shown_engine)
     try:
         modules = [made(each) for each in loaded.modules]
     except ModuleLoadError as error:

@@ -10,7 +10,8 @@ from potoserver.clock import Clock
 from potoserver.engine.base import Engine
 from potoserver.engine.memory import MemoryEngine
 from potoserver.metrics import Metrics
-from potoserver.settings.model import EMBEDDED_ENGINE, Settings
+from potoserver.settings.engine_url import EMBEDDED_ENGINE
+from potoserver.settings.model import Settings
 
 
 class EngineSetupError(Exception):

@@ -6,15 +6,12 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from potoserver.settings.engine_url import EMBEDDED_ENGINE, check_engine_url, shown_engine
 from potoserver.users import User
 
-EMBEDDED_ENGINE = "memory://"
-"""The engine of one node, in its own memory."""
-_SHARED_ENGINES = ("valkey", "valkeys", "redis", "rediss", "unix")
 HS256_KEY_BYTES = 32
 """Of a key to sign with by HS256, at least (RFC 7518, section 3.2)."""
 
@@ -231,8 +228,9 @@ class Settings(Section):
     )
     data_dir: Path = Field(Path("data"), description="Folder of the dialogs.")
     log_dir: Path = Field(Path("logs"), description="Folder of `server.log`.")
-    engine: str = Field(
+    engine: Annotated[str, AfterValidator(check_engine_url)] = Field(
         EMBEDDED_ENGINE,
+        repr=False,
         description="What keeps presence and event logs: `memory://` is embedded, for one node; several "
         "nodes share a Valkey 7.2+ or Redis 6.2+: `valkey://host:6379/0`, `redis://`, over TLS `valkeys://`, "
         "`rediss://`, or `unix:///path`.",
@@ -262,16 +260,6 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     backlog: BacklogSettings = BacklogSettings()
 
-    @field_validator("engine")
-    @classmethod
-    def _usable_engine(cls, engine: str) -> str:
-        if engine != EMBEDDED_ENGINE and not _is_shared_engine(engine):
-            raise ValueError(
-                f"expected {EMBEDDED_ENGINE}, or where a Valkey or Redis is: valkey://host:6379/0, redis://, "
-                "rediss:// or valkeys:// (TLS), unix:///path"
-            )
-        return engine
-
     @field_validator("trusted_proxies")
     @classmethod
     def _usable_networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -290,6 +278,11 @@ class Settings(Section):
         if _address_of(host) is None and not _HOST_NAME.fullmatch(host):
             raise ValueError("expected a host name or an IP address, without scheme, port or brackets")
         return host
+
+    @property
+    def shown_engine(self) -> str:
+        """`engine` as it may be shown: without who logs in there."""
+        return shown_engine(self.engine)
 
     @property
     def loopback_only(self) -> bool:
@@ -314,18 +307,3 @@ def _address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-def _is_shared_engine(url: str) -> bool:
-    """Whether it says where a server is, as far as can be told without asking there."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    if parts.scheme not in _SHARED_ENGINES or parts.fragment or not url.startswith(f"{parts.scheme}://"):
-        return False
-    database = parts.path.removeprefix("/")
-    if parts.scheme == "unix":
-        return not parts.netloc and bool(database)
-    return bool(parts.hostname) and port != 0 and (not database or database.isdecimal())

@@ -18,14 +18,8 @@ from potoserver.engine.valkey.batches import Batches, away
 from potoserver.engine.valkey.keys import CALL_S, CONNECT_S, CONNECTIONS
 from potoserver.engine.valkey.scripts import Call
 from potoserver.errors import UnavailableError
+from potoserver.settings.engine_url import SCHEMES, shown_engine
 
-_SCHEMES: Final = {
-    "valkey": "redis",
-    "valkeys": "rediss",
-    "redis": "redis",
-    "rediss": "rediss",
-    "unix": "unix",
-}
 _CANCEL_AGAIN_S: Final = 0.5
 FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a call raises when Valkey can't be reached."""
@@ -69,10 +63,10 @@ class Link:
 
     def __init__(self, url: str, logger: FilteringBoundLogger) -> None:
         scheme, colon, rest = url.partition(":")
-        if scheme not in _SCHEMES or not colon:
-            raise ValueError(f"the engine's URL begins with one of {', '.join(_SCHEMES)}, not {scheme!r}")
-        self._url = f"{_SCHEMES[scheme]}:{rest}"
-        self._shown = urlsplit(self._url).hostname or self._url
+        if scheme not in SCHEMES or not colon:
+            raise ValueError(f"the engine's URL begins with one of {', '.join(SCHEMES)}, not {scheme!r}")
+        self._url = f"{SCHEMES[scheme]}:{rest}"
+        self._shown = shown_engine(url)
         self._logger = logger
         self._client: Redis | RedisCluster | None = None
         self._places = asyncio.Semaphore(CONNECTIONS)
@@ -104,14 +98,14 @@ class Link:
             await plain.aclose()
             raise UnavailableError(f"{self._shown} can't be reached: {error}") from error
 
-    @staticmethod
-    def _options() -> dict[str, Any]:
-        return {
+    def _options(self) -> dict[str, Any]:
+        options = {
             "socket_timeout": CALL_S,
             "socket_connect_timeout": CONNECT_S,
-            "socket_keepalive": True,
             "retry": Retry(NoBackoff(), 0),
         }
+        # redis-py takes it for TCP alone.
+        return options if self._url.startswith("unix:") else options | {"socket_keepalive": True}
 
     def _plain(self, url: str) -> Redis:
         # Two more than may be under way: one for the subscription, one that is being given back.
