@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import random
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -15,18 +14,17 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
-from typing_extensions import override
 
 from potoserver.alarms import Alarms
 from potoserver.clock import Clock, SystemClock
 from potoserver.clock_watch import ClockWatch
 from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.endless import EndlessCalls
-from potoserver.engine.base import Attachment, Cause, Departure, Engine, EngineListener, Home, LogEntry
+from potoserver.engine.base import Cause, Engine
 from potoserver.engine.choose import EngineSetupError, engine_of
+from potoserver.engine_listener import CoreListener
 from potoserver.engine_watch import EngineWatch
 from potoserver.errors import ProblemError, UnavailableError
-from potoserver.events import Frame
 from potoserver.heartbeat import Heartbeat
 from potoserver.listen import bind, listening
 from potoserver.logs import Logs
@@ -50,8 +48,6 @@ _SPARE_DESCRIPTORS = 256
 """Left for files, the listening sockets and the responder's when connections are held below the limit."""
 _SPARE_DESCRIPTORS_SHARED = 256
 """Left besides where other nodes have the folder, too: for users' locks, and the way to the engine."""
-_GAP_SPREAD = 3
-"""Over how many times the clients' reconnection time the ends of streams are spread that have lost events."""
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -195,7 +191,7 @@ class PotoServer:
         core = self.core
         core.started_s = core.clock.monotonic_s()
         try:
-            await core.engine.start(_Listener(core))
+            await core.engine.start(CoreListener(core))
         except UnavailableError as error:
             raise StartError(f"the engine is away: {error}") from error
         core.heartbeat.start()
@@ -375,61 +371,6 @@ class PotoServer:
             self.core.logs.get("engine").error("tasks do not end", tasks=names)
             self.core.logs.stop()
             os._exit(1)
-
-
-class _Listener(EngineListener):
-    """Passes on what the engine tells this node."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    @override
-    def on_entry(self, user_id: str, entry: LogEntry) -> None:
-        self._core.subscriptions.deliver(user_id, entry)
-
-    @override
-    def on_broadcast(self, event_type: str, frame: Frame) -> int:
-        return self._core.subscriptions.broadcast(event_type, frame)
-
-    @override
-    def on_gap(self, user_id: str) -> None:
-        # Their clients come back by id, and are told of the gap in the opening of the new stream. Not all at
-        # once: when the engine has lost its data this is about every user. No event passes the gap meanwhile.
-        core = self._core
-        spread_s = _GAP_SPREAD * core.settings.retry_ms / 1000
-        for subscription in core.subscriptions.of_user(user_id).values():
-            subscription.stop_at_gap()
-            close = partial(subscription.stream.close, Cause.KICKED)
-            core.clock.call_later(spread_s * random.random(), close)  # noqa: S311 - spread, no secret
-
-    @override
-    def on_rejoined(self, user_id: str, attachment: Attachment) -> None:
-        self._core.subscriptions.attached_anew(user_id, attachment.generation)
-        if attachment.arrived:
-            self._core.hooks.arrived(user_id)
-
-    @override
-    def on_home_lost(self, home: Home) -> None:
-        self._core.homes.lose(home)
-
-    @override
-    def on_orphan(self, user_id: str) -> None:
-        self._core.homes.adopt(user_id)
-
-    @override
-    def on_message(self, sender_node_id: str, payload: bytes) -> None:
-        self._core.node_calls.on_message(sender_node_id, payload)
-
-    @override
-    def on_departure(self, departure: Departure) -> None:
-        self._core.logs.get("presence").info(
-            "user departed",
-            user=departure.user_id,
-            generation=departure.generation,
-            cause=str(departure.cause),
-            departure=departure.id,
-        )
-        self._core.hooks.departed(departure)
 
 
 def _raise_open_files(wanted: int) -> int:
