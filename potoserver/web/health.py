@@ -39,8 +39,10 @@ class HealthHandler:
         fields: dict[str, Any] = {"activeSessions": 0}
         fields |= await core.hooks.health_fields()
         alarms = core.alarms.on()
+        # The engine is asked itself, too: its alarm comes on a moment later.
+        degraded = core.alarms.degraded or not core.engine.available
         fields |= {
-            "status": "draining" if core.draining else "degraded" if core.alarms.degraded else "healthy",
+            "status": "draining" if core.draining else "degraded" if degraded else "healthy",
             "alarms": [
                 {"alarm": each.name, "since": iso_utc(each.since_ms), "times": each.times} for each in alarms
             ],

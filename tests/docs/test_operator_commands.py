@@ -24,7 +24,7 @@ SAYS = {
     "potoserver dialogs show current --user a1": "Is it still open?",
     "potoserver dialogs search '\"coffee machine\"' --after 2024-03-01": "",
     "potoserver dialogs export --user a1 --format markdown": "Where is the coffee machine?",
-    "potoserver dialogs export --user a1 --output a1.json": "a1.json: 1 archives imported",
+    "potoserver dialogs export --user a1 --output a1.json": "a1.json: 1 archive imported",
     "potoserver dialogs verify": "nothing is wrong",
     "python -m potoserver dialogs verify": "nothing is wrong",
     "python -m potoserver dialogs verify --repair": "nothing is wrong",
