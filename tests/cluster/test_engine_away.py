@@ -1,4 +1,4 @@
-"""Valkey dies, or stands still, and comes back: streams stay, calls say to come again, all heals by itself."""
+"""Valkey dies, or stands still, and is back: streams stay, calls say to come again, all heals by itself."""
 
 from __future__ import annotations
 
