@@ -10,12 +10,14 @@ from pathlib import Path
 
 import typer
 
+from potoserver.cli.check_engine import check_engine
 from potoserver.cli.modules import made
 from potoserver.listen import bind
 from potoserver.logs import LOG_FILE_NAME
 from potoserver.module.base import Check, ServerModule
 from potoserver.module.loader import ModuleLoadError
-from potoserver.settings import Loaded
+from potoserver.settings import Loaded, Settings
+from potoserver.settings.engine_url import EMBEDDED_ENGINE
 from potoserver.text import visible
 from potoserver.web.signing import KEY_BYTES, KEY_FILE_NAME
 
@@ -40,7 +42,7 @@ def _checks(loaded: Loaded) -> Iterator[Check]:
     settings = loaded.settings
     data_dir, log_dir = settings.data_dir, settings.log_dir
     yield Check("settings", "all are known and possible")
-    yield Check("engine", settings.shown_engine)
+    yield from check_engine(settings)
     try:
         modules = [made(each) for each in loaded.modules]
     except ModuleLoadError as error:
@@ -48,7 +50,7 @@ def _checks(loaded: Loaded) -> Iterator[Check]:
         yield Check("modules", str(error), "wrong")
     else:
         yield Check("modules", ", ".join(each.name() for each in loaded.modules) or "none")
-    problem = folder_problem(data_dir) or _own_files_problem(data_dir) or _lock_problem(data_dir)
+    problem = folder_problem(data_dir) or _own_files_problem(data_dir) or _lock_problem(settings)
     yield _judged("data_dir", str(data_dir), problem)
     yield _judged("log_dir", str(log_dir), folder_problem(log_dir) or _file_problem(log_dir / LOG_FILE_NAME))
     yield from _room(data_dir)
@@ -110,13 +112,17 @@ def _whose(path: Path) -> str:
     return f", it belongs to {owner}"
 
 
-def _lock_problem(data_dir: Path) -> str:
-    """Whether another server holds the folder: the file-system journal locks it (`docs/operations.md`)."""
+def _lock_problem(settings: Settings) -> str:
+    """Whether another server holds the folder: the file-system journal locks it (`docs/operations.md`).
+
+    Nodes on one engine share it; a server on the embedded engine has it for itself.
+    """
+    how = fcntl.LOCK_EX if settings.engine == EMBEDDED_ENGINE else fcntl.LOCK_SH
     try:
-        with (data_dir / _LOCK_FILE_NAME).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with (settings.data_dir / _LOCK_FILE_NAME).open("rb") as file:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
-        return f"another server uses {data_dir}"
+        return f"another server uses {settings.data_dir}"
     except OSError:
         pass  # nobody has made it yet
     return ""

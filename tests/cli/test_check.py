@@ -41,13 +41,6 @@ def test_a_fine_place_has_nothing_wrong_and_nothing_is_made(said: Said, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_engine_is_named_without_its_password(said: Said) -> None:
-    """What is shown to others when something does not work must not give it away."""
-    _, lines = said("--engine", "valkey://user:hush@127.0.0.1:6379/0")
-    assert any("valkey://127.0.0.1:6379/0" in line for line in lines)
-    assert "hush" not in "".join(lines)
-
-
 @pytest.mark.process
 async def test_a_folder_that_a_running_server_owns_is_told(tmp_path: Path, said: Said) -> None:
     """And how many dialogs are open there."""

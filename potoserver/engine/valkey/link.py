@@ -25,6 +25,18 @@ FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a call raises when Valkey can't be reached."""
 
 
+def client_url(url: str) -> str:
+    """A shared engine's URL as redis-py takes it.
+
+    Raises:
+        ValueError: The scheme is another one.
+    """
+    scheme, colon, rest = url.partition(":")
+    if scheme not in SCHEMES or not colon:
+        raise ValueError(f"the engine's URL begins with one of {', '.join(SCHEMES)}, not {scheme!r}")
+    return f"{SCHEMES[scheme]}:{rest}"
+
+
 class Cancellations:
     """Those of the running task, from now on. redis-py swallows one at times: a pipeline, a subscription."""
 
@@ -62,10 +74,7 @@ class Link:
     """
 
     def __init__(self, url: str, logger: FilteringBoundLogger) -> None:
-        scheme, colon, rest = url.partition(":")
-        if scheme not in SCHEMES or not colon:
-            raise ValueError(f"the engine's URL begins with one of {', '.join(SCHEMES)}, not {scheme!r}")
-        self._url = f"{SCHEMES[scheme]}:{rest}"
+        self._url = client_url(url)
         self._shown = shown_engine(url)
         self._logger = logger
         self._client: Redis | RedisCluster | None = None
