@@ -28,14 +28,6 @@ from tests.process.test_presence import (
     test_the_id_of_connected_loses_nothing_at_a_second_drop,
     test_what_comes_while_a_stream_opens_follows_the_replay_once,
 )
-from tests.process.test_shutdown import (
-    test_a_second_signal_exits_at_once_and_the_next_start_recovers,
-    test_a_stop_right_after_a_start_leaves_nothing_unsaid,
-)
-from tests.process.test_user_limits import (
-    test_a_user_who_has_taken_all_room_is_refused_until_archives_are_deleted,
-    test_an_event_larger_than_log_and_outbox_reaches_who_reads_and_is_a_gap_for_who_was_away,
-)
 from tests.process.test_watching import test_a_page_that_watches_holds_up_no_stop
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
