@@ -22,12 +22,14 @@ _KEEPALIVE_S = 75
 """How long a connection may be idle, or be in bringing the head of a further request, before it is closed."""
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
+def bind(host: str, port: int, *, shared: bool = False) -> list[socket.socket]:
     """Takes a host's port; `localhost` is both loopback addresses, on one port. Nobody is answered yet.
 
     Args:
         host: A name or an address.
         port: A port; 0 takes a free one.
+        shared: Other processes of this user take it too; the kernel shares connections out among those that
+            listen. Connections are kept waiting only where it is not shared: else another one has them.
 
     Raises:
         OSError: The address can't be had.
@@ -36,7 +38,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
     try:
         for each in ("127.0.0.1", "::1") if host == "localhost" else (host,):
             try:
-                bound.append(_bind(each, port))
+                bound.append(_bind(each, port, shared))
             except OSError as error:
                 if not bound or error.errno not in _NO_SUCH_ADDRESS:
                     raise  # else a machine without IPv6
@@ -46,6 +48,23 @@ def bind(host: str, port: int) -> list[socket.socket]:
             sock.close()
         raise
     return bound
+
+
+def reserve(host: str, port: int) -> list[socket.socket]:
+    """Takes a host's port for the processes that will `bind` it as shared, and answers nobody.
+
+    Args:
+        host: A name or an address.
+        port: A port; 0 takes a free one.
+
+    Raises:
+        OSError: The address can't be had; also where another server shares it among processes of its own.
+    """
+    alone = bind(host, port)
+    port = alone[0].getsockname()[1]
+    for sock in alone:
+        sock.close()
+    return bind(host, port, shared=True)
 
 
 @asynccontextmanager
@@ -81,7 +100,7 @@ def _url(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, shared: bool) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -90,7 +109,11 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
+        if shared:
+            return sock
         # A port that another one listens on is told here, not after the modules have started. The kernel
         # takes connections from now on; they are answered once the server is ready.
         sock.listen(_BACKLOG)

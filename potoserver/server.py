@@ -26,6 +26,7 @@ from potoserver.engine_listener import CoreListener
 from potoserver.engine_watch import EngineWatch
 from potoserver.errors import ProblemError, UnavailableError
 from potoserver.heartbeat import Heartbeat
+from potoserver.lifeline import Lifeline
 from potoserver.listen import bind, listening
 from potoserver.logs import Logs
 from potoserver.metrics import Metrics
@@ -290,8 +291,11 @@ class PotoServer:
         yield
         await self.stop()
 
-    async def serve(self) -> int:
+    async def serve(self, lifeline: Lifeline | None = None) -> int:
         """Serves until SIGTERM, SIGINT or the terminal's going; a second signal exits at once.
+
+        Args:
+            lifeline: Of one of several workers, which share the address: it stops also when this ends.
 
         Returns:
             The exit status: 0 when all was ended in order, 1 when something is left for the next start.
@@ -302,21 +306,26 @@ class PotoServer:
         core = self.core
         logger = core.logs.get("http")
         asked = asyncio.Event()
+        signalled = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def on_signal(number: signal.Signals) -> None:
-            if asked.is_set():
+            # Not `asked`: a signal to a whole group reaches a worker before or after its supervisor's word.
+            if signalled.is_set():
                 core.logs.stop()
                 os._exit(1)
             logger.info("signal received", signal=number.name)
+            signalled.set()
             asked.set()
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                 continue  # started by nohup, to outlive its terminal
             loop.add_signal_handler(number, on_signal, number)
+        if lifeline is not None:
+            lifeline.watch(asked.set)
         try:
-            sockets = bind(core.settings.host, core.settings.port)
+            sockets = bind(core.settings.host, core.settings.port, shared=lifeline is not None)
         except OSError as error:
             raise StartError(
                 f"can't listen on {core.settings.host} port {core.settings.port}: {error.strerror or error}"
@@ -327,6 +336,8 @@ class PotoServer:
             if await self._set_up(runner, asked):
                 async with listening(core, runner, sockets) as urls:
                     logger.info("serving", addresses=urls)
+                    if lifeline is not None:
+                        lifeline.tell_serving()
                     await asked.wait()
                     await self.stop()
         finally:

@@ -17,7 +17,7 @@ from potoserver.settings.keys import SettingKey, keys_of
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCUMENT = CHECKOUT / "docs" / "configuration.md"
-FLAGS = {"host", "port", "data_dir", "log_dir", "engine"}
+FLAGS = {"host", "port", "data_dir", "log_dir", "engine", "workers"}
 
 INTRODUCTION = """\
 # Configuration

@@ -39,6 +39,7 @@ _KEYS = {
     "data_dir": "data_dir",
     "log_dir": "log_dir",
     "engine": "engine",
+    "workers": "workers",
     "debug": "log.debug",
 }
 """Every flag's parameter, and the key of the setting that it sets."""
@@ -54,6 +55,9 @@ _LogDir = Annotated[str | None, typer.Option(metavar="FOLDER", help="Folder of s
 _Engine = Annotated[
     str | None,
     typer.Option(metavar="URL", help="What keeps presence and event logs: memory://, valkey://host:6379/0."),
+]
+_Workers = Annotated[
+    str | None, typer.Option(metavar="N", help="Processes on this address; needs an engine they share.")
 ]
 _Debug = Annotated[
     str | None, typer.Option(metavar="PATTERNS", help="Loggers at debug level: 'session:*,journal:*'.")
@@ -127,6 +131,9 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     def load_here() -> Loaded:
         return load(flags, os.environ, Path.cwd())
 
+    def serve_here(loaded: Loaded) -> int:
+        return serve(loaded, arguments)
+
     def with_flags(action: Callable[[Loaded], int]) -> Callable[..., None]:
         """A command that takes every flag, also one given before it, and does something with the settings."""
 
@@ -138,6 +145,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
             data_dir: _DataDir = None,
             log_dir: _LogDir = None,
             engine: _Engine = None,
+            workers: _Workers = None,
             debug: _Debug = None,
             version: _Version = False,
         ) -> None:
@@ -152,12 +160,12 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         return command
 
     about = "A chat server that keeps people's dialogs. Without a command it serves."
-    app.callback(invoke_without_command=True, help=about, epilog=pages.ROOT)(with_flags(serve))
+    app.callback(invoke_without_command=True, help=about, epilog=pages.ROOT)(with_flags(serve_here))
     app.command(
         "serve",
         help="Serves until SIGTERM, SIGINT or SIGHUP. This is what happens without a command.",
         epilog=pages.SERVE,
-    )(with_flags(serve))
+    )(with_flags(serve_here))
     app.command(
         "check", help="Says whether a server could start here, and what is in its way.", epilog=pages.CHECK
     )(with_flags(check))

@@ -25,6 +25,8 @@ SERVE = f"""\b
 Examples:
   potoserver serve --port 0                 on any free port
   DEBUG='session:*' potoserver serve        with debug lines of the sessions
+  potoserver --engine valkey://localhost:6379/0 --workers 4
+                                            as four processes on one port
 
 {STATUSES}"""
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
+from collections.abc import Sequence
 
 from potoserver.cli.check import folder_problem
+from potoserver.cli.supervisor import Supervisor
 from potoserver.clock import SystemClock
+from potoserver.lifeline import Lifeline
 from potoserver.logs import LOG_FILE_NAME, Logs, StdlibBridge
 from potoserver.server import PotoServer, StartError
 from potoserver.settings import Loaded, Settings, SettingsError
@@ -17,8 +21,12 @@ _COLLECTION = (20_000, 20, 20)
 """After how many new objects the youngest are looked through; after how many times of that the next older."""
 
 
-def serve(loaded: Loaded) -> int:
-    """Runs a server until it is told to stop.
+def serve(loaded: Loaded, arguments: Sequence[str] = ()) -> int:
+    """Runs a server until it is told to stop, or several of them: its workers.
+
+    Args:
+        loaded: The settings.
+        arguments: The command line that they come from, without the program's name; workers get it too.
 
     Returns:
         The exit status: 0 when all ended in order, 1 when not, or when it could not start.
@@ -37,15 +45,19 @@ def serve(loaded: Loaded) -> int:
     except OSError as error:
         problem = f"{settings.data_dir} can't be made: {error.strerror}"
         raise _unusable(loaded, "data_dir", problem) from None
-    logs = Logs(settings.log, settings.log_dir, sys.stderr)
+    lifeline = Lifeline.inherited(os.environ)
+    logs = Logs(settings.log, settings.log_dir, sys.stderr, lifeline.number if lifeline else None)
     try:
         logs.start()
     except OSError as error:
         problem = f"{settings.log_dir} can't be written: {error.strerror}"
         raise _unusable(loaded, "log_dir", problem) from None
-    _say(_greeting(loaded, package_version()))
+    if lifeline is None:
+        _say(_greeting(loaded, package_version()))
     failure = ""
     try:
+        if settings.workers > 1 and lifeline is None:
+            return asyncio.run(Supervisor(settings, logs, arguments).run())
         with StdlibBridge(logs):
             server = PotoServer(
                 settings,
@@ -55,7 +67,7 @@ def serve(loaded: Loaded) -> int:
                 clock=SystemClock(),
             )
             _collect_garbage_seldom()
-            return asyncio.run(server.serve())
+            return asyncio.run(server.serve(lifeline))
     except StartError as error:
         failure = str(error)
         logs.get("engine").critical("start failed", error=failure)
@@ -94,6 +106,8 @@ def _greeting(loaded: Loaded, version: str) -> str:
         f"  modules  {', '.join(each.name() for each in loaded.modules) or 'none'}",
         f"  tokens   {_tokens(settings)}",
     ]
+    if settings.workers > 1:
+        lines.append(f"  workers  {settings.workers}, each with a log of its own: server-1.log and so on")
     return "\n".join(lines)
 
 

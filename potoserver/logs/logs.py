@@ -15,11 +15,12 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.logs.entry import Entry
 from potoserver.logs.file import RotatingFile
 from potoserver.logs.levels import DebugPatterns
-from potoserver.logs.sinks import FileSink, TerminalSink
+from potoserver.logs.sinks import FileSink, MarkingSink, TerminalSink
 from potoserver.logs.writer import Writer
 from potoserver.settings.model import LogSettings
 
 LOG_FILE_NAME = "server.log"
+_WORKER_LOG_FILE_NAME = "server-{}.log"
 QUEUE_LINES = 10_000
 """How many lines may wait for the file, and as many for the terminal."""
 
@@ -38,12 +39,20 @@ class Logs:
         settings: Levels and rotation.
         log_dir: Where `server.log` is; None for no file.
         terminal: Where readable lines go; None for none.
+        worker: The number of this process where several share the folder and the terminal: it has a file of
+            its own, and stands in each line.
 
     Attributes:
         on_dropped: Called once for every line that could not be written, on any thread; set by who counts.
     """
 
-    def __init__(self, settings: LogSettings, log_dir: Path | None, terminal: TextIO | None) -> None:
+    def __init__(
+        self,
+        settings: LogSettings,
+        log_dir: Path | None,
+        terminal: TextIO | None,
+        worker: int | None = None,
+    ) -> None:
         self.on_dropped: Callable[[], None] = lambda: None
         self._debug = DebugPatterns(settings.debug)
         self._loggers: dict[str, FilteringBoundLogger] = {}
@@ -51,9 +60,11 @@ class Logs:
         self._file_in_trouble = False
         self._file_watcher: Callable[[bool], None] = lambda _: None
         self._terminal: Writer | None = None
+        self._worker = worker
         self._writers: list[Writer] = []
         if log_dir is not None:
-            self._file = RotatingFile(log_dir / LOG_FILE_NAME, settings.max_bytes, settings.backups)
+            name = LOG_FILE_NAME if worker is None else _WORKER_LOG_FILE_NAME.format(worker)
+            self._file = RotatingFile(log_dir / name, settings.max_bytes, settings.backups)
             self._writers.append(self._writer(FileSink(self._file, self._tell_failure), self._tell_trouble))
         if terminal is not None:
             self._terminal = self._writer(TerminalSink(terminal))
@@ -117,7 +128,8 @@ class Logs:
     def _writer(
         self, sink: FileSink | TerminalSink, on_trouble: Callable[[bool], None] = lambda _: None
     ) -> Writer:
-        return Writer(sink, QUEUE_LINES, self._count_dropped, on_trouble)
+        marked = sink if self._worker is None else MarkingSink(sink, {"worker": self._worker})
+        return Writer(marked, QUEUE_LINES, self._count_dropped, on_trouble)
 
     def _count_dropped(self) -> None:
         self.on_dropped()

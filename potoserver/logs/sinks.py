@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
 
 from potoserver.logs.entry import Entry
 from potoserver.logs.file import RotatingFile
@@ -64,3 +64,26 @@ class TerminalSink:
 
     def close(self) -> None:
         """Leaves the terminal open: it isn't ours."""
+
+
+class MarkingSink:
+    """Adds fields to every line, also to those that the log writes of itself.
+
+    Args:
+        sink: Where the lines go.
+        fields: Stand before a line's own, which win where one has the same name.
+    """
+
+    def __init__(self, sink: FileSink | TerminalSink, fields: Mapping[str, Any]) -> None:
+        self._sink = sink
+        self._fields = fields
+
+    def write(self, entries: Sequence[Entry]) -> int:
+        """Passes the lines on; see `Sink`."""
+        return self._sink.write(
+            [entry._replace(fields={**self._fields, **entry.fields}) for entry in entries]
+        )
+
+    def close(self) -> None:
+        """Closes what is behind it."""
+        self._sink.close()

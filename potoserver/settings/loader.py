@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from potoserver.module.base import ServerModule
 from potoserver.module.loader import ModuleLoadError, find_modules
+from potoserver.settings.engine_url import EMBEDDED_ENGINE
 from potoserver.settings.errors import SettingsError
 from potoserver.settings.given import Given, read_json, read_yaml
 from potoserver.settings.keys import (
@@ -325,6 +326,14 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             sources.get("host", ""),
             f"{settings.host!r} is no loopback address, and the development tokens are active; set "
             "auth.tokens, auth.jwt_secret or auth.jwt_public_key_file, or listen on localhost",
+        )
+    if settings.workers > 1 and settings.engine == EMBEDDED_ENGINE:
+        raise SettingsError(
+            "workers",
+            sources.get("workers", ""),
+            f"{settings.workers} workers need an engine that they share, and {EMBEDDED_ENGINE} is for one "
+            "process; name a Valkey or Redis by engine, such as --engine valkey://localhost:6379/0, or run "
+            "one worker",
         )
     key_file = settings.auth.jwt_public_key_file
     if key_file is not None:

@@ -236,6 +236,11 @@ class Settings(Section):
         "`rediss://`, or `unix:///path`.",
         json_schema_extra={"secret": True},
     )
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1,
+        description="Processes that serve on the address, each a node of its own; more than one need an "
+        "engine that nodes share.",
+    )
     modules_dir: Path | None = Field(
         None, description="Folder of plugins; without it the checkout's `modules`."
     )

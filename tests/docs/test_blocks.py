@@ -72,6 +72,9 @@ NOT_RUN: dict[tuple[str, str, str], str] = {
     ("docs/scaling.md", "sh", "apt-get install valkey-server nginx    # or redis-server, 6.2 or later"): (
         "it changes the machine; cluster/test_deploy has each program read its file"
     ),
+    ("docs/scaling.md", "sh", "python -m potoserver --engine valkey://localhost:6379/0 --workers 4"): (
+        "it takes two ports of the machine; cluster/test_workers runs the same on free ones"
+    ),
     ("docs/protocol.md", "js", 'const answer = await fetch("/ChatServerModule/exportArchives", {'): (
         "three lines of a page; browser/test_chat_archives takes an export in one"
     ),

@@ -105,6 +105,7 @@ def test_every_key_can_be_set_by_its_variable(tmp_path: Path, key: object) -> No
     texts = {
         "host": "127.0.0.2",
         "engine": "memory://",
+        "workers": "1",
         "modules_dir": "plugins",
         "log.debug_sse": "yes",
         "auth.tokens": '{"t": {"user": "a"}}',
