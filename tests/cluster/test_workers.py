@@ -145,14 +145,20 @@ async def test_a_signal_to_the_supervisor_ends_all_in_order(
         ]
 
 
+@pytest.mark.parametrize("first", ["supervisor", "workers"])
 async def test_a_signal_that_reaches_workers_too_is_no_second_one(
-    workers: Workers, http: aiohttp.ClientSession
+    workers: Workers, http: aiohttp.ClientSession, first: str
 ) -> None:
-    """As systemd sends it, to every process of a unit."""
+    """As systemd sends it, to every process of a unit, in any order."""
     await say(http, workers, USERS[0], "hello")
+    if first == "supervisor":
+        workers.process.send_signal(signal.SIGTERM)
+        await workers.log.until_logged("signal received")
     for worker in (1, 2):
         os.kill(workers.pid_of(worker), signal.SIGTERM)
-    assert await workers.process.stop() == 0
+    if first == "workers":
+        workers.process.send_signal(signal.SIGTERM)
+    assert await workers.process.wait() == 0
     assert [each["reason"] for each in workers.log.dialogs(USERS[0])] == ["shutdown"]
 
 
