@@ -94,7 +94,10 @@ def test_a_section_is_merged_key_by_key(tmp_path: Path) -> None:
     assert (log.debug, log.backups) == ("b", 7)
 
 
-@pytest.mark.parametrize("key", [key for key in keys_of(Settings) if key.dotted != "modules"], ids=str)
+_KEYS = [key for key in keys_of(Settings) if key.dotted != "modules"]
+
+
+@pytest.mark.parametrize("key", _KEYS, ids=[key.dotted for key in _KEYS])
 def test_every_key_can_be_set_by_its_variable(tmp_path: Path, key: object) -> None:
     """`POTO_` and the path in capitals sets it, and so does its own name where it has one."""
     (tmp_path / "plugins").mkdir()
