@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -67,7 +68,7 @@ def serve(loaded: Loaded, arguments: Sequence[str] = ()) -> int:
                 clock=SystemClock(),
             )
             _collect_garbage_seldom()
-            return asyncio.run(server.serve(lifeline))
+            return asyncio.run(_served(server, lifeline))
     except StartError as error:
         failure = str(error)
         logs.get("engine").critical("start failed", error=failure)
@@ -121,3 +122,13 @@ def _tokens(settings: Settings) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command line's own voice
+
+
+async def _served(server: PotoServer, lifeline: Lifeline | None) -> int:
+    """Serves; a signal that comes once all is done takes nothing back from the exit status."""
+    try:
+        return await server.serve(lifeline)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)

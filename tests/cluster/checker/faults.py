@@ -10,7 +10,15 @@ from tests.cluster.checker.spans import Span, joined
 from tests.cluster.checker.violation import Violation
 
 NO_FAULT = "no node logs a fault that no trouble explains"
-_AWAY = ("UnavailableError", "CutOffError", "FencedError", "HeldElsewhereError", "not done within", "reached")
+_AWAY = (
+    "UnavailableError",
+    "CutOffError",
+    "FencedError",
+    "HeldElsewhereError",
+    "not done within",
+    "reached",
+    "have moved",
+)
 """How faults are told that pass by themselves: the engine or the home is away, or so slow."""
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
-from tests.cluster.checker.circumstances import ALWAYS, LOADED_MS, SLACK_MS, Circumstances
+from tests.cluster.checker.circumstances import (
+    ALWAYS,
+    LOADED_MS,
+    SETTLE_MS,
+    SLACK_MS,
+    Circumstances,
+)
 from tests.cluster.checker.history import Archive, History, Line, Said, Stream
 from tests.cluster.checker.spans import Span, after, joined, without
 from tests.cluster.checker.violation import Violation
@@ -142,7 +148,10 @@ def _check_there(
             stream.opened_ms is not None and stream.opened_ms < conversation.first_ms
         )
         if belongs and any(
-            span.begin + SLACK_MS < end.at_ms < span.end - SLACK_MS for span in circumstances.sound(stream)
+            span.begin + (SLACK_MS if span.begin == stream.opened_ms else SETTLE_MS)
+            < end.at_ms
+            < span.end - SLACK_MS
+            for span in circumstances.sound(stream)  # an end that its node's trouble has led to may come late
         ):
             where = f"{stream.connection} was there, on node {stream.node}"
             what = f"{conversation.id} ended ({end.reason}) while {where}"
