@@ -50,6 +50,10 @@ class Adoption:
         self._end = end
         self._logger = context.logger("session:recovery")
         self._left_open: dict[str, asyncio.Task[ProblemError | None] | None] = {}
+        self._homeless: set[str] = set()
+        """Among several nodes: who left a dialog open, and whose home has not been looked for."""
+        self._elsewhere: set[str] = set()
+        """Whose home is another node, which sees to it, if it lives."""
         self._over = False
         self._timer: TimerHandle | None = None
         self.until_ms: int | None = None
@@ -62,7 +66,7 @@ class Adoption:
     @property
     def left_open(self) -> int:
         """How many dialogs have not been looked at yet."""
-        return len(self._left_open)
+        return len(self._left_open) + len(self._homeless)
 
     def has(self, user_id: str) -> bool:
         """Whether the user's is one of them."""
@@ -75,7 +79,8 @@ class Adoption:
             return
         self._logger.debug("adoption begins", left_open=len(users), lasts_s=self._lasts_s)
         if self._context.homes.shared:
-            self._context.spawn(self._find_homes(users), "homes of dialogs left open")
+            self._homeless.update(users)
+            self._context.spawn(self._find_homes(), "homes of dialogs left open")
             return
         self._left_open = dict.fromkeys(users)
         self._context.spawn(self._start_timer(), "time of adoption")
@@ -105,8 +110,14 @@ class Adoption:
 
     async def finish(self) -> None:
         """Sees to those who are left, if it was not stopped before."""
-        if not self._is_left():
-            await asyncio.gather(*map(self.recovered, list(self._left_open)), return_exceptions=True)
+        if self._is_left():
+            return
+        # Who was at home on a node that is gone without a word: that may not have been noticed.
+        self._homeless |= self._elsewhere
+        self._elsewhere.clear()
+        await asyncio.gather(*map(self._find_home, list(self._homeless)), return_exceptions=True)
+        self._homeless |= self._elsewhere
+        await asyncio.gather(*map(self.recovered, list(self._left_open)), return_exceptions=True)
 
     async def recovered(self, user_id: str) -> None:
         """Returns once the dialog that the user may have left open has been found again.
@@ -209,15 +220,19 @@ class Adoption:
 
     # Among several nodes
 
-    async def _find_homes(self, user_ids: list[str]) -> None:
-        """Has each of these users be at home somewhere: on another node that lives, or else here."""
+    async def _find_homes(self) -> None:
+        """Has each of these users be at home somewhere: on another node, or else here."""
         await self._context.until_started()
-        while user_ids and not self._stopping.is_set():
-            failed: list[str] = []
-            await self._for_each(user_ids, self._context.homes.are_here, failed)
-            user_ids = failed
-            if user_ids:
+        while self._homeless and not self._stopping.is_set():
+            await self._for_each(list(self._homeless), self._find_home, [])
+            if self._homeless:
                 await self._pause()
+
+    async def _find_home(self, user_id: str) -> None:
+        here = await self._context.homes.are_here(user_id)
+        self._homeless.discard(user_id)
+        if not here:
+            self._elsewhere.add(user_id)
 
     def gained(self, user_id: str) -> None:
         """The user is at home here from now on: what was left open elsewhere is found again, at once."""
