@@ -29,6 +29,17 @@ async def until_ready(http: aiohttp.ClientSession, cluster: ClusterProcess, *, r
                 await asyncio.sleep(0.1)
 
 
+async def until_all_know(http: aiohttp.ClientSession, cluster: ClusterProcess) -> None:
+    """Waits until all nodes have noticed; what comes in the seconds before is kept, and answered."""
+    async with asyncio.timeout(30):
+        for node in cluster.nodes:
+            while True:
+                async with http.get(f"{node.url}/health") as answer:
+                    if (await answer.json())["status"] == "degraded":
+                        break
+                await asyncio.sleep(0.1)
+
+
 async def refused(http: aiohttp.ClientSession, url: str) -> None:
     """A call is told to come again."""
     async with http.post(
@@ -61,6 +72,7 @@ async def test_while_valkey_is_away_streams_stay_and_afterwards_all_goes_on(
     else:
         cluster.valkey.pause()
     await until_ready(http, cluster, ready=False)
+    await until_all_know(http, cluster)
     for node in cluster.nodes:
         await refused(http, node.url)
         async with stream(http, f"{node.url}/subscribe", "admin-token") as late:

@@ -16,7 +16,7 @@ HEADER = 8_000
 """About what one header line may have."""
 BODY = 1_000_000
 FILE = 250_000
-WORK_S = 4.0
+WORK_S = 8.0
 """Of a processor, for all that a target does with one input; the square of these would take minutes."""
 
 
