@@ -384,7 +384,7 @@ class SessionLife(TurnSessions, Steps):
     # Small things
 
     def _now(self) -> Moment:
-        return Moment(self._clock.now_ms(), self._clock.monotonic_s())
+        return Moment(self._context.presence_now_ms(), self._clock.monotonic_s())
 
     def _log_activity(self, session: Session) -> None:
         self._activity_log.info(

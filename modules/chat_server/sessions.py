@@ -21,7 +21,8 @@ class Moment(NamedTuple):
     """One moment on both clocks.
 
     Attributes:
-        wall_ms: Wall time, milliseconds since 1970 UTC: for stamps, and to compare with a departure's.
+        wall_ms: Wall time, milliseconds since 1970 UTC, by the clock of presence: for stamps, and to compare
+            with a departure's, or with another node's.
         monotonic_s: Monotonic seconds: for durations, since wall time may be stepped.
     """
 

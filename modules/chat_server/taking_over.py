@@ -138,4 +138,4 @@ class TakingOver:
         return any(each.conversation.id == session.conversation.id for each in page.archives)
 
     def _now(self) -> Moment:
-        return Moment(self._context.clock.now_ms(), self._context.clock.monotonic_s())
+        return Moment(self._context.presence_now_ms(), self._context.clock.monotonic_s())

@@ -338,6 +338,14 @@ class Engine(ABC):
     # Presence
 
     @abstractmethod
+    def now_ms(self) -> int:
+        """What time it is by the clock that presence and departures go by: the engine's, as far as known.
+
+        What is compared with their times must be of this clock: the nodes' own may differ. In milliseconds
+        since 1970 UTC.
+        """
+
+    @abstractmethod
     async def attach(self, user_id: str, connection_id: str, most: int = 0) -> Attachment:
         """Adds a connection; the first of an absent user begins a generation, one in the grace ends it.
 

@@ -178,6 +178,10 @@ class MemoryEngine(Engine):
     # Presence
 
     @override
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+    @override
     async def attach(self, user_id: str, connection_id: str, most: int = 0) -> Attachment:
         here = self._here.get(user_id)
         if here is not None and 0 < most <= len(here.connections):

@@ -156,6 +156,13 @@ class ModuleContext(ABC):
         """The ids of all users who are online, sorted."""
 
     @abstractmethod
+    def presence_now_ms(self) -> int:
+        """What time it is by the clock of presence and departures; among several nodes it is none of theirs.
+
+        For what is compared with their times, or with another node's. In milliseconds since 1970 UTC.
+        """
+
+    @abstractmethod
     async def presence_of(self, user_id: str) -> Presence:
         """A user's presence now."""
 

@@ -96,6 +96,10 @@ class ServerContext(ModuleContext):
         return await self._core.engine.online_users()
 
     @override
+    def presence_now_ms(self) -> int:
+        return self._core.engine.now_ms()
+
+    @override
     async def presence_of(self, user_id: str) -> Presence:
         return await self._core.engine.presence_of(user_id)
 

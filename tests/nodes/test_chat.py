@@ -254,6 +254,22 @@ async def test_a_message_that_the_last_home_did_not_tell_of_is_a_gap(
                 await asyncio.sleep(0.05)
 
 
+async def test_a_home_whose_clock_is_ahead_ends_sessions_with_the_grace(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said before the connection ended is no call in the grace, whatever the node's clock shows."""
+    pair = await start()
+    home, other = pair.servers
+    right = home.core.clock.wall_ms
+    monkeypatch.setattr(type(home.core.clock), "wall_ms", lambda _: right() + 600_000)
+    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        await reader.next("connected")
+        await say(other, "before")
+    await until(lambda: len(pair.archived()) == 1)
+    assert pair.archived()[0].fields["reason"] == "disconnect"
+
+
 async def test_a_home_that_nobody_needs_is_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what a node knows of users does not grow; a user with a session stays."""
     monkeypatch.setattr("potoserver.nodes.homes._IDLE_S", 0.3)

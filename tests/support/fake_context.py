@@ -171,6 +171,10 @@ class FakeContext(ModuleContext, EngineListener):
         return await self.engine.online_users()
 
     @override
+    def presence_now_ms(self) -> int:
+        return self.engine.now_ms()
+
+    @override
     async def presence_of(self, user_id: str) -> Presence:
         self._check()
         return await self.engine.presence_of(user_id)

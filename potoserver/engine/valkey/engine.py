@@ -255,6 +255,10 @@ class ValkeyEngine(Engine):
     # Presence
 
     @override
+    def now_ms(self) -> int:
+        return self._registry.now_ms()
+
+    @override
     async def attach(self, user_id: str, connection_id: str, most: int = 0) -> Attachment:
         return await self._connections.attach(user_id, connection_id, most)
 
