@@ -32,6 +32,7 @@ async def until_pinged(stream: EventReader, times: int) -> None:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_a_lease_is_kept_by_acks_that_always_come_to_the_other_node(
     start_server: StartCluster, http: aiohttp.ClientSession
 ) -> None:

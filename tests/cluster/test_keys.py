@@ -21,6 +21,7 @@ WEEK_S = 7 * 86_400
 """The record of a session, for as long as that lasts."""
 
 
+@pytest.mark.long
 async def test_after_a_run_every_key_has_a_lifetime_and_none_is_of_who_has_gone(
     start_server: StartCluster, http: aiohttp.ClientSession
 ) -> None:

@@ -129,7 +129,7 @@ async def test_a_killed_worker_is_started_again_and_its_users_go_on(
     assert await workers.process.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 async def test_a_signal_to_the_supervisor_ends_all_in_order(
     workers: Workers, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
@@ -145,7 +145,7 @@ async def test_a_signal_to_the_supervisor_ends_all_in_order(
         ]
 
 
-@pytest.mark.parametrize("first", ["supervisor", "workers"])
+@pytest.mark.parametrize("first", ["supervisor", pytest.param("workers", marks=pytest.mark.long)])
 async def test_a_signal_that_reaches_workers_too_is_no_second_one(
     workers: Workers, http: aiohttp.ClientSession, first: str
 ) -> None:
@@ -162,6 +162,7 @@ async def test_a_signal_that_reaches_workers_too_is_no_second_one(
     assert [each["reason"] for each in workers.log.dialogs(USERS[0])] == ["shutdown"]
 
 
+@pytest.mark.long
 async def test_a_second_signal_exits_at_once(workers: Workers) -> None:
     """Also where a worker hangs; and it leaves none."""
     hung = workers.pid_of(2)
@@ -191,6 +192,7 @@ async def test_what_keeps_a_worker_from_starting_is_said_once(tmp_path: Path) ->
     assert "the engine is away" in problems[0]
 
 
+@pytest.mark.long
 async def test_a_port_that_others_share_is_taken(workers: Workers, tmp_path: Path) -> None:
     """A second supervisor does not quietly get a part of the first one's connections."""
     second = ServerProcess(
