@@ -36,10 +36,12 @@ class Gathered(Generic[_T]):
     Attributes:
         answers: Each node's, by its id.
         silent: The nodes that live and did not answer in time, or could not.
+        blind: The engine is away, so there may be nodes that this one knows nothing of.
     """
 
     answers: Mapping[str, _T]
     silent: tuple[str, ...] = ()
+    blind: bool = False
 
     def complete(self) -> Mapping[str, _T]:
         """The answers, for what would be wrong without one of them.
@@ -47,7 +49,7 @@ class Gathered(Generic[_T]):
         Raises:
             UnavailableError: One is missing. It passes: a node that is gone is taken out within seconds.
         """
-        if self.silent:
+        if self.silent or self.blind:
             raise UnavailableError("A node of the server does not answer; try again in a moment.")
         return self.answers
 

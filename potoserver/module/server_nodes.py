@@ -57,8 +57,9 @@ class ServerNodes(Nodes):
     ) -> Gathered[_T]:
         here = self.id
         others = [node.id for node in self.living() if node.id != here]
+        blind = self._core.engine.trouble is not None
         if not others:
-            return Gathered({here: await method(*arguments, **named)})
+            return Gathered({here: await method(*arguments, **named)}, blind=blind)
         name = getattr(method, "__name__", repr(method))
         asked = self._methods[name]
         body = asked.dump_arguments(*arguments, **named)
@@ -67,7 +68,8 @@ class ServerNodes(Nodes):
         heard = {node_id: answer for node_id, answer in zip(others, found, strict=True) if answer}
         answers: dict[str, _T] = {here: own} | {node_id: answer[0] for node_id, answer in heard.items()}
         still = {node.id for node in self.living()}  # who has left meanwhile is missed by nobody
-        return Gathered(answers, tuple(each for each in others if each in still and each not in heard))
+        silent = tuple(each for each in others if each in still and each not in heard)
+        return Gathered(answers, silent, blind)
 
     async def _ask(self, node_id: str, name: str, method: PerNodeMethod, body: bytes) -> tuple[Any] | None:
         """A node's answer, or None without one."""

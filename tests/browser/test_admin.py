@@ -33,7 +33,6 @@ async def server(own_server: ServerProcess) -> ServerProcess:
     return own_server
 
 
-@pytest.mark.each_browser
 async def test_a_user_is_seen_to_come_talk_leave_and_be_archived(
     start_server: StartServer, context: BrowserContext
 ) -> None:

@@ -217,7 +217,6 @@ async def test_a_network_that_the_server_is_not_behind_may_go(context: BrowserCo
     assert await view.page.evaluate("states") == []
 
 
-@pytest.mark.each_browser
 async def test_a_message_that_the_network_cut_is_sent_once(
     context: BrowserContext, start_server: StartServer, console: Console
 ) -> None:
@@ -311,7 +310,6 @@ async def test_a_server_that_restarts_is_gone_and_back(
     assert await view.texts() == ["after", "after"]
 
 
-@pytest.mark.each_browser
 async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, server: Place) -> None:
     """Each shows what any of them says; when the one with the stream closes, another takes over."""
     await sign_in(context, server)

@@ -163,7 +163,6 @@ async def test_a_screen_reader_hears_finished_replies_and_no_piece_of_one(
     )
 
 
-@pytest.mark.each_browser
 async def test_on_a_phone_nothing_is_cut_off_and_the_list_slides_in(
     new_context: NewContext, engine: Engine, server: Place
 ) -> None:

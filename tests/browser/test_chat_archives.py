@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import ChatPage
@@ -17,7 +16,6 @@ from tests.browser.conftest import Console, Place, StartServer, sign_in
 from tests.browser.engines import Engine
 
 
-@pytest.mark.each_browser
 async def test_who_leaves_finds_the_dialog_archived_and_goes_on_in_one_step(
     context: BrowserContext, start_server: StartServer
 ) -> None:
@@ -80,7 +78,6 @@ async def test_an_archive_is_opened_and_what_is_current_is_archived_when_one_goe
     await expect(page.locator("#archived .message .body")).to_have_text(["The second one"] * 2)
 
 
-@pytest.mark.each_browser
 async def test_an_archive_is_renamed_pinned_and_deleted_in_all_tabs(
     context: BrowserContext, server: Place
 ) -> None:
@@ -174,7 +171,6 @@ async def test_all_archives_are_exported_in_each_format(page: Page, engine: Engi
     assert len(zipfile.ZipFile(saved["Zip of the files"]).namelist()) == 2
 
 
-@pytest.mark.each_browser
 async def test_one_archive_is_exported(page: Page, engine: Engine, tmp_path: Path) -> None:
     """By itself."""
     view = ChatPage(page)

@@ -51,7 +51,6 @@ async def test_what_is_said_runs_nothing(page: Page, text: str) -> None:
         await expect(view.messages).to_have_count(2)
 
 
-@pytest.mark.each_browser
 async def test_a_title_a_snippet_and_a_users_id_run_nothing(
     context: BrowserContext, start_server: StartServer
 ) -> None:

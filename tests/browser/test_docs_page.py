@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import aiohttp
-import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import NewContext, Place, StartServer, accessibility_faults
@@ -97,7 +96,6 @@ async def test_an_address_leads_to_its_method(server: Place, context: BrowserCon
     await expect(page.locator("article[id='ChatServerModule/chatWithHistory'] h3")).to_be_focused()
 
 
-@pytest.mark.each_browser
 async def test_methods_are_found_by_words(server: Place, context: BrowserContext) -> None:
     """In their names and in what they do."""
     page = await open_page(context, server)

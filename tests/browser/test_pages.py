@@ -48,7 +48,6 @@ async def test_a_page_has_no_serious_fault_for_people_with_disabilities(
     assert await accessibility_faults(page, axe) == []
 
 
-@pytest.mark.each_browser
 @paths
 async def test_a_page_runs_nothing_that_stands_in_it(
     page: Page, server: Place, path: str, console: Console

@@ -8,20 +8,25 @@ import pytest
 from tests.process.test_client import (
     test_a_network_that_cuts_anywhere_loses_and_doubles_nothing,
     test_a_suspended_client_goes_on_where_it_was,
+    test_replies_through_a_network_that_cuts_come_whole_and_once,
 )
 from tests.process.test_parallel_and_idempotency import (
     test_a_caller_that_goes_away_stops_nothing,
     test_a_key_is_1_to_128_visible_ascii_characters,
     test_a_key_is_its_users_own,
+    test_a_repeat_while_the_first_call_runs_waits_for_its_answer,
     test_a_repeat_with_another_body_is_refused,
 )
 from tests.process.test_presence import (
+    test_a_blip_shorter_than_the_grace_loses_nothing,
     test_a_call_in_the_grace_goes_on_and_the_fallback_ends_it,
+    test_a_call_without_any_connection_is_archived_by_the_fallback,
     test_a_link_that_drops_again_in_mid_replay_loses_and_doubles_nothing,
     test_a_return_within_the_grace_stops_it,
     test_a_session_without_a_message_leaves_no_file,
     test_an_id_older_than_the_log_is_told_as_a_gap,
     test_an_id_that_cant_be_continued_is_told_as_a_gap,
+    test_cuts_while_others_talk_lose_and_double_nothing,
     test_resuming_by_header_and_by_query,
     test_scope_absent_leaves_a_connected_idle_user_alone,
     test_scope_idle_ends_a_connected_idle_user_and_tells_the_connection,

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.process.test_client import test_replies_through_a_network_that_cuts_come_whole_and_once
 from tests.process.test_parallel_and_idempotency import (
-    test_a_repeat_while_the_first_call_runs_waits_for_its_answer,
     test_fifty_messages_at_once_are_all_kept_each_reply_behind_its_question,
 )
 from tests.process.test_presence import (
-    test_a_blip_shorter_than_the_grace_loses_nothing,
-    test_a_call_without_any_connection_is_archived_by_the_fallback,
     test_a_drop_a_return_and_a_second_drop_within_the_grace_end_once,
     test_a_reply_in_flight_is_finished_before_the_archive,
     test_closing_one_of_two_tabs_ends_nothing_and_the_last_ends_once,
-    test_cuts_while_others_talk_lose_and_double_nothing,
     test_the_connected_event_tells_where_the_client_stands,
 )
 from tests.process.test_shutdown import (
