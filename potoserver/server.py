@@ -40,6 +40,7 @@ from potoserver.module.rpc import rpc_methods
 from potoserver.nodes.homes import Homes
 from potoserver.nodes.node_calls import NodeCalls
 from potoserver.settings.model import Settings
+from potoserver.signals import watch_signals
 from potoserver.subscriptions import Subscriptions
 from potoserver.tasks import CANCELLED_S, OwnedTasks, contained
 from potoserver.web.app import create_app
@@ -318,10 +319,7 @@ class PotoServer:
             signalled.set()
             asked.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # started by nohup, to outlive its terminal
-            loop.add_signal_handler(number, on_signal, number)
+        watch_signals(on_signal)
         if lifeline is not None:
             lifeline.watch(asked.set)
         try:

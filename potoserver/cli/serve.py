@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +15,7 @@ from potoserver.lifeline import Lifeline
 from potoserver.logs import LOG_FILE_NAME, Logs, StdlibBridge
 from potoserver.server import PotoServer, StartError
 from potoserver.settings import Loaded, Settings, SettingsError
+from potoserver.signals import ignore_signals
 from potoserver.version import package_version
 
 _COLLECTION = (20_000, 20, 20)
@@ -125,10 +125,7 @@ def _say(text: str) -> None:
 
 
 async def _served(server: PotoServer, lifeline: Lifeline | None) -> int:
-    """Serves; a signal that comes once all is done takes nothing back from the exit status."""
     try:
         return await server.serve(lifeline)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
+        ignore_signals()

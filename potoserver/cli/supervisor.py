@@ -15,6 +15,7 @@ from potoserver.listen import reserve
 from potoserver.logs import Logs
 from potoserver.server import StartError
 from potoserver.settings import Settings
+from potoserver.signals import watch_signals
 
 _FIRST_DELAY_S = 0.5
 _LONGEST_DELAY_S = 30.0
@@ -58,11 +59,7 @@ class Supervisor:
         Raises:
             StartError: The address can't be listened on, or a worker was killed before it served.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # started by nohup, to outlive its terminal
-            loop.add_signal_handler(number, self._on_signal, number)
+        watch_signals(self._on_signal)
         host, port = self._settings.host, self._settings.port
         try:
             sockets = reserve(host, port)
