@@ -104,19 +104,28 @@ class Adoption:
             to_the_last: It isn't: this is the last of several nodes, and ends everything.
         """
         self._to_the_last = to_the_last
+        if not to_the_last:
+            self._homeless.clear()  # others see to them
         self._stopping.set()
         if self._timer is not None:
             self._timer.cancel()
 
-    async def finish(self) -> None:
-        """Sees to those who are left, if it was not stopped before."""
+    async def finish(self, *, last: bool) -> None:
+        """Sees to those who are left, if it was not stopped before.
+
+        Args:
+            last: No other node does: also to those whose home is one that is gone without a word, which may
+                not have been noticed. Who is on such a one still counts as left.
+        """
         if self._is_left():
             return
-        # Who was at home on a node that is gone without a word: that may not have been noticed.
-        self._homeless |= self._elsewhere
-        self._elsewhere.clear()
-        await asyncio.gather(*map(self._find_home, list(self._homeless)), return_exceptions=True)
-        self._homeless |= self._elsewhere
+        if last:
+            self._homeless |= self._elsewhere
+            self._elsewhere.clear()
+            await asyncio.gather(*map(self._find_home, list(self._homeless)), return_exceptions=True)
+            self._homeless |= self._elsewhere
+        else:
+            self._homeless.clear()
         await asyncio.gather(*map(self.recovered, list(self._left_open)), return_exceptions=True)
 
     async def recovered(self, user_id: str) -> None:

@@ -356,7 +356,8 @@ class SessionLife(TurnSessions, Steps):
             hand_over: None ends: another node goes on with them.
         """
         self._stopping = True
-        self.adoption.stop(to_the_last=self._context.homes.shared and not hand_over)
+        context = self._context
+        self.adoption.stop(to_the_last=context.homes.shared and context.started and not hand_over)
         self.archiver.stop()
         if hand_over or not self._context.started:
             return

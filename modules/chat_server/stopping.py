@@ -45,11 +45,12 @@ class Stopping:
             return
         self._life.stop(hand_over=False)
         await self._finish_all()
-        if self._homes.shared:
+        if self._homes.shared and self._context.started:
+            last = True
             with suppress(TimeoutError, UnavailableError):
                 async with self._context.clock.timeout(for_others_s):
-                    await self._homes.take_what_is_left()
-            await self._life.adoption.finish()
+                    last = await self._homes.take_what_is_left()
+            await self._life.adoption.finish(last=last)
             await self._finish_all()
 
     async def _finish_all(self) -> None:

@@ -86,9 +86,9 @@ class TakingOver:
         if left is not None and not of_dialog and (absent or await self._was_archived(left)):
             self._records.forget(user_id)
             left = None
-        self._steps.check_home(user_id)
         if dialog is not None:
             await self._tell_what_was_not(user_id, dialog)
+        self._steps.check_home(user_id)
         if dialog is not None and (left is None or (of_dialog and not (record and record.handed_over))):
             self._adopt(user_id, dialog, left.generation if left is not None else None)
         elif left is not None:

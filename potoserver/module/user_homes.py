@@ -53,5 +53,9 @@ class UserHomes(ABC):
         """
 
     @abstractmethod
-    async def take_what_is_left(self) -> None:
-        """On the last node that stops: takes over what the others hand over, until they are gone."""
+    async def take_what_is_left(self) -> bool:
+        """On the last node that stops: takes over what the others hand over, until they are gone.
+
+        Returns:
+            Whether this is that node.
+        """

@@ -94,6 +94,7 @@ class Homes(UserHomes):
         self._here: dict[str, _Held] = {}
         self._changing: dict[str, _Claim] = {}
         self._timer: TimerHandle | None = None
+        self._asking: asyncio.Task[bool] | None = None
         self._stopping = False
         self._last = False
         """Every other node that lives is on its way out, too, and this one takes over what they leave."""
@@ -352,6 +353,12 @@ class Homes(UserHomes):
     async def has_successor(self) -> bool:
         if not self.shared or self._last:
             return False
+        # It is asked for each user who is handed over; those who ask at the same time share the answer.
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_for_successor(), name="ask for a successor")
+        return await asyncio.shield(self._asking)
+
+    async def _ask_for_successor(self) -> bool:
         try:
             return await self._engine.has_successor()
         except UnavailableError:
@@ -362,15 +369,16 @@ class Homes(UserHomes):
         await self._release(user_id, orphan=True)
 
     @override
-    async def take_what_is_left(self) -> None:
+    async def take_what_is_left(self) -> bool:
         while self._last:
             alone = all(node.id == self._engine.node_id for node in self._engine.nodes())
             left = await self._engine.orphans()
             for start in range(0, len(left), _AT_ONCE):
                 await asyncio.gather(*map(self._adopt, left[start : start + _AT_ONCE]))
             if alone:
-                return
+                return True
             await self._clock.sleep(_LEFT_LOOK_S)
+        return False
 
     async def stop(self) -> None:
         """Gives up every home; what is open there is for another node, or for the next start."""

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+import structlog
 
-from potoserver import Event, EventId
+from modules.chat_server.module import ChatServerModule
+from modules.chat_server.settings import ChatSettings
+from potoserver import Event, EventId, ServerModule
+from potoserver.engine.valkey import ValkeyEngine
+from potoserver.server import StartError
+from potoserver.settings.model import BacklogSettings
 from tests.chat.support import LedResponder
 from tests.nodes.test_chat import LIMIT_S, Pair, Start, say, start, until
 from tests.support import saved
-from tests.support.server import RunningServer
+from tests.support.dialog_files import leave_open
+from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
 
 __all__ = ["start"]
@@ -139,3 +148,25 @@ async def test_a_message_that_was_kept_and_not_told_is_told_by_the_next_home(sta
 
 async def lost(_user_id: str, _event: Event) -> EventId:
     return EventId("lost", 1)
+
+
+class Failing(ServerModule):
+    """A module that can't start."""
+
+    async def on_start(self) -> None:
+        raise RuntimeError("no")
+
+
+async def test_a_start_that_fails_leaves_open_what_a_crash_left_open(
+    tmp_path: Path, valkey_url: str, running_server: RunServer
+) -> None:
+    """Nobody could come back for it; the next start adopts it."""
+    leave_open(tmp_path / "data", "a1")
+    engine = partial(
+        ValkeyEngine, valkey_url, 1000, BacklogSettings(), logger=structlog.get_logger(), prefix=uuid4().hex
+    )
+    modules = [ChatServerModule(), Failing()]
+    with pytest.raises(StartError, match=r"^Failing could not start: no$"):
+        async with running_server(tmp_path, modules, engine=engine, sections={"chat": ChatSettings()}):
+            pass
+    assert len(list(saved.open_dialogs(tmp_path / "data"))) == 1
