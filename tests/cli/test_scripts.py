@@ -104,7 +104,7 @@ def test_run_hands_its_flags_on_and_installs_what_the_configuration_needs(
 @pytest.mark.parametrize(
     ("arguments", "pytest_arguments"),
     [
-        ([], ["-m", "not long", "--numprocesses", "5", "--dist", "worksteal"]),
+        ([], ["-m", "not long", "--numprocesses", "4", "--dist", "worksteal"]),
         (["--long"], []),
         (["tests/cli", "--long", "-x"], ["tests/cli", "-x"]),
         (["tests/cli"], ["-m", "not long", "tests/cli"]),

@@ -64,6 +64,7 @@ async def test_no_lease_lapses_while_valkey_does_not_answer(
     await acks
 
 
+@pytest.mark.long
 async def test_all_sessions_are_seen_from_any_node_and_a_paused_one_is_told(
     start_server: StartCluster, http: aiohttp.ClientSession
 ) -> None:

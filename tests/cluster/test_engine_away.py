@@ -54,7 +54,7 @@ async def next_messages(reader: EventReader, count: int) -> list[str]:
     return [(await reader.next("message")).data["content"] for _ in range(count)]
 
 
-@pytest.mark.parametrize("how", ["killed", "paused"])
+@pytest.mark.parametrize("how", [pytest.param("killed", marks=pytest.mark.long), "paused"])
 async def test_while_valkey_is_away_streams_stay_and_afterwards_all_goes_on(
     start_server: StartCluster, http: aiohttp.ClientSession, how: str
 ) -> None:

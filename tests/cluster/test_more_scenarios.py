@@ -21,7 +21,9 @@ from tests.process.test_presence import (
     test_a_blip_shorter_than_the_grace_loses_nothing,
     test_a_call_in_the_grace_goes_on_and_the_fallback_ends_it,
     test_a_call_without_any_connection_is_archived_by_the_fallback,
+    test_a_drop_a_return_and_a_second_drop_within_the_grace_end_once,
     test_a_link_that_drops_again_in_mid_replay_loses_and_doubles_nothing,
+    test_a_reply_in_flight_is_finished_before_the_archive,
     test_a_return_within_the_grace_stops_it,
     test_a_session_without_a_message_leaves_no_file,
     test_an_id_older_than_the_log_is_told_as_a_gap,
@@ -30,9 +32,11 @@ from tests.process.test_presence import (
     test_resuming_by_header_and_by_query,
     test_scope_absent_leaves_a_connected_idle_user_alone,
     test_scope_idle_ends_a_connected_idle_user_and_tells_the_connection,
+    test_the_connected_event_tells_where_the_client_stands,
     test_the_id_of_connected_loses_nothing_at_a_second_drop,
     test_what_comes_while_a_stream_opens_follows_the_replay_once,
 )
+from tests.process.test_shutdown import test_sigterm_and_sigint_end_every_session_and_exit_0
 from tests.process.test_watching import test_a_page_that_watches_holds_up_no_stop
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
