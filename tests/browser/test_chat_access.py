@@ -86,6 +86,7 @@ async def test_the_page_is_used_by_keyboard_alone(context: BrowserContext, serve
     await tab_to(page, "End dialog", back=True)
     await keys.press("Enter")
     await expect(view.notice).to_be_visible()
+    await expect(view.entries).to_have_count(1)
     await tab_to(page, "first line second line", back=True)
     await keys.press("Enter")
     await expect(view.title).to_be_focused()
@@ -120,6 +121,28 @@ async def tab_to(page: Page, name: str, *, back: bool = False) -> None:
         if name in re.sub(r"\s+", " ", said):
             return
     raise AssertionError(f"Tab does not lead to {name!r}")
+
+
+async def test_the_list_of_dialogs_keeps_the_focus_when_it_is_drawn_anew(
+    context: BrowserContext, server: Place
+) -> None:
+    """A dialog that another tab ends or deletes takes nobody out of the list."""
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    other = await ChatPage.open(context, server)
+    await view.archive("Plans for the garden")
+    await view.page.bring_to_front()
+    await view.entries.first.focus()
+    await other.archive("Something else")
+    await expect(view.entries).to_have_count(2)
+    await view.page.bring_to_front()
+    await expect(view.entries.filter(has_text="Plans for the garden")).to_be_focused()
+    await other.open_entry("Plans for the garden")
+    await other.button("Delete").click()
+    await other.dialog_button("Delete").click()
+    await expect(view.entries).to_have_count(1)
+    await view.page.bring_to_front()
+    await expect(view.entries.filter(has_text="Something else")).to_be_focused()
 
 
 async def test_the_skip_link_leads_to_the_box(page: Page) -> None:

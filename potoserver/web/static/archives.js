@@ -66,12 +66,22 @@ export class ArchiveList {
     try {
       const isSearch = query || Object.values(filters).some((each) => each !== null);
       const shown = isSearch ? await this.#search({ query, ...filters }, round) : await this.#list();
-      if (round === this.#round) this.#lists.replaceChildren(...shown);
+      if (round === this.#round) this.#show(shown);
     } catch (error) {
       if (round !== this.#round) return;
       const again = el("button.quiet", { type: "button", onclick: () => this.refresh() }, "Try again");
       this.#lists.replaceChildren(el("p", { role: "alert" }, errorWords(error)), again);
     }
+  }
+
+  /** Whoever is in the list with the keyboard stays at the same dialog when it is drawn anew. */
+  #show(nodes) {
+    const { archive, message } = this.#lists.contains(document.activeElement) ? document.activeElement.dataset : {};
+    this.#lists.replaceChildren(...nodes);
+    if (!archive) return;
+    const entries = [...this.#lists.querySelectorAll(".entry")];
+    const isSame = (entry) => entry.dataset.archive === archive && entry.dataset.message === message;
+    (entries.find(isSame) ?? entries[0] ?? this.#words).focus({ preventScroll: true });
   }
 
   async #list() {
