@@ -82,7 +82,7 @@ class CallRunner:
                     if isinstance(item, Done):
                         result = encode_result(item.result)
                     else:
-                        buffer.put(Item(encode_result(item)))
+                        await buffer.put(Item(encode_result(item)))
             buffer.finish(End(result))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
             buffer.finish(Failure(self.problem_of(error, name, call)))

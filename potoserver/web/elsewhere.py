@@ -20,7 +20,7 @@ from potoserver.nodes.message import PART_BYTES
 from potoserver.users import User
 from potoserver.web.call_runner import CallRunner
 from potoserver.web.methods import Methods
-from potoserver.web.reply import Failure, Item, ReplyBuffer, ReplyOverflowError
+from potoserver.web.reply import End, Failure, ReplyOnItsWay
 
 _NAME: Final = "method"
 _Answer = AsyncGenerator[Part, None]
@@ -120,7 +120,7 @@ class CallsElsewhere:
     async def _run(self, method: RpcMethod, running: Any, name: str, call: Call) -> _Answer:
         core, runner = self._core, self._runner
         if method.streams:
-            buffer = ReplyBuffer(core.settings.limits.outbox_bytes)
+            buffer = ReplyOnItsWay(core.settings.limits.outbox_bytes)
             task = core.tasks.spawn(runner.pump(running, buffer, name, call), name)
             try:
                 async with aclosing(_parts_of(buffer)) as parts:
@@ -167,21 +167,19 @@ def _body_of(arguments: Any) -> bytes:
 # An answer in parts, and back
 
 
-async def _parts_of(buffer: ReplyBuffer) -> _Answer:
+async def _parts_of(buffer: ReplyOnItsWay) -> _Answer:
     while True:
         await buffer.wait()
-        try:
-            part = buffer.take()
-        except ReplyOverflowError:
-            raise ProblemError(503, "The reply was not read fast enough.", retry_after_s=1) from None
-        if isinstance(part, Failure):
-            raise part.problem
-        if isinstance(part, Item):
-            for piece in _pieces("item", part.json):
+        if items := buffer.take_all():
+            # Together: a message for each would be slower than many a model, and a line holds no line's end.
+            for piece in _pieces("items", "\n".join(items)):
                 yield piece
             continue
-        if part.result is not None:
-            for piece in _pieces("result", part.result):
+        ending = buffer.peek()
+        if isinstance(ending, Failure):
+            raise ending.problem
+        if isinstance(ending, End) and ending.result is not None:
+            for piece in _pieces("result", ending.result):
                 yield piece
         return
 
@@ -216,9 +214,15 @@ async def _stream(answer: _Answer) -> AsyncGenerator[Encoded | Done[Encoded], No
     async with aclosing(answer):
         async for part in answer:
             gathered += part.data
-            if part.fields["last"]:
-                encoded, gathered = Encoded(gathered.decode()), b""
-                yield Done(encoded) if part.fields["is"] == "result" else encoded
+            if not part.fields["last"]:
+                continue
+            text, gathered = gathered.decode(), b""
+            if part.fields["is"] == "result":
+                yield Done(Encoded(text))
+                continue
+            for item in text.split("\n"):
+                yield Encoded(item)
+                await asyncio.sleep(0)  # they come at once here; the reader gets its turn as if each was made
 
 
 async def _result(answer: _Answer) -> Encoded | Download:

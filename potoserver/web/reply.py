@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from potoserver.errors import ProblemError
 
 
@@ -59,7 +61,7 @@ class ReplyBuffer:
         """Says whom to tell when too much waits from now on, at once: the reader may be busy with a write."""
         self._on_overflow = on_overflow
 
-    def put(self, item: Item) -> None:
+    async def put(self, item: Item) -> None:
         """Takes an item, if there is still somebody to read it."""
         if self._closed or self._overflowed or self._ending is not None:
             return
@@ -114,3 +116,40 @@ class ReplyBuffer:
             self._waiting.popleft()
             self._size -= len(part.json)
         return part
+
+
+class ReplyOnItsWay(ReplyBuffer):
+    """Passes a reply on to another node, which takes it as fast as the way there does, whoever reads it.
+
+    So the method waits while too much is on the way, and nothing is thrown away. It waits for no reader: for
+    the slow one the other node has a buffer of its own, and a node that takes nothing any more is soon known
+    to be gone, with which this is closed.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @override
+    async def put(self, item: Item) -> None:
+        await self._room.wait()
+        if not self._closed:
+            self._size += len(item.json)
+            self._waiting.append(item)
+            if self._size >= self._limit:
+                self._room.clear()
+            self._changed.set()
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._room.set()
+
+    def take_all(self) -> list[str]:
+        """All items that wait, as JSON; none when the end is next. Only after `wait`."""
+        items = [item.json for item in self._waiting]
+        self._waiting.clear()
+        self._size = 0
+        self._room.set()
+        return items

@@ -37,6 +37,9 @@ from tests.process.test_presence import (
     test_what_comes_while_a_stream_opens_follows_the_replay_once,
 )
 from tests.process.test_shutdown import test_sigterm_and_sigint_end_every_session_and_exit_0
+from tests.process.test_user_limits import (
+    test_an_event_larger_than_log_and_outbox_reaches_who_reads_and_is_a_gap_for_who_was_away,
+)
 from tests.process.test_watching import test_a_page_that_watches_holds_up_no_stop
 
 pytestmark = [pytest.mark.process, pytest.mark.long]

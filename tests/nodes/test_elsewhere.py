@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from potoserver import Call, Done, Download, ProblemError, ServerModule, User, rpc
+from potoserver.nodes.exchange import Part
 from tests.nodes.support import two_servers
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import parse_events
@@ -65,6 +66,14 @@ class Desk(ServerModule):
         for letter in text:
             yield letter
         yield Done(len(text))
+
+    @rpc
+    async def recite(self, words: int) -> AsyncIterator[str]:
+        """Long words, each as soon as the one before is taken."""
+        for _ in range(words):
+            yield "x" * 1000
+            await asyncio.sleep(0)
+        self.finished.set()
 
     @rpc
     async def stumble(self) -> AsyncIterator[int]:
@@ -186,6 +195,36 @@ async def test_a_stream_comes_item_by_item_with_its_result(pair: Pair) -> None:
     events = await pair.stream("spell", {"text": "häß"})
     assert events == [("delta", "h"), ("delta", "ä"), ("delta", "ß"), ("done", 3)]
     assert await pair.other.call("Desk/spell", {"text": "abc"}) == (200, 3)
+
+
+async def test_a_reply_larger_than_the_outbox_reaches_who_reads(
+    tmp_path: Path, valkey_url: str, running_server: RunServer
+) -> None:
+    """However fast it is made: the way between the nodes is no slow reader. As events, and gathered."""
+    modules = ([Desk()], [Desk()])
+    limits = {"outbox_bytes": 65_536}
+    async with two_servers(
+        running_server, tmp_path, valkey_url, modules, 1000, auth={"tokens": TOKENS}, limits=limits
+    ) as servers:
+        pair = Pair(servers, [*modules[0], *modules[1]])
+        await pair.home.call("Desk/keep", {"thing": "first"})
+        assert await pair.other.call("Desk/spell", {"text": "x" * 100_000}) == (200, 100_000)
+        events = await pair.stream("recite", {"words": 1000})
+        assert events == [("delta", "x" * 1000)] * 1000 + [("done", None)]
+
+
+async def test_a_node_that_is_gone_in_the_middle_stops_no_method(pair: Pair) -> None:
+    """Also where so much is on its way that the method waits for it."""
+    home, node_calls = pair.home.core.engine.node_id, pair.other.core.node_calls
+    head = {"module": "Desk", "method": "recite", "user": "a1", "name": None, "email": None}
+    head |= {"roles": [], "request": "r-1", "key": None}
+    answer = node_calls.call(home, "method", Part(head, b'{"words":10000}'))
+    for _ in range(3):
+        await anext(answer)
+    assert not pair.desk.finished.is_set()
+    await answer.aclose()
+    async with asyncio.timeout(LIMIT_S):
+        await pair.desk.finished.wait()
 
 
 async def test_problems_come_as_they_were_raised(pair: Pair) -> None:
