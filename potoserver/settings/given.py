@@ -105,7 +105,7 @@ class _YamlReader:
             raise SettingsError(key, source, f"expected a plain value, not one tagged {node.tag}")
         try:
             return Given(self._loader.construct_object(node), source)
-        except (ValueError, KeyError):
+        except (ValueError, LookupError, ArithmeticError):  # PyYAML checks no value that has an explicit tag
             raise SettingsError(key, source, f"expected a plain value, this is no {tag}") from None
 
     def _read_mapping(self, node: yaml.MappingNode, where: str, depth: int) -> dict[str, Given]:

@@ -78,6 +78,7 @@ TARGETS = (
             b"a: &a 1\nb: *a\n",
             b"<<: {port: 5}\n",
             b"port: !!int x\n",
+            b"port: !!int\n",
             b"port: !!python/object/apply:os.system [x]\n",
             b"? [a]\n: b\n",
             b"port: 0b1\nheartbeat_s: 1_0.5\n",
