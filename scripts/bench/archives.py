@@ -128,6 +128,20 @@ class Bench:
                 1,
             ),
             Row(
+                "search, by a role alone, first page",
+                lambda: self._call("searchArchives", role="assistant"),
+                "read each file",
+                lambda: _read(files),
+                runs,
+            ),
+            Row(
+                "search, by a reason that no dialog has, all pages",
+                lambda: self._pages("searchArchives", reason="shutdown", limit=100),
+                "read each file",
+                lambda: _read(files),
+                1,
+            ),
+            Row(
                 "export, json",
                 lambda: self._export("json"),
                 "read each file as YAML",

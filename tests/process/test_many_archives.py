@@ -83,6 +83,14 @@ async def check(asker: Asker, made: Made, folder: Path) -> None:
                 break
         assert min(least, 1000) <= count <= most
         asker.grown(f"search, {word}")
+    for reason, expected in (("disconnect", made.ids[::-1]), ("shutdown", [])):
+        found = [
+            each["archiveId"]
+            async for page in asker.pages("searchArchives", reason=reason, limit=100)
+            for each in page["matches"]
+        ]
+        assert found == expected
+        asker.grown(f"search, dialogs that ended by {reason}")
     await asker.export("json", folder / "archives.json")
     asker.grown("export, json")
     with (folder / "archives.json").open() as file:
