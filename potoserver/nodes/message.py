@@ -77,7 +77,7 @@ class Message:
         try:
             exchange, number, kind, fields = json.loads(head.decode("utf-8", "surrogatepass"))
             message = cls(exchange, number, Kind(kind), fields, data)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise MessageError(f"no message of a node: {error}") from error
         if not (isinstance(exchange, str) and type(number) is int and isinstance(fields, dict)):
             raise MessageError("no message of a node: its head is of the wrong types")

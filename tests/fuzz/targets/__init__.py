@@ -9,6 +9,7 @@ from tests.fuzz.targets import (
     headers,
     ids,
     imports,
+    nodes,
     replies,
     searching,
     settings,
@@ -20,6 +21,18 @@ __all__ = ["TARGETS"]
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (ids, bodies, headers, tokens, settings, dialogs, imports, replies, searching, streams)
+    for module in (
+        ids,
+        bodies,
+        headers,
+        tokens,
+        settings,
+        dialogs,
+        imports,
+        nodes,
+        replies,
+        searching,
+        streams,
+    )
     for target in module.TARGETS
 }
