@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from potoserver import Event, ModuleContext, ProblemError, UnavailableError, iso_utc
@@ -52,7 +53,12 @@ class Announcer:
             self.make_sure(user_id, message.id)
 
     async def go_on(
-        self, user_id: str, conversation_id: str, recent: Sequence[Message], told: Sequence[Event]
+        self,
+        user_id: str,
+        conversation_id: str,
+        messages: Sequence[Message],
+        told: Sequence[Event],
+        since_ms: int,
     ) -> None:
         """Goes on where another node has broken off.
 
@@ -61,19 +67,22 @@ class Announcer:
         Args:
             user_id: Whose dialog.
             conversation_id: Which.
-            recent: Its last messages, so new that they must be in the log.
+            messages: All that it has.
             told: What the user's log holds.
+            since_ms: A message since then must be in the log, where that has nothing of the dialog.
         """
         growing = {event.group: str(event.data["requestId"]) for event in told if event.group is not None}
-        ids = {event.data["messageId"] for event in told if event.type == "message"}
-        missing = [message for message in recent if message.id not in ids]
-        for message in missing[:1]:
-            if message is recent[-1]:
-                request_id = growing.pop(message.id, message.idempotency_key or "")
-                finishes = message.role == "assistant"
-                await self.message(user_id, conversation_id, message, request_id, finishes=finishes)
-            else:
-                self.make_sure(user_id, message.id)
+        first = _first_untold(messages, told)
+        if first is None:
+            first = bisect_left(messages, since_ms, key=lambda message: message.timestamp_ms)
+        missing = messages[first:]
+        if len(missing) == 1:
+            message = missing[0]
+            request_id = growing.pop(message.id, message.idempotency_key or "")
+            finishes = message.role == "assistant"
+            await self.message(user_id, conversation_id, message, request_id, finishes=finishes)
+        elif missing:
+            self.make_sure(user_id, missing[0].id)
         for message_id, request_id in growing.items():
             problem = UnavailableError("The server that was making this reply is gone. Ask again.")
             await self.failed(user_id, conversation_id, message_id, request_id, problem)
@@ -164,3 +173,18 @@ class Announcer:
             self._logger.warning("event not published", user=user_id, type=event.type, error=str(error))
             return False
         return True
+
+
+def _first_untold(messages: Sequence[Message], told: Sequence[Event]) -> int | None:
+    """The place of the first message that was not told; None where nothing told is of this dialog.
+
+    A log is in the dialog's order and loses its old end alone: what is behind the last that it has was not
+    told. A reply that grows was begun when all before it was.
+    """
+    places = {message.id: place for place, message in enumerate(messages)}
+    for event in reversed(told):
+        if event.group is not None:
+            return places.get(event.group, len(messages))
+        if event.type == "message" and event.data["messageId"] in places:
+            return places[event.data["messageId"]] + 1
+    return None

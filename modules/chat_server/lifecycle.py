@@ -379,7 +379,7 @@ class SessionLife(TurnSessions, Steps):
             conversation=session.conversation.id,
             reason=reason.value,
         )
-        ended_ms = self._clock.now_ms() if ended_ms is None else ended_ms
+        ended_ms = self._context.presence_now_ms() if ended_ms is None else ended_ms
         return Ending(session, reason, ended_ms, cause=cause)
 
     # Small things

@@ -108,13 +108,12 @@ class TakingOver:
 
         And that a reply will not come which it was in the middle of.
         """
-        since_ms = self._context.clock.now_ms() - _RECENT_MS
+        since_ms = self._context.presence_now_ms() - _RECENT_MS  # by the clock that stamped the messages
         if dialog.last_activity_ms < since_ms:
             return
         messages = await self._journal.get_conversation(User(user_id))
-        recent = [each for each in messages if each.timestamp_ms >= since_ms]
         told = await self._context.published_of(user_id)
-        await self._announcer.go_on(user_id, dialog.conversation.id, recent, told)
+        await self._announcer.go_on(user_id, dialog.conversation.id, messages, told, since_ms)
 
     def _adopt(self, user_id: str, dialog: OpenDialog, generation: int | None = None) -> Session:
         session = self._sessions.adopt(

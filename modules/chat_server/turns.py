@@ -195,7 +195,7 @@ class Turns:
     async def _answer(self, turn: _Turn, generation: Generation) -> ChatReply:
         user = turn.call.user
         with _said_of_the_message("This call kept nothing; repeat it later with the same Idempotency-Key."):
-            first = await find_first(self._journal, turn.call, turn.digest, self._clock.now_ms())
+            first = await find_first(self._journal, turn.call, turn.digest, self._context.presence_now_ms())
         if first is not None and first.reply is not None and first.replied_in is not None:
             self._metrics.replies.labels("repeated").inc()
             # Who reads the reply off its pieces gets it too: all of it in one.
@@ -216,7 +216,7 @@ class Turns:
             role="user",
             content=turn.request.message,
             id=_new_message_id(),
-            timestamp_ms=self._clock.now_ms(),
+            timestamp_ms=self._context.presence_now_ms(),
             idempotency_key=turn.call.idempotency_key,
             request_digest=turn.digest or None,
         )
@@ -317,7 +317,7 @@ class Turns:
                 role="assistant",
                 content=reply.text,
                 id=reply_id,
-                timestamp_ms=self._clock.now_ms(),
+                timestamp_ms=self._context.presence_now_ms(),
                 model=reply.model,
                 reasoning=reply.reasoning,
                 finish_reason=reply.finish_reason,

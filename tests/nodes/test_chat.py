@@ -12,7 +12,7 @@ import pytest
 
 from modules.chat_server.module import ChatServerModule
 from modules.chat_server.settings import ChatSettings
-from potoserver import UnavailableError
+from potoserver import Event, UnavailableError
 from tests.chat.support import LedResponder
 from tests.nodes.support import two_servers
 from tests.support import saved
@@ -34,6 +34,13 @@ async def say(server: RunningServer, text: str, **headers: str) -> dict[str, Any
     status, answer = await server.call("ChatServerModule/chatWithHistory", {"message": text}, **headers)
     assert status == 200, answer
     return dict(answer)
+
+
+def set_ahead(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
+    """Sets one node's clock ten minutes ahead of the engine's and of the other node's."""
+    clock = server.core.clock
+    right = clock.wall_ms
+    monkeypatch.setattr(clock, "wall_ms", lambda: right() + 600_000)
 
 
 class Pair:
@@ -252,6 +259,63 @@ async def test_a_message_that_the_last_home_did_not_tell_of_is_a_gap(
                     if (await again.next("connected")).data["gap"]:
                         return
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("who_is_ahead", [0, 1], ids=["last home", "next home"])
+async def test_a_message_that_was_not_told_is_told_by_the_next_home_whatever_the_clocks_show(
+    start: Start, monkeypatch: pytest.MonkeyPatch, who_is_ahead: int
+) -> None:
+    """The reply that was kept and not told comes to who is there, once, and there is no gap."""
+
+    async def away(*_: Any) -> bool:
+        raise UnavailableError("away")
+
+    pair = await start(grace_ms=5000)
+    home, other = pair.servers
+    set_ahead(monkeypatch, pair.servers[who_is_ahead])
+    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        await reader.next("connected")
+        await say(other, "told")
+        told = [await reader.next("message") for _ in range(2)]
+        publish = home.core.engine.publish
+
+        async def publish_questions(user_id: str, event: Event) -> Any:
+            return await (publish if event.data.get("role") == "user" else away)(user_id, event)
+
+        monkeypatch.setattr(home.core.engine, "publish", publish_questions)
+        monkeypatch.setattr(home.core.engine, "ensure_logged", away)
+        answer = await say(other, "untold")
+        assert await home.server.stop()
+        told += [await reader.next("message") for _ in range(2)]
+        assert told[-1].data["messageId"] == answer["messageId"]
+        await say(other, "after")
+        told += [await reader.next("message") for _ in range(2)]
+    texts = [event.data["content"] for event in told]
+    assert texts == ["told", "told", "untold", "untold", "after", "after"]
+
+
+@pytest.mark.parametrize("who_is_ahead", [0, 1], ids=["last home", "next home"])
+async def test_what_was_told_long_ago_is_not_told_again_whatever_the_clocks_show(
+    start: Start, monkeypatch: pytest.MonkeyPatch, who_is_ahead: int
+) -> None:
+    """Its events have lapsed, so the log does not tell."""
+    monkeypatch.setattr("modules.chat_server.taking_over._RECENT_MS", 0)
+    pair = await start(grace_ms=5000)
+    home, other = pair.servers
+    set_ahead(monkeypatch, pair.servers[who_is_ahead])
+    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    async with stream(other.session, f"{other.url}/subscribe") as reader:
+        await reader.next("connected")
+        await say(other, "before")
+        told = [await reader.next("message") for _ in range(2)]
+        engine = other.core.engine
+        await engine._link.commands([("XTRIM", engine._keys.of_user("a1", "log", ""), "MAXLEN", 0)])
+        assert await home.server.stop()
+        await until(lambda: pair.at_home() == 1)
+        await say(other, "after")
+        told += [await reader.next("message") for _ in range(2)]
+    assert [event.data["content"] for event in told] == ["before", "before", "after", "after"]
 
 
 async def test_a_home_whose_clock_is_ahead_ends_sessions_with_the_grace(
