@@ -278,6 +278,10 @@ class Engine(ABC):
         """All nodes that live, this one too, sorted by id; of this node's last renewal."""
 
     @abstractmethod
+    async def find_nodes(self) -> Sequence[NodeInfo]:
+        """As `nodes`, of this moment: whoever has joined before this is among them."""
+
+    @abstractmethod
     async def drain(self) -> bool:
         """Marks this node as draining, for good.
 

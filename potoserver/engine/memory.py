@@ -141,6 +141,10 @@ class MemoryEngine(Engine):
         return [NodeInfo(self.node_id, self._draining, connections)]
 
     @override
+    async def find_nodes(self) -> Sequence[NodeInfo]:
+        return self.nodes()
+
+    @override
     async def drain(self) -> bool:
         self._draining = True
         return False

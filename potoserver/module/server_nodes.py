@@ -55,9 +55,9 @@ class ServerNodes(Nodes):
     async def ask_all(
         self, method: Callable[_P, Awaitable[_T]], *arguments: _P.args, **named: _P.kwargs
     ) -> Gathered[_T]:
+        nodes, blind = await self._nodes()
         here = self.id
-        others = [node.id for node in self.living() if node.id != here]
-        blind = self._core.engine.trouble is not None
+        others = [node.id for node in nodes if node.id != here]
         if not others:
             return Gathered({here: await method(*arguments, **named)}, blind=blind)
         name = getattr(method, "__name__", repr(method))
@@ -70,6 +70,16 @@ class ServerNodes(Nodes):
         still = {node.id for node in self.living()}  # who has left meanwhile is missed by nobody
         silent = tuple(each for each in others if each in still and each not in heard)
         return Gathered(answers, silent, blind)
+
+    async def _nodes(self) -> tuple[Sequence[NodeInfo], bool]:
+        """The nodes as they are now, or were last seen: then there may be others, too."""
+        engine = self._core.engine
+        try:
+            if engine.trouble is None:
+                return await engine.find_nodes(), False
+        except UnavailableError:
+            pass
+        return engine.nodes(), True
 
     async def _ask(self, node_id: str, name: str, method: PerNodeMethod, body: bytes) -> tuple[Any] | None:
         """A node's answer, or None without one."""

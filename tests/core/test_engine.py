@@ -416,7 +416,8 @@ async def test_the_users_in_the_grace_are_told_the_next_to_depart_first(
 
 async def test_a_node_alone_has_no_successor(engine: Engine) -> None:
     """It is among the nodes, and says so when it drains; twice is as once."""
-    (alone,) = engine.nodes()
+    (alone,) = await engine.find_nodes()
+    assert list(engine.nodes()) == [alone]
     assert (alone.id, alone.draining) == (engine.node_id, False)
     assert not await engine.has_successor()
     assert not await engine.drain()

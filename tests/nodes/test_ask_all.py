@@ -80,6 +80,18 @@ async def test_every_node_answers_for_itself(pair: Pair) -> None:
         assert gathered.complete() == gathered.answers
 
 
+async def test_a_node_that_has_just_joined_is_asked(
+    tmp_path: Path, valkey_url: str, running_server: RunServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by one that has not renewed since: a list of all nodes is never without one."""
+    monkeypatch.setattr("potoserver.engine.valkey.life.RENEWAL_S", 60)
+    one, two = Counter("one"), Counter("two")
+    async with two_servers(running_server, tmp_path, valkey_url, ([one], [two]), 1000):
+        assert len(one.context.nodes.living()) == 1
+        gathered = await one.context.nodes.ask_all(one.find, Wanted("x"))
+        assert by_name(gathered) == {"one": ("x",), "two": ("x",)}
+
+
 @pytest.mark.parametrize("chars", [262_143, 262_144, 262_145, 2_000_000])
 async def test_answers_of_any_size_arrive_whole(pair: Pair, chars: int) -> None:
     """Also where they are larger than a message."""

@@ -216,6 +216,11 @@ class ValkeyEngine(Engine):
         return self._registry.nodes
 
     @override
+    async def find_nodes(self) -> Sequence[NodeInfo]:
+        await self._life.renew()
+        return self.nodes()
+
+    @override
     async def drain(self) -> bool:
         self._registry.draining = True
         return await self.has_successor()
