@@ -1,9 +1,10 @@
 """Makes `.venv` with potoserver installed in place, or brings it up to date. Only the standard library.
 
-Usage: python scripts/environment.py EXTRAS
+Usage: python scripts/environment.py EXTRAS [FOLDER]
 
-EXTRAS are extras of setup.cfg, separated by commas. Nothing is installed again until setup.cfg or
-pyproject.toml change, the checkout moves, or another extra is asked for. Two at once wait for each other.
+EXTRAS are extras of setup.cfg, separated by commas; FOLDER is the environment's in the checkout, if not
+`.venv`. Nothing is installed again until setup.cfg or pyproject.toml change, the checkout moves, or another
+extra is asked for. Two at once wait for each other.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = CHECKOUT / ".venv"
+ENVIRONMENT = CHECKOUT / "".join(sys.argv[2:3] or [".venv"])
 PYTHON = ENVIRONMENT / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 STAMP = ENVIRONMENT / "installed.json"
@@ -29,7 +30,7 @@ def main(extras: set[str]) -> int:
     """Brings the environment up to date; returns the exit status."""
     if _is_usable() and _is_current(extras):
         return 0
-    # The lock is on the checkout's folder: .venv itself may be made anew.
+    # The lock is on the checkout's folder: the environment's own may be made anew.
     folder = os.open(CHECKOUT, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -41,7 +42,7 @@ def main(extras: set[str]) -> int:
 
 
 def _install(extras: set[str], usable: bool) -> int:
-    print("Setting up .venv; this takes a minute or two, once.", file=sys.stderr, flush=True)
+    print(f"Setting up {ENVIRONMENT.name}; this takes a minute or two, once.", file=sys.stderr, flush=True)
     if not usable:
         venv.EnvBuilder(clear=True, with_pip=True, symlinks=True).create(ENVIRONMENT)
     extras = extras | set(_stamp().get("extras", []))
@@ -54,7 +55,7 @@ def _install(extras: set[str], usable: bool) -> int:
 
 
 def _is_usable() -> bool:
-    """Whether .venv holds a Python that is new enough and can install."""
+    """Whether it holds a Python that is new enough and can install."""
     if Path(sys.prefix).resolve() == ENVIRONMENT:
         return True
     code = f"import pip, sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"

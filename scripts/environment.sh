@@ -1,4 +1,4 @@
-# Sourced by ./run and ./test: finds a Python and keeps .venv up to date. Works in bash 3.2 and later.
+# Sourced by the scripts: finds a Python and keeps .venv up to date. Works in bash 3.2 and later.
 
 # Prints a Python 3.11+ that can make virtual environments; says what is missing when there is none.
 find_python() {
@@ -19,13 +19,13 @@ find_python() {
     return 1
 }
 
-# Makes sure that .venv holds potoserver with the extras named (separated by commas, or empty).
+# Makes sure that .venv, or the folder named, holds potoserver with the extras named (separated by commas, or empty).
 prepare_environment() {
-    local python=.venv/bin/python
+    local python="${2:-.venv}/bin/python"
     if ! "$python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         python="$(find_python)" || exit 1
     fi
-    "$python" scripts/environment.py "$1"
+    "$python" scripts/environment.py "$@"
 }
 
 # Makes sure of the browsers and of nginx where that needs nobody's leave: as root, on Debian. Elsewhere, without

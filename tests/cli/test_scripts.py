@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -142,13 +143,14 @@ def test_test_fails_with_the_first_failing_check(checkout: Path) -> None:
     assert run(checkout, "scripts/test").returncode == 3
 
 
-def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> None:
-    """The second start installs nothing; a changed setup.cfg or another extra does, with earlier extras."""
+def environment_of(checkout: Path, *folder: str) -> Callable[[str], list[str]]:
+    """Makes an environment whose pip only records; returns what updates it, and tells all that pip was asked."""
+    environment = checkout / (folder or (".venv",))[0]
     subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True, capture_output=True
+        [sys.executable, "-m", "venv", "--without-pip", environment], check=True, capture_output=True
     )
     # In place of pip: a module of that name which writes down what it is asked.
-    site = next((checkout / ".venv" / "lib").glob("python3*")) / "site-packages"
+    site = next((environment / "lib").glob("python3*")) / "site-packages"
     put(
         site / "pip.py",
         f"import sys\nopen({str(checkout.parent / 'pips')!r}, 'a').write(sys.argv[-1] + '\\n')\n",
@@ -156,7 +158,7 @@ def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> N
 
     def prepare(extras: str) -> list[str]:
         subprocess.run(
-            [checkout / ".venv" / "bin" / "python", checkout / "scripts" / "environment.py", extras],
+            [environment / "bin" / "python", checkout / "scripts" / "environment.py", extras, *folder],
             env={**os.environ, "PYTHONPATH": ""},
             check=True,
             capture_output=True,
@@ -164,6 +166,19 @@ def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> N
         )
         return (checkout.parent / "pips").read_text().splitlines()
 
+    return prepare
+
+
+def test_an_environment_beside_the_first_is_another_one(checkout: Path) -> None:
+    """The benchmark's holds packages that no test may come to need."""
+    assert environment_of(checkout, ".venv-bench")("bench") == [f"{checkout}[bench]"]
+    assert json.loads((checkout / ".venv-bench" / "installed.json").read_text())["extras"] == ["bench"]
+    assert not (checkout / ".venv").exists()
+
+
+def test_nothing_is_installed_again_until_its_inputs_change(checkout: Path) -> None:
+    """The second start installs nothing; a changed setup.cfg or another extra does, with earlier extras."""
+    prepare = environment_of(checkout)
     plain = str(checkout)
     assert prepare("") == [plain]
     assert prepare("") == [plain]
