@@ -1,0 +1,26 @@
+"""Nothing happens: what heartbeats to all who are connected cost."""
+
+from __future__ import annotations
+
+from scripts.bench.side_by_side.figures import Bound, Figure
+from scripts.bench.side_by_side.peers.base import Peer
+from scripts.bench.side_by_side.rows.base import Ground, Row
+
+
+class Idle(Row):
+    """The processor's time in one interval of heartbeats."""
+
+    def fits(self, peer: type[Peer]) -> bool:
+        """Not of one that sends no heartbeats."""
+        return peer.beats
+
+    async def measure(self, ground: Ground) -> dict[Figure, float]:
+        used_s = ground.processor()
+        found = await ground.load.do("hold", seconds=ground.size.idle_s)
+        ground.busy["holding"] = found["busy"]
+        figure = Figure(
+            f"processor while {ground.size.held:,} connections are idle",
+            "% of a core",
+            (Bound(1, "", at_most=True),),
+        )
+        return {figure: used_s() / found["seconds"] * 100}

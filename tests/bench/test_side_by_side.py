@@ -1,0 +1,78 @@
+"""The benchmark that holds this server beside others, run with next to nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.bench.side_by_side.figures import Figure
+from scripts.bench.side_by_side.peers.base import Peer
+from scripts.bench.side_by_side.peers.potoserver import Potoserver
+from scripts.bench.side_by_side.peers.raw import RawPeer
+from scripts.bench.side_by_side.peers.released import ReleasedPeer
+from scripts.bench.side_by_side.rows.base import Ground, Row, Scene, Size
+from scripts.bench.side_by_side.run import Run
+from scripts.bench.side_by_side.scenes import SCENES
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc and waits with epoll"),
+]
+
+TINY = Size(
+    warm=2, held=6, most=6, crowd=4, broadcasts=2, stamps=4, ends=1, calls_s=0.05, idle_s=0.05, settled_s=0.05
+)
+
+
+async def test_every_row_is_measured_of_this_server(tmp_path: Path) -> None:
+    """Through its real paths, a token checked for each connection, with nothing left out."""
+    run = Run(tmp_path, [Potoserver, RawPeer, ReleasedPeer], SCENES[:2], TINY, repeats=1, limit_s=60)
+    await run.measure()
+    assert run.left_out == []
+    assert len(run.samples.figures) == 10
+    for figure in run.samples.figures:
+        measured = run.samples.by_peer(figure)
+        assert set(measured) >= {"potoserver"}
+    fast = next(figure for figure in run.samples.figures if figure.name.startswith("connects"))
+    assert set(run.samples.by_peer(fast)) == {"potoserver", "raw asyncio", "released"}
+    assert run.busy.figures, "how busy the load was is told"
+
+
+class _Fails(Row):
+    async def measure(self, ground: Ground) -> dict[Figure, float]:
+        await ground.load.do(
+            "count", port=ground.peer.port, requests=["GET /subscribe"], expected=1, limit_s=0.1
+        )
+        return {}
+
+
+class _Missing(RawPeer):
+    @classmethod
+    def missing(cls) -> str | None:
+        return "not here"
+
+
+async def test_what_can_t_be_measured_is_told_and_stops_nothing_else(tmp_path: Path) -> None:
+    """A peer that is not installed, events that don't come, and time that is up."""
+    worked: list[str] = []
+
+    class _Works(Row):
+        async def measure(self, ground: Ground) -> dict[Figure, float]:
+            worked.append(ground.peer.name)
+            return {}
+
+    peers: list[type[Peer]] = [_Missing, RawPeer]
+    scenes = [Scene("fails", (_Fails(),)), Scene("works", (_Works(),))]
+    run = Run(tmp_path, peers, scenes, TINY, repeats=1, limit_s=60)
+    await run.measure()
+    missing, failed = run.left_out
+    assert missing == "raw asyncio: not here"
+    assert failed.startswith("fails of raw asyncio, repeat 1: count: ")
+    assert worked == ["raw asyncio"]
+    late = Run(tmp_path / "late", [RawPeer], [Scene("works", (_Works(),))], TINY, repeats=1, limit_s=-1)
+    late_folder = tmp_path / "late"
+    late_folder.mkdir()
+    await late.measure()
+    assert late.left_out == ["works of raw asyncio, repeat 1: no time left"]
