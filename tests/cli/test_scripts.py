@@ -144,7 +144,7 @@ def test_test_fails_with_the_first_failing_check(checkout: Path) -> None:
 
 
 def environment_of(checkout: Path, *folder: str) -> Callable[[str], list[str]]:
-    """Makes an environment whose pip only records; returns what updates it, and tells all that pip was asked."""
+    """An environment whose pip only records; returns what updates it, and tells all that pip was asked."""
     environment = checkout / (folder or (".venv",))[0]
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", environment], check=True, capture_output=True
