@@ -42,11 +42,15 @@ class ValkeyProcess:
         folder: Its working folder.
         options: Further options, as on the command line: `--appendonly`, `yes`.
         port: Where it listens.
+        password: What it asks of clients.
     """
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, port: int | None = None, password: str | None = None
+    ) -> None:
         self._folder = folder
-        self._options = options
+        self._password = password
+        self._options = (*options, "--requirepass", password) if password is not None else options
         self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,7 +69,7 @@ class ValkeyProcess:
 
     def client(self) -> redis.Redis:
         """A plain client for looking inside."""
-        return redis.Redis(port=self.port, socket_timeout=10)
+        return redis.Redis(port=self.port, password=self._password, socket_timeout=10)
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
@@ -109,9 +113,9 @@ class ValkeyProcess:
 
 
 @contextmanager
-def valkey_server(folder: Path, *options: str) -> Iterator[ValkeyProcess]:
+def valkey_server(folder: Path, *options: str, password: str | None = None) -> Iterator[ValkeyProcess]:
     """A server for the length of a block."""
-    process = ValkeyProcess(folder, *options)
+    process = ValkeyProcess(folder, *options, password=password)
     process.start()
     try:
         yield process
@@ -141,7 +145,7 @@ def _join(processes: list[ValkeyProcess]) -> None:
     clients = [process.client() for process in processes]
     bounds = [0, 5461, 10923, 16384]
     for client, first, after in zip(clients, bounds, bounds[1:], strict=False):
-        client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
+        client.execute_command("CLUSTER ADDSLOTS", *range(first, after))
     for process in processes[1:]:
         clients[0].execute_command("CLUSTER MEET", "127.0.0.1", process.port)
     deadline = time.monotonic() + 60
