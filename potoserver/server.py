@@ -92,8 +92,8 @@ class PotoServer:
         tasks = OwnedTasks(logs.get("engine"), clock)
         event_logger = logs.get("sse") if settings.log.debug_sse else None
         modules_by_name: dict[str, ServerModule] = {}
-        homes = Homes(made_engine, modules_by_name, clock, tasks, logs.get("engine"))
         node_calls = NodeCalls(made_engine, clock, tasks, logs.get("engine"))
+        homes = Homes(made_engine, modules_by_name, clock, tasks, logs.get("engine"), node_calls.reaches)
         places = HookPlaces(homes, node_calls, modules_by_name)
         self.core = Core(
             settings=settings,
@@ -232,7 +232,7 @@ class PotoServer:
         logger = core.logs.get("engine")
         ends_at_s = core.clock.monotonic_s() + core.settings.shutdown_timeout_s
         core.subscriptions.tell_each("shutdown", partial(shutdown, core.settings.retry_ms))
-        await core.homes.drain()
+        core.homes.drain()
         await self._stop_modules(core.stop_timeout_s)
         # In this order: a module that has stopped is told of no connection that ends with the server.
         core.hooks.stop()

@@ -114,12 +114,14 @@ class Adoption:
         """Sees to those who are left, if it was not stopped before.
 
         Args:
-            last: No other node does: also to those whose home is one that is gone without a word, which may
-                not have been noticed. Who is on such a one still counts as left.
+            last: No other node does: also to all else that is open, whatever became of the node that had it.
+                What can't be taken over counts as left.
         """
         if self._is_left():
             return
         if last:
+            with suppress(ProblemError):  # what is known of is seen to all the same
+                self._homeless.update(await self._journal.left_open())
             self._homeless |= self._elsewhere
             self._elsewhere.clear()
             await asyncio.gather(*map(self._find_home, list(self._homeless)), return_exceptions=True)

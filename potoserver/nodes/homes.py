@@ -18,6 +18,7 @@ from potoserver.engine.base import Engine, Home
 from potoserver.errors import ProblemError, UnavailableError
 from potoserver.module.base import ServerModule
 from potoserver.module.user_homes import UserHomes
+from potoserver.nodes.succession import Succession
 from potoserver.tasks import OwnedTasks, contained
 
 _T = TypeVar("_T")
@@ -76,6 +77,7 @@ class Homes(UserHomes):
         clock: Times what is given up.
         tasks: Owns what is done in the background.
         logger: Where homes that come and go are told.
+        reaches: Whether another node answers.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Homes(UserHomes):
         clock: Clock,
         tasks: OwnedTasks,
         logger: FilteringBoundLogger,
+        reaches: Callable[[str], Awaitable[bool]],
     ) -> None:
         self._engine = engine
         self._modules = modules
@@ -94,10 +97,8 @@ class Homes(UserHomes):
         self._here: dict[str, _Held] = {}
         self._changing: dict[str, _Claim] = {}
         self._timer: TimerHandle | None = None
-        self._asking: asyncio.Task[bool] | None = None
         self._stopping = False
-        self._last = False
-        """Every other node that lives is on its way out, too, and this one takes over what they leave."""
+        self._succession = Succession(engine, reaches, clock)
 
     @property
     @override
@@ -137,7 +138,7 @@ class Homes(UserHomes):
             ProblemError: It is not; that node is to look again.
             UnavailableError: The engine is away.
         """
-        if self._stopping and not self._last and user_id not in self._here:
+        if self._stopping and not self._succession.last and user_id not in self._here:
             raise ProblemError(_MISDIRECTED, "This node stops.")
         if await self._find(user_id) is not None:
             raise ProblemError(_MISDIRECTED, "The user's home is another node.")
@@ -214,7 +215,7 @@ class Homes(UserHomes):
         return await asyncio.shield(claim.task)
 
     async def _claimed(self, user_id: str, claim: _Claim, above: int = 0) -> str | None:
-        if self._stopping and not self._last:
+        if self._stopping and not self._succession.last:
             home = await self._engine.home_of(user_id)
             if home is None or home.node_id == self._engine.node_id:
                 raise _moving()
@@ -245,7 +246,7 @@ class Homes(UserHomes):
 
     def adopt(self, user_id: str) -> None:
         """A dialog was left open at a home that is gone: takes the user over, unless another node does."""
-        if not self._stopping or self._last:
+        if not self._stopping or self._succession.last:
             self._tasks.spawn(self._adopt(user_id), f"take over {user_id}")
 
     async def _adopt(self, user_id: str) -> None:
@@ -342,27 +343,15 @@ class Homes(UserHomes):
 
     # The stop
 
-    async def drain(self) -> None:
+    def drain(self) -> None:
         """This node is on its way out: it becomes nobody's home any more, unless it is the last one."""
         self._stopping = True
         if self.shared:
-            with suppress(UnavailableError):  # then nobody can be told, and all ends here
-                self._last = not await self._engine.drain()
+            self._succession.begin()
 
     @override
     async def has_successor(self) -> bool:
-        if not self.shared or self._last:
-            return False
-        # It is asked for each user who is handed over; those who ask at the same time share the answer.
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask_for_successor(), name="ask for a successor")
-        return await asyncio.shield(self._asking)
-
-    async def _ask_for_successor(self) -> bool:
-        try:
-            return await self._engine.has_successor()
-        except UnavailableError:
-            return False
+        return self.shared and await self._succession.lives()
 
     @override
     async def hand_over(self, user_id: str) -> None:
@@ -370,7 +359,7 @@ class Homes(UserHomes):
 
     @override
     async def take_what_is_left(self) -> bool:
-        while self._last:
+        while self._succession.last:
             alone = all(node.id == self._engine.node_id for node in self._engine.nodes())
             left = await self._engine.orphans()
             for start in range(0, len(left), _AT_ONCE):
@@ -384,6 +373,7 @@ class Homes(UserHomes):
         """Gives up every home; what is open there is for another node, or for the next start."""
         if self._timer is not None:
             self._timer.cancel()
+        await self._succession.end()
         homes = [held.home for held in self._here.values()]
         self._here.clear()
         with suppress(UnavailableError):  # then they are free once the engine notices that this node is gone

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.clock import Clock
 from potoserver.engine.base import NodeInfo
 from potoserver.errors import ProblemError, UnavailableError
-from potoserver.nodes.exchange import Exchange, Part
+from potoserver.nodes.exchange import CutOffError, Exchange, Part
 from potoserver.nodes.message import PART_BYTES, Kind, Message, MessageError
 from potoserver.tasks import OwnedTasks
 
@@ -36,6 +36,8 @@ class Post(Protocol):
 
 
 _NAME = "call"
+_HERE = "are you there"
+_HERE_S = 1.0
 _LOOK_S = 1.0
 _WANT_AN_ANSWER = (Kind.PART, Kind.END, Kind.PROBLEM, Kind.ASK)
 
@@ -68,7 +70,7 @@ class NodeCalls:
         self._clock = clock
         self._tasks = tasks
         self._logger = logger
-        self._offered: dict[str, Serve] = {}
+        self._offered: dict[str, Serve] = {_HERE: _here}
         self._numbers = itertools.count(1)
         self._exchanges: dict[str, tuple[str, Exchange]] = {}
         """All that are under way, by id: the other node, and this side of it."""
@@ -109,6 +111,19 @@ class NodeCalls:
             if sending is not None:
                 sending.cancel()
             await self._end(node_id, exchange)
+
+    async def reaches(self, node_id: str) -> bool:
+        """Whether a node answers, within a second; one that died may seem to live for longer.
+
+        Raises:
+            UnavailableError: The engine is away.
+        """
+        try:
+            async with self._clock.timeout(_HERE_S), aclosing(self.call(node_id, _HERE, Part())) as answer:
+                await anext(answer)
+        except (CutOffError, TimeoutError):
+            return False
+        return True
 
     def on_message(self, node_id: str, raw: bytes) -> None:
         """Another node has sent this one a message."""
@@ -187,6 +202,10 @@ class NodeCalls:
     async def _say(self, saying: Awaitable[None]) -> None:
         with suppress(UnavailableError):  # who waits for it asks again
             await saying
+
+
+async def _here(_node: str, _request: Part, _rest: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
+    yield Part(last=True)
 
 
 async def _not_offered(_node: str, _request: Part, _rest: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:

@@ -92,3 +92,21 @@ async def test_sigterm_to_all_nodes_archives_every_session_once_as_shutdown(
     assert {cluster.dialogs(name)[0]["reason"] for name in names} == {"shutdown"}
     check_archives(cluster, talkers)
     assert len(cluster.logged("conversation archived")) == users
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("killed", [1, 2], ids=["the other killed", "all killed"])
+async def test_a_node_that_stops_before_the_killed_ones_are_missed_ends_what_they_left(
+    start_server: StartCluster, killed: int
+) -> None:
+    """The dead seem to live for the length of their lease, but are no successors: nothing is left to them."""
+    cluster, names = await started(start_server, 2, 6)
+    async with talking(cluster, names, strict=True) as talkers:
+        pass
+    assert len(cluster.open_marks()) == len(names)
+    await asyncio.gather(*(node.stop(signal.SIGKILL) for node in cluster.nodes[:killed]))
+    last = cluster.nodes[-1]
+    if killed == len(cluster.nodes):
+        await last.start()
+    assert (await last.stop(), cluster.open_marks()) == (0, [])
+    check_archives(cluster, talkers)

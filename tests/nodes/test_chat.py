@@ -43,6 +43,15 @@ def set_ahead(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
     monkeypatch.setattr(clock, "wall_ms", lambda: right() + 600_000)
 
 
+async def kill(server: RunningServer) -> None:
+    """Has a node say nothing more to the engine, as if its process were killed."""
+    engine = server.core.engine
+    for task in engine._life._tasks:
+        task.cancel()
+    await engine._channel.stop()
+    await engine._link.close()
+
+
 class Pair:
     """Two servers, each with the chat, on one folder.
 
@@ -205,6 +214,24 @@ async def test_all_nodes_that_stop_at_once_end_every_session_once(start: Start) 
     archives = pair.archived()
     assert len(archives) == 2
     assert {each.fields["reason"] for each in archives} == {"shutdown"}
+    assert not list(saved.open_dialogs(pair.data))
+
+
+async def test_a_node_that_stops_hands_nobody_over_to_one_that_has_just_died(start: Start) -> None:
+    """It seems to live until its lease has lapsed. What it had open is ended, too: nobody else is left."""
+    pair = await start(grace_ms=60_000)
+    dead, last = pair.servers
+    for server, token in ((dead, "test-token"), (last, "admin-token")):
+        status, _ = await server.call("ChatServerModule/chatWithHistory", {"message": "bye"}, token=token)
+        assert status == 200
+    assert (pair.at_home("a1"), pair.at_home("admin")) == (0, 1)
+    await last.core.engine.find_nodes()  # it knows of the other
+    await kill(dead)
+    assert await last.server.stop()
+    assert {(each.fields["user"], each.fields["reason"]) for each in pair.archived()} == {
+        ("a1", "shutdown"),
+        ("admin", "shutdown"),
+    }
     assert not list(saved.open_dialogs(pair.data))
 
 

@@ -33,6 +33,7 @@ from potoserver.events import Frame
 from potoserver.metrics import Metrics
 from potoserver.module.hooks import Hooks
 from potoserver.nodes.homes import Homes
+from potoserver.nodes.node_calls import NodeCalls
 from potoserver.settings.model import BacklogSettings, HookSettings
 from potoserver.tasks import OwnedTasks
 
@@ -100,7 +101,9 @@ class FakeContext(ModuleContext, EngineListener):
         self.engine = MemoryEngine(grace_ms, BacklogSettings(), self.clock, metrics)
         self.nodes = OneNode(self.engine)
         self.tasks = OwnedTasks(self.logger("tasks"), self.clock)
-        self.homes = Homes(self.engine, {}, self.clock, self.tasks, self.logger("engine"))
+        logger = self.logger("engine")
+        node_calls = NodeCalls(self.engine, self.clock, self.tasks, logger)
+        self.homes = Homes(self.engine, {}, self.clock, self.tasks, logger, node_calls.reaches)
         self.hooks = Hooks(
             HookSettings(), self.clock, metrics, self.tasks, self.logger, self.engine.acknowledge
         )

@@ -46,6 +46,14 @@ class DialogueJournal(ABC):
         """
 
     @abstractmethod
+    async def left_open(self) -> Sequence[str]:
+        """The ids of the users who have a dialog open now, at whatever node.
+
+        Raises:
+            JournalError: It can't be read.
+        """
+
+    @abstractmethod
     async def close(self) -> None:
         """Gives the storage back; every append has been flushed before."""
 

@@ -48,11 +48,19 @@ class DataFolder:
                 if not self._disk.make_folder(folder):
                     self._refuse_no_folder(folder)
             self._disk.sync_folder(root)
-            return self._disk.names(self._layout.open)
+            return self.left_open()
         except OSError as error:
             with suppress(OSError):
                 self._disk.close(self._lock)
             raise JournalError(503, f"The data folder {root} can't be used: {error.strerror}.") from error
+
+    def left_open(self) -> list[str]:
+        """The names of the markers of open dialogs.
+
+        Raises:
+            OSError: They can't be read.
+        """
+        return self._disk.names(self._layout.open)
 
     def _who_has_it(self) -> str:
         if self._shared:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -128,6 +128,14 @@ class FileSystemDialogueJournal(DialogueJournal):
     async def start(self) -> Sequence[str]:
         names = await self._threads.run(self._folder.take_over)
         self._calls.accepting = True
+        return self._users_of(names)
+
+    @override
+    async def left_open(self) -> Sequence[str]:
+        with journal_errors(failing="What is open can't be read at the moment."):
+            return self._users_of(await self._threads.run(self._folder.left_open))
+
+    def _users_of(self, names: Iterable[str]) -> Sequence[str]:
         users = []
         for name in sorted(names):
             user_id = user_of(name)

@@ -99,6 +99,10 @@ class MemoryDialogueJournal(DialogueJournal):
     @override
     async def start(self) -> Sequence[str]:
         self._accepting = True
+        return await self.left_open()
+
+    @override
+    async def left_open(self) -> Sequence[str]:
         return [user_id for user_id, dialogs in self._users.items() if dialogs.current]
 
     @override

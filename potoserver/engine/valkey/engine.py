@@ -251,6 +251,7 @@ class ValkeyEngine(Engine):
 
     @override
     async def orphans(self) -> list[str]:
+        await self._life.bury()
         return await self._homes.orphans()
 
     @override

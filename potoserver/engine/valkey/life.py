@@ -184,6 +184,16 @@ class Life:
         if self._registry.lost and (self._reaping is None or self._reaping.done()):
             self._reaping = asyncio.create_task(self._reap(), name="engine burial")
 
+    async def bury(self) -> None:
+        """Returns once what the nodes had that are known to be dead is taken from them, as far as it can be.
+
+        Raises:
+            UnavailableError: Valkey is away.
+        """
+        await self.renew()
+        if self._reaping is not None:
+            await asyncio.shield(self._reaping)
+
     @property
     def _behind(self) -> bool:
         return self._to_make_up or self._lost or self._reattach
