@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from potoserver.cli.check_engine import judge
+from potoserver.engine.valkey.fitness import judge
 from tests.cli.conftest import Command
 from tests.support.valkey import free_port, valkey_binary, valkey_server
 

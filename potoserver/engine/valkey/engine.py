@@ -29,6 +29,7 @@ from potoserver.engine.valkey.channel import Channel, broadcast_message, node_me
 from potoserver.engine.valkey.connections import Connections
 from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.departures import Departures
+from potoserver.engine.valkey.fitness import judge
 from potoserver.engine.valkey.homes import Homes
 from potoserver.engine.valkey.keys import HELD_S, Keys
 from potoserver.engine.valkey.life import Life
@@ -138,6 +139,7 @@ class ValkeyEngine(Engine):
         self._listener = listener
         try:
             await self._link.open()
+            self._tell_fitness()
             await self._life.start(listener)
         except BaseException:
             self._listener = None
@@ -150,6 +152,11 @@ class ValkeyEngine(Engine):
         await self._life.stop()
         await end(self._tasks)
         await self._link.close()
+
+    def _tell_fitness(self) -> None:
+        for found in judge(self._link.shown, self._link.about):
+            if found.state != "ok":
+                self._logger.warning("engine not as it should be", says=found.says)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -75,7 +75,10 @@ class Link:
 
     def __init__(self, url: str, logger: FilteringBoundLogger) -> None:
         self._url = client_url(url)
-        self._shown = shown_engine(url)
+        self.shown = shown_engine(url)
+        """The URL, without a password."""
+        self.about: Mapping[str, Any] = {}
+        """What Valkey said of itself when this was opened; of a cluster, the server that the URL names."""
         self._logger = logger
         self._client: Redis | RedisCluster | None = None
         self._places = asyncio.Semaphore(CONNECTIONS)
@@ -95,8 +98,8 @@ class Link:
         plain = self._plain(self._url)
         try:
             async with asyncio.timeout(CONNECT_S + CALL_S):
-                found = await plain.info("cluster")
-                if not found.get("cluster_enabled"):
+                self.about = await plain.info()
+                if not self.about.get("cluster_enabled"):
                     self._client = plain
                     return
                 await plain.aclose()
@@ -105,7 +108,7 @@ class Link:
                 self._client = await cluster.initialize()
         except FAILURES as error:
             await plain.aclose()
-            raise UnavailableError(f"{self._shown} can't be reached: {error}") from error
+            raise UnavailableError(f"{self.shown} can't be reached: {error}") from error
 
     def _options(self) -> dict[str, Any]:
         options = {
