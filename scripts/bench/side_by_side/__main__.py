@@ -55,7 +55,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     bystanders, load_before = Bystanders(), os.getloadavg()[0]
     begun_s = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    # Not where temporary files go: that may be no disk.
+    options.save.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.save.resolve()) as folder:
         run = Run(
             Path(folder),
             [peer for peer in PEERS if not options.peers or peer.name in options.peers],

@@ -13,17 +13,20 @@ class Bound:
 
     Attributes:
         factor: The ratio.
-        of: The peer, or, of a figure of this server that is no time of a peer's, "" for the figure itself.
+        of: The peer, or "" where it is the figure itself that is bounded, not its ratio.
         at_most: Whether the ratio is the highest allowed one, else the lowest.
+        figure: The name of the peer's figure, where it is another one.
     """
 
     factor: float
     of: str
     at_most: bool
+    figure: str | None = None
 
     def __str__(self) -> str:
         sign = "≤" if self.at_most else "≥"
-        return f"{sign} {self.factor:.3g} × {self.of}" if self.of else f"{sign} {self.factor:.3g}"
+        of = f"{self.of}, {self.figure}" if self.figure else self.of
+        return f"{sign} {self.factor:.3g} × {of}" if of else f"{sign} {self.factor:.3g}"
 
     def allows(self, ratio: float) -> bool:
         """Whether it holds with that ratio."""
@@ -93,12 +96,12 @@ class Samples:
         values = list(self._values[figure.name][peer].values())
         return Spread.of(values) if values else None
 
-    def ratio(self, figure: Figure, peer: str, of: str) -> Spread | None:
+    def ratio(self, figure: Figure, peer: str, of: str, other: str | None = None) -> Spread | None:
         """The ratio of two peers, repeat by repeat: what disturbs the machine for longer disturbs both.
 
-        None where no repeat has both.
+        None where no repeat has both. `other` names the figure of the second one, where it is another one.
         """
-        values, others = self._values[figure.name][peer], self._values[figure.name][of]
+        values, others = self._values[figure.name][peer], self._values[other or figure.name][of]
         ratios = [value / others[repeat] for repeat, value in values.items() if others.get(repeat)]
         return Spread.of(ratios) if ratios else None
 
@@ -107,7 +110,7 @@ class Samples:
 
         None where it was not measured.
         """
-        ratio = self.ratio(figure, peer, bound.of) if bound.of else self.spread(figure, peer)
+        ratio = self.ratio(figure, peer, bound.of, bound.figure) if bound.of else self.spread(figure, peer)
         if ratio is None:
             return None
         held = {bound.allows(ratio.lowest), bound.allows(ratio.highest)}

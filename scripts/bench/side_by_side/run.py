@@ -69,7 +69,7 @@ class Run:
                     # Another one is first each time: a machine that warms up favours none.
                     first = repeat % len(self.peers)
                     for peer in (*self.peers[first:], *self.peers[:first]):
-                        if not scene.peers or peer.name in scene.peers:
+                        if peer in scene.peers:
                             await self._visit(load, scene, peer, repeat)
 
     async def _visit(self, load: Load, scene: Scene, peer: type[Peer], repeat: int) -> None:
@@ -82,9 +82,8 @@ class Run:
         server = peer(folder, processors()[0], scene.settings)
         try:
             async with server:
-                ground = Ground(
-                    server, load, self._size, [user for user, _ in self._users], self._users[0][1]
-                )
+                ids, tokens = map(list, zip(*self._users, strict=True))
+                ground = Ground(server, load, self._size, ids, tokens)
                 for row in scene.rows:
                     if row.fits(peer):
                         for figure, value in (await row.measure(ground)).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scripts.bench.side_by_side.peers.aiohttp_sse import AiohttpSsePeer
+from scripts.bench.side_by_side.peers.bare import FLUSHED, BarePeer
 from scripts.bench.side_by_side.peers.base import Peer
 from scripts.bench.side_by_side.peers.nchan import NchanPeer
 from scripts.bench.side_by_side.peers.potoserver import Potoserver
@@ -10,15 +11,32 @@ from scripts.bench.side_by_side.peers.raw import RawPeer
 from scripts.bench.side_by_side.peers.released import ReleasedPeer
 from scripts.bench.side_by_side.peers.starlette import StarlettePeer
 from scripts.bench.side_by_side.rows.base import Scene
+from scripts.bench.side_by_side.rows.chat import Chat
 from scripts.bench.side_by_side.rows.fan_out import FanOut
 from scripts.bench.side_by_side.rows.idle import Idle
 from scripts.bench.side_by_side.rows.one_event import OneEvent
 from scripts.bench.side_by_side.rows.opening import Opening
+from scripts.bench.side_by_side.rows.reply import Reply
 
-PEERS: tuple[type[Peer], ...] = (Potoserver, RawPeer, ReleasedPeer, AiohttpSsePeer, StarlettePeer, NchanPeer)
+STREAMS: tuple[type[Peer], ...] = (
+    Potoserver,
+    RawPeer,
+    ReleasedPeer,
+    AiohttpSsePeer,
+    StarlettePeer,
+    NchanPeer,
+)
+"""Who holds event streams."""
+CALLS: tuple[type[Peer], ...] = (Potoserver, BarePeer)
+"""Who answers chat calls."""
+PEERS: tuple[type[Peer], ...] = (*STREAMS, BarePeer)
 
 SCENES = (
-    Scene("held", (Opening(), OneEvent(), Idle())),
-    Scene("crowd", (FanOut(one_user=False), FanOut(one_user=True))),
-    Scene("most", (Opening(most=True),), peers=("potoserver", "raw asyncio"), repeats=1),
+    Scene("held", (Opening(), OneEvent(), Idle()), STREAMS),
+    Scene("crowd", (FanOut(one_user=False),), STREAMS),
+    Scene("tabs", (FanOut(one_user=True),), STREAMS),
+    Scene("chat-flushed", (Chat("always"),), CALLS, {"chat": FLUSHED}),
+    Scene("chat", (Chat("never"),), CALLS, {"chat": {"journal": {"fsync": "never"}}}),
+    Scene("reply", (Reply(),), (Potoserver,), {"chat": {"echo": {"delay_ms": 1}}}),
+    Scene("most", (Opening(most=True),), (Potoserver, RawPeer), repeats=1),
 )

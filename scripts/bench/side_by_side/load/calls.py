@@ -105,9 +105,10 @@ class Calls:
         }
 
 
-def post(port: int, path: str, body: str, token: str) -> str:
+def post(port: int, path: str, body: str, token: str, accept: str = "application/json") -> str:
     """A POST request of a JSON body."""
     return (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        f"Accept: {accept}\r\n"
         f"Authorization: Bearer {token}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}"
     )

@@ -30,6 +30,7 @@ class Size:
         broadcasts: How many events a crowd gets.
         stamps: How many events single ones of those held get.
         ends: How many of those held are closed, and how many reset.
+        deltas: How many words a reply has that streams.
         calls_s: For how long calls are made.
         idle_s: For how long nothing is done: a heartbeat's interval, in which each connection has one.
         settled_s: After how long nothing that was begun is still on its way.
@@ -42,6 +43,7 @@ class Size:
     broadcasts: int = 20
     stamps: int = 1_000
     ends: int = 200
+    deltas: int = 1_000
     calls_s: float = 5.0
     idle_s: float = 15.0
     settled_s: float = 1.0
@@ -52,7 +54,18 @@ class Size:
         return self.warm + max(self.held, self.most, self.crowd)
 
 
-SHORT = Size(warm=10, held=200, most=300, crowd=100, broadcasts=3, stamps=30, ends=5, calls_s=0.3, idle_s=0.3)
+SHORT = Size(
+    warm=10,
+    held=200,
+    most=300,
+    crowd=100,
+    broadcasts=3,
+    stamps=30,
+    ends=5,
+    deltas=50,
+    calls_s=0.3,
+    idle_s=0.3,
+)
 
 
 @dataclass
@@ -64,7 +77,7 @@ class Ground:
         load: The load.
         size: How large the run is.
         users: The ids of all users, in the order in which they connect.
-        token: Of one who may have events sent.
+        tokens: Their tokens.
         opened: How many users have connected.
         busy: How busy the load was, by what it did.
     """
@@ -73,7 +86,7 @@ class Ground:
     load: Load
     size: Size
     users: list[str]
-    token: str
+    tokens: list[str]
     opened: int = 0
     busy: dict[str, float] = field(default_factory=dict)
 
@@ -100,7 +113,7 @@ class Ground:
 
     async def count(self, command: Command, expected: int) -> float:
         """Has events sent; returns how many seconds it took until so many were there."""
-        requests = self.peer.requests(command, self.token)
+        requests = self.peer.requests(command, self.tokens[0])
         found = await self.load.do(
             "count", port=self.peer.port, requests=requests, expected=expected, limit_s=LIMIT_S
         )
@@ -128,12 +141,12 @@ class Scene:
         name: Of the scene.
         rows: What is measured.
         settings: What is set in this server for it.
-        peers: By which names the peers are called that take part; all if empty.
+        peers: Who takes part.
         repeats: How often it is worth the time, however many repeats there are.
     """
 
     name: str
     rows: tuple[Row, ...]
+    peers: tuple[type[Peer], ...]
     settings: Mapping[str, object] = field(default_factory=dict)
-    peers: tuple[str, ...] = ()
     repeats: int = 100

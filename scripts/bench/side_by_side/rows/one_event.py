@@ -18,7 +18,9 @@ class OneEvent(Row):
     async def measure(self, ground: Ground) -> dict[Figure, float]:
         size = ground.size
         chosen = random.Random(1).choices(ground.users[: ground.opened], k=size.stamps)  # noqa: S311 - no secret
-        requests = ground.peer.requests(Command(tuple(chosen), size.stamps, _SIZE, _PAUSE_MS), ground.token)
+        requests = ground.peer.requests(
+            Command(tuple(chosen), size.stamps, _SIZE, _PAUSE_MS), ground.tokens[0]
+        )
         found = await ground.load.do(
             "stamps", port=ground.peer.port, requests=requests, expected=size.stamps, limit_s=LIMIT_S
         )
