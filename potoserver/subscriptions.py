@@ -96,19 +96,18 @@ class Subscription:
             if self._held_bytes > self._outbox_bytes:
                 self.stream.close(Cause.SLOW)
             return
-        if self._is_new(event_id):
+        if event_id is None or self._is_new(event_id):
             self.stream.write(frame)
 
     def stop_at_gap(self) -> None:
         """Log events are missing here: sends no further one, lest the client go on behind the gap."""
         self._at_gap = True
 
-    def _is_new(self, event_id: EventId | None) -> bool:
-        """Whether the client has not got that event yet; it gets it now."""
-        if event_id is not None:
-            if self.position is not None and event_id.seq <= self.position.seq:
-                return False
-            self.position = event_id
+    def _is_new(self, event_id: EventId) -> bool:
+        """Whether the client has not got that log event yet; it gets it now."""
+        if self.position is not None and event_id.seq <= self.position.seq:
+            return False
+        self.position = event_id
         return True
 
     def open(self, opening: Frame, replay: Replay) -> None:
@@ -117,7 +116,7 @@ class Subscription:
         self.position = replay.resume_id
         frames = [opening]
         for event_id, frame in chain(((entry.id, entry.frame) for entry in replay.entries), held):
-            if self._is_new(event_id):
+            if event_id is None or self._is_new(event_id):
                 frames.append(frame)
         self.stream.write(*frames)
 

@@ -154,6 +154,12 @@ class TransportStream(asyncio.Protocol, EventStream):
     def write(self, *frames: Frame) -> None:
         if self._cause is not None or self._transport.is_closing():
             return  # a connection that is lost is told of in a moment; until then asyncio warns of each write
+        if len(frames) == 1 and not self._paused:  # nearly always: an event to a reader who keeps up
+            data = frames[0].chunked if self._chunked else frames[0].raw
+            if len(data) <= _PIECE_BYTES:
+                self._sent_bytes += len(data)
+                self._transport.write(data)
+                return
         written = [frame.chunked if self._chunked else frame.raw for frame in frames]
         size = sum(map(len, written))
         self._sent_bytes += size
