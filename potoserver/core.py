@@ -36,6 +36,7 @@ class Core:
         modules: The registered modules by name.
         connection_limit: Event streams that may be open at once; 0 for no limit.
         socket_limit: Accepted connections without an event stream that may be open at once.
+        worker: Its number, where this is one of several workers on one address.
         draining: The server is on its way out and refuses new work.
         started: Every module has started.
         start_over: Set once `started` is true, or the server stops before.
@@ -58,6 +59,7 @@ class Core:
     modules: dict[str, ServerModule] = field(default_factory=dict)
     connection_limit: int = 0
     socket_limit: int = 0
+    worker: int | None = None
     draining: bool = False
     started: bool = False
     start_over: asyncio.Event = field(default_factory=asyncio.Event)

@@ -321,6 +321,7 @@ class PotoServer:
 
         watch_signals(on_signal)
         if lifeline is not None:
+            core.worker = lifeline.number
             lifeline.watch(asked.set)
         try:
             sockets = bind(core.settings.host, core.settings.port, shared=lifeline is not None)

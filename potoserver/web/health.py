@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from aiohttp import hdrs, web
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
 
 from potoserver.clock import iso_utc
 from potoserver.core import Core
@@ -48,12 +51,15 @@ class HealthHandler:
             ],
             "uptime": round(core.clock.monotonic_s() - core.started_s, 3),
             "version": self._version,
+            "node": core.engine.node_id,
             "usersOnline": await self._count_online(),
             "connections": len(core.subscriptions),
             "failingHooks": core.hooks.failing,
             "parkedHooks": core.hooks.parked,
         }
-        return json_response(fields, status=503 if core.draining else 200)
+        if core.worker is not None:
+            fields["worker"] = core.worker
+        return self._by_any_worker(json_response(fields, status=503 if core.draining else 200))
 
     async def live(self, _request: web.Request) -> web.Response:
         """The process answers."""
@@ -75,9 +81,17 @@ class HealthHandler:
         """Prometheus' text format. Made four times a second at most: it costs much, and anybody may ask."""
         now_s = self._core.clock.monotonic_s()
         if now_s >= self._metrics_good_until_s:
-            self._metrics = generate_latest(self._core.metrics.registry)
+            registry, worker = self._core.metrics.registry, self._core.worker
+            self._metrics = generate_latest(registry if worker is None else _OfWorker(registry, worker))
             self._metrics_good_until_s = now_s + _METRICS_GOOD_S
-        return web.Response(body=self._metrics, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+        headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST}
+        return self._by_any_worker(web.Response(body=self._metrics, headers=headers))
+
+    def _by_any_worker(self, response: web.Response) -> web.Response:
+        """Has the next question come on another connection, which may be another worker's."""
+        if self._core.worker is not None:
+            response.force_close()
+        return response
 
     async def _count_online(self) -> int | None:
         """How many users are online, or None while the engine is away."""
@@ -86,3 +100,22 @@ class HealthHandler:
                 return await self._core.engine.count_online()
         except (UnavailableError, TimeoutError):
             return None
+
+
+class _OfWorker:
+    """A registry whose samples say which worker's they are: whoever asks for them gets any worker's.
+
+    Args:
+        registry: The worker's own.
+        worker: Its number.
+    """
+
+    def __init__(self, registry: CollectorRegistry, worker: int) -> None:
+        self._registry = registry
+        self._labels = {"worker": str(worker)}
+
+    def collect(self) -> Iterator[Metric]:
+        """Its metrics, each sample with the label."""
+        for metric in self._registry.collect():
+            metric.samples = [each._replace(labels=each.labels | self._labels) for each in metric.samples]
+            yield metric

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -95,6 +96,27 @@ async def say(http: aiohttp.ClientSession, workers: Workers, user: str, text: st
                 await asyncio.sleep(0.1)
                 continue
             return str(answer["conversationId"])
+
+
+async def test_health_and_metrics_say_which_worker_they_are_of(workers: Workers) -> None:
+    """Who keeps a connection open is not kept at one worker: after some questions both have answered."""
+    async with aiohttp.ClientSession() as http, asyncio.timeout(30):
+        nodes: dict[int, str] = {}
+        while len(nodes) < 2:
+            async with http.get(f"{workers.process.url}/health") as answer:
+                health = await answer.json()
+                nodes[health["worker"]] = health["node"]
+        assert nodes.keys() == {1, 2}
+        assert len(set(nodes.values())) == 2
+        measured: set[str] = set()
+        while len(measured) < 2:
+            async with http.get(f"{workers.process.url}/metrics") as answer:
+                lines = [line for line in (await answer.text()).splitlines() if not line.startswith("#")]
+            of = {text for line in lines for text in re.findall(r'worker="(\d)"', line)}
+            assert all("worker=" in line for line in lines)
+            assert len(of) == 1
+            measured |= of
+        assert measured == {"1", "2"}
 
 
 async def test_both_workers_serve_on_the_one_port(workers: Workers, http: aiohttp.ClientSession) -> None:

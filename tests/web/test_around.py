@@ -219,6 +219,7 @@ async def test_health_tells_how_the_server_is(running: RunningServer, clock: Man
         document = await answer.json()
         assert answer.status == 200
     assert document.pop("version")
+    assert document.pop("node") == running.core.engine.node_id
     assert document == {
         "status": "healthy",
         "alarms": [],
