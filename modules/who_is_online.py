@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from potoserver import Departure, Event, ServerModule, rpc
+from potoserver import Departure, Event, ServerModule, UnavailableError, rpc
 
 
 class WhoIsOnline(ServerModule):
@@ -36,9 +36,12 @@ class WhoIsOnline(ServerModule):
             self.context.spawn(self._tell(), "tell who is online")
 
     async def _tell(self) -> None:
-        users = await self.context.online_users()
-        data = {"users": users[: self.TELL_AT_MOST], "count": len(users)}
-        await self.context.broadcast(Event("online", data))
+        try:
+            users = await self.context.online_users()
+            data = {"users": users[: self.TELL_AT_MOST], "count": len(users)}
+            await self.context.broadcast(Event("online", data))
+        except UnavailableError:  # told once the engine is back
+            self._tell_soon()
 
     @rpc(roles={"admin"})
     async def who_is_online(self) -> list[str]:
