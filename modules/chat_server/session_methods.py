@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
-from potoserver import ModuleContext, User, iso_utc, per_node, rpc
+from potoserver import ModuleContext, Presence, User, iso_utc, per_node, rpc
 
 from .journal.records import Reason
 from .lifecycle import SessionLife
@@ -18,9 +17,6 @@ from .sessions_here import SessionsHere, Wanted
 from .watched import SessionsOfNode, SessionsSeen
 from .watching import Watching
 from .wire import EndedSession, ListedSession, SessionInfo
-
-_TOGETHER: Final = 100
-"""Of so many sessions at once the engine is asked how many connections each has."""
 
 
 class SessionMethods:
@@ -96,9 +92,11 @@ class SessionMethods:
         """
         session = self._life.sessions.get(user_id)
         if session is not None:
-            return await self._info(session, is_active=True)
+            return _info(session, await self.context.presence_of(user_id), is_active=True)
         ending = self._life.archiver.ending_of(user_id)
-        return await self._info(ending.session, is_active=False) if ending is not None else None
+        if ending is None:
+            return None
+        return _info(ending.session, await self.context.presence_of(user_id), is_active=False)
 
     @rpc(roles={"admin"}, anywhere=True)
     async def list_sessions(
@@ -125,11 +123,8 @@ class SessionMethods:
         """The active sessions of this node, by user id, at most so many behind that of a user."""
         users = sorted(each for each in self._life.sessions if cursor is None or each > cursor)[:limit]
         sessions = [self._life.sessions[each] for each in users]
-        infos: list[SessionInfo] = []
-        for begin in range(0, len(sessions), _TOGETHER):
-            some = sessions[begin : begin + _TOGETHER]
-            infos += await asyncio.gather(*(self._info(session, is_active=True) for session in some))
-        return infos
+        presences = await self.context.presences_of(users)
+        return [_info(*each, is_active=True) for each in zip(sessions, presences, strict=True)]
 
     @rpc(roles={"admin"}, endless=True, anywhere=True)
     async def watch_sessions(
@@ -152,12 +147,13 @@ class SessionMethods:
         """The sessions of this node as they are."""
         return await self._sessions_here.look(wanted)
 
-    async def _info(self, session: Session, *, is_active: bool) -> SessionInfo:
-        return SessionInfo(
-            user_id=session.user_id,
-            conversation_id=session.conversation.id,
-            started_at=iso_utc(session.conversation.started_ms),
-            last_activity=iso_utc(session.last_activity.wall_ms),
-            is_active=is_active,
-            connections=(await self.context.presence_of(session.user_id)).connections,
-        )
+
+def _info(session: Session, presence: Presence, *, is_active: bool) -> SessionInfo:
+    return SessionInfo(
+        user_id=session.user_id,
+        conversation_id=session.conversation.id,
+        started_at=iso_utc(session.conversation.started_ms),
+        last_activity=iso_utc(session.last_activity.wall_ms),
+        is_active=is_active,
+        connections=presence.connections,
+    )

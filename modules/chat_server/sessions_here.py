@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple
@@ -85,7 +84,7 @@ class SessionsHere:
         return SessionsOfNode(
             active=len(life.sessions),
             pending_archives=life.archiver.pending,
-            sessions=tuple(await asyncio.gather(*map(self._state, self._matching(wanted)))),
+            sessions=await self._states(list(self._matching(wanted))),
             archived=tuple([_event(each) for each in await self._counted() if wanted.search in each.user_id]),
             rates=SessionRates(**{field: rates[name] for field, name in _RATES.items()}) if rates else None,
             archives_took_s=tuple(life.latest.seconds()),
@@ -97,12 +96,16 @@ class SessionsHere:
         every = chain(self._life.archiver.endings(), self._life.sessions.newest_first())
         return islice((each for each in every if wanted.search in _session_of(each).user_id), wanted.limit)
 
-    async def _state(self, each: Session | Ending) -> SessionState:
-        session = _session_of(each)
+    async def _states(self, every: Sequence[Session | Ending]) -> tuple[SessionState, ...]:
+        presences: Sequence[Presence | None]
         try:
-            presence = await self._context.presence_of(session.user_id)
+            presences = await self._context.presences_of([_session_of(each).user_id for each in every])
         except UnavailableError:
-            presence = None
+            presences = [None] * len(every)
+        return tuple(map(self._state, every, presences))
+
+    def _state(self, each: Session | Ending, presence: Presence | None) -> SessionState:
+        session = _session_of(each)
         waits = self._ending_waits(each) if isinstance(each, Ending) else self._session_waits(each, presence)
         return SessionState(
             user_id=session.user_id,

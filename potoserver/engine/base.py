@@ -382,6 +382,10 @@ class Engine(ABC):
         """The user's presence now."""
 
     @abstractmethod
+    async def presences_of(self, user_ids: Sequence[str]) -> list[Presence]:
+        """The presence of several users, in their order; of many it costs less than to ask for each."""
+
+    @abstractmethod
     async def online_users(self) -> list[str]:
         """The ids of all users who are online (not those in the grace), sorted."""
 

@@ -251,6 +251,10 @@ class MemoryEngine(Engine):
             return Presence(PresenceState.ONLINE, here.generation, len(here.connections))
         return Presence(PresenceState.LEAVING, here.generation, 0, departs_ms=self._departs_ms(here))
 
+    @override
+    async def presences_of(self, user_ids: Sequence[str]) -> list[Presence]:
+        return [await self.presence_of(user_id) for user_id in user_ids]
+
     def _departs_ms(self, here: _Here) -> int:
         return here.last_seen_ms + round(self._grace_s * 1000)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -165,6 +165,10 @@ class ModuleContext(ABC):
     @abstractmethod
     async def presence_of(self, user_id: str) -> Presence:
         """A user's presence now."""
+
+    @abstractmethod
+    async def presences_of(self, user_ids: Sequence[str]) -> list[Presence]:
+        """That of several users, in their order; for many it costs less than to ask for each."""
 
     @abstractmethod
     async def get_state(self, user_id: str, name: str) -> str | None:

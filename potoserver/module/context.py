@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -102,6 +102,10 @@ class ServerContext(ModuleContext):
     @override
     async def presence_of(self, user_id: str) -> Presence:
         return await self._core.engine.presence_of(user_id)
+
+    @override
+    async def presences_of(self, user_ids: Sequence[str]) -> list[Presence]:
+        return await self._core.engine.presences_of(user_ids)
 
     @override
     async def get_state(self, user_id: str, name: str) -> str | None:

@@ -414,6 +414,20 @@ async def test_the_users_in_the_grace_are_told_the_next_to_depart_first(
     assert await engine.count_leaving() == 0
 
 
+async def test_the_presence_of_several_users_is_that_of_each(engine: Engine) -> None:
+    """In the order in which they are asked about; also of nobody, and of one twice."""
+    users = [f"a{number}" for number in range(200)]
+    for user_id in users[:3]:
+        await engine.attach(user_id, f"c-{user_id}")
+    await engine.attach("a0", "c2")
+    await engine.detach("a2", "c-a2", Cause.CLOSED)
+    asked = [*users, "a0"]
+    presences = await engine.presences_of(asked)
+    assert presences == [await engine.presence_of(user_id) for user_id in asked]
+    assert [each.connections for each in presences[:4]] == [2, 1, 0, 0]
+    assert await engine.presences_of([]) == []
+
+
 async def test_a_node_alone_has_no_successor(engine: Engine) -> None:
     """It is among the nodes, and says so when it drains; twice is as once."""
     (alone,) = await engine.find_nodes()

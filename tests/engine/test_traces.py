@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from potoserver.engine.base import Cause
-from potoserver.engine.valkey.keys import HELD_S, PARTITIONS
+from potoserver.engine.valkey.keys import HELD_S, PARTITIONS, partition_of
 from potoserver.engine.valkey.link import end
 from potoserver.events import Event
 from potoserver.settings.model import BacklogSettings
@@ -137,6 +137,9 @@ async def test_what_each_thing_costs_in_commands(tmp_path: Path) -> None:
             assert await cost(lambda: engine.broadcast(Event("note"))) == (1, 1)
             assert await cost(lambda: engine.claim_home("a1")) == (1, 0)
             assert await cost(lambda: engine.presence_of("a1")) == (1, 0)
+            many = [f"many-{each}" for each in range(300)]
+            partitions = len({partition_of(user) for user in many})
+            assert await cost(lambda: engine.presences_of(many)) == (partitions, 0)
             assert await cost(lambda: engine.node_of("a1", "c-two")) == (1, 0)
             shares = [len(node.engine._registry.share()) for node in (one, two, three)]
             assert sum(shares) == PARTITIONS

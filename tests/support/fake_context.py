@@ -183,6 +183,11 @@ class FakeContext(ModuleContext, EngineListener):
         return await self.engine.presence_of(user_id)
 
     @override
+    async def presences_of(self, user_ids: Sequence[str]) -> list[Presence]:
+        self._check()
+        return await self.engine.presences_of(user_ids)
+
+    @override
     async def get_state(self, user_id: str, name: str) -> str | None:
         self._check()
         return await self.engine.get_state(user_id, name)

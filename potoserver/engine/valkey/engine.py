@@ -288,6 +288,10 @@ class ValkeyEngine(Engine):
         return await self._users.presence_of(user_id)
 
     @override
+    async def presences_of(self, user_ids: Sequence[str]) -> list[Presence]:
+        return await self._users.presences_of(user_ids)
+
+    @override
     async def online_users(self) -> list[str]:
         return await self._users.online()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -50,6 +50,10 @@ class Script:
         values.update(user=user_id, node=node_id)
         names = [keys.of_user(user_id, name, node_id) for name in self.keys]
         return self._call(names, values)
+
+    def of_users(self, keys: Keys, user_ids: Sequence[str]) -> Call:
+        """A run for several users of one partition, that takes the keys of each and no arguments."""
+        return self._call([keys.of_user(user, name, "") for user in user_ids for name in self.keys], {})
 
     def of_partition(self, keys: Keys, partition: int, node_id: str, **values: object) -> Call:
         """A run for a partition, on the sets that it has, and those that it has for the node."""

@@ -1,13 +1,14 @@
-"""What is asked of all partitions at once: who is online, who is in the grace."""
+"""What is asked about users: each one's presence, who is online, who is in the grace."""
 
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from potoserver.engine.base import Cause, Leaving, Presence, PresenceState
-from potoserver.engine.valkey.keys import PARTITIONS, Keys
+from potoserver.engine.valkey.keys import CHUNK, PARTITIONS, Keys, partition_of
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.scripts import decode, script
 
@@ -32,13 +33,24 @@ class Users:
 
     async def presence_of(self, user_id: str) -> Presence:
         """The user's presence now."""
-        found = await self._link.run(script("presence").of_user(self._keys, user_id, ""))
-        generation, connections, departs_ms = found
-        if not generation:
-            return Presence(PresenceState.ABSENT, 0, 0)
-        if connections:
-            return Presence(PresenceState.ONLINE, generation, connections)
-        return Presence(PresenceState.LEAVING, generation, 0, departs_ms=departs_ms)
+        (found,) = await self._link.run(script("presence").of_users(self._keys, [user_id]))
+        return _presence(*found)
+
+    async def presences_of(self, user_ids: Sequence[str]) -> list[Presence]:
+        """The presence of several users, in their order: one script for all of a partition."""
+        by_partition: defaultdict[int, list[str]] = defaultdict(list)
+        for user_id in user_ids:
+            by_partition[partition_of(user_id)].append(user_id)
+        together = [
+            of_partition[start : start + CHUNK]
+            for of_partition in by_partition.values()
+            for start in range(0, len(of_partition), CHUNK)
+        ]
+        calls = [script("presence").of_users(self._keys, users) for users in together]
+        presences: dict[str, Presence] = {}
+        for users, found in zip(together, await self._link.run_all(calls), strict=True):
+            presences.update((user, _presence(*each)) for user, each in zip(users, found, strict=True))
+        return [presences[user_id] for user_id in user_ids]
 
     async def online(self) -> list[str]:
         """Who is online, sorted."""
@@ -74,6 +86,14 @@ class Users:
         return await self._link.commands(
             [(command, self._keys.of_partition(each, name), *arguments) for each in range(PARTITIONS)]
         )
+
+
+def _presence(generation: int, connections: int, departs_ms: int) -> Presence:
+    if not generation:
+        return Presence(PresenceState.ABSENT, 0, 0)
+    if connections:
+        return Presence(PresenceState.ONLINE, generation, connections)
+    return Presence(PresenceState.LEAVING, generation, 0, departs_ms=departs_ms)
 
 
 def _scored(members: Any) -> list[tuple[bytes, int]]:
