@@ -18,7 +18,8 @@ class EndlessCalls:
     They are no calls in flight: a page that stays open all day would else take its user's places for good.
 
     Args:
-        most_per_user: How many one user may have open; 0 for no limit.
+        most_per_user: How many one user may have open here; 0 for no limit. Event streams are counted on all
+            nodes, since each costs the user's every event; what is endless costs the node that it is on.
         metrics: Where they are counted.
     """
 
