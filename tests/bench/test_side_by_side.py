@@ -35,7 +35,7 @@ TINY = Size(
     idle_s=0.05,
     settled_s=0.05,
 )
-FIGURES = 19
+FIGURES = 23
 
 
 async def test_every_row_can_be_measured(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class Run:
                         Figure(f"{scene.name}: {did}", "% of its processor"), peer.name, repeat, share * 100
                     )
                 await load.do("drop")
-        except LoadError as error:
+        except (LoadError, TimeoutError) as error:
             self.left_out.append(f"{what}: {error}")
             await load.do("drop")
         took_s = self._took_s[scene.name, peer.name] = time.monotonic() - begun_s

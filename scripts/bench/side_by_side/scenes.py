@@ -12,6 +12,7 @@ from scripts.bench.side_by_side.peers.released import ReleasedPeer
 from scripts.bench.side_by_side.peers.starlette import StarlettePeer
 from scripts.bench.side_by_side.rows.base import Scene
 from scripts.bench.side_by_side.rows.chat import Chat
+from scripts.bench.side_by_side.rows.ends import Ends
 from scripts.bench.side_by_side.rows.fan_out import FanOut
 from scripts.bench.side_by_side.rows.idle import Idle
 from scripts.bench.side_by_side.rows.one_event import OneEvent
@@ -32,7 +33,7 @@ CALLS: tuple[type[Peer], ...] = (Potoserver, BarePeer)
 PEERS: tuple[type[Peer], ...] = (*STREAMS, BarePeer)
 
 SCENES = (
-    Scene("held", (Opening(), OneEvent(), Idle()), STREAMS),
+    Scene("held", (Opening(), OneEvent(), Idle(), Ends()), STREAMS),
     Scene("crowd", (FanOut(one_user=False),), STREAMS),
     Scene("tabs", (FanOut(one_user=True),), STREAMS),
     Scene("chat-flushed", (Chat("always"),), CALLS, {"chat": FLUSHED}),
