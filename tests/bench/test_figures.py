@@ -58,15 +58,17 @@ def test_a_bound_holds_only_where_it_holds_in_every_repeat() -> None:
 def test_the_tables_show_every_peer_and_every_bound() -> None:
     """Also where something was not measured."""
     samples = samples_of(ours=[5.0, 5.5, 6.0], raw=[1.0, 2.0, 2.0])
-    assert values_table(samples, ["ours", "raw", "nchan"]).splitlines() == [
-        "| what | ours | raw | nchan |",
-        "| --- | --- | --- | --- |",
-        "| memory, KB | 5.50 (18%) | 2.00 (50%) | — |",
+    assert values_table(samples, ["ours", "raw", "nobody"]).splitlines() == [
+        "| what | ours | raw |",
+        "| --- | --- | --- |",
+        "| memory, KB | 5.50 (18%) | 2.00 (50%) |",
     ]
-    assert bounds_table(samples, "ours").splitlines()[-1] == (
+    samples.add(Figure("speed", "1/s"), "raw", 0, 1234.5)
+    assert values_table(samples, ["ours", "raw"]).splitlines()[-1] == "| speed, 1/s | — | 1,234 (0%) |"
+    assert bounds_table(samples, "ours").splitlines()[2] == (
         "| memory | ≤ 2 × raw | 3.00 | 2.75 to 5.00 | no |"
     )
-    assert bounds_table(samples, "nchan").splitlines()[-1] == "| memory | ≤ 2 × raw | — | — | not measured |"
+    assert bounds_table(samples, "nchan").splitlines()[2] == "| memory | ≤ 2 × raw | — | — | not measured |"
     assert [number(value) for value in (0, 0.5, 9.94, 12.34, 1234.5)] == [
         "0",
         "0.50",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -71,6 +72,12 @@ class Spread:
     def of(cls, values: list[float]) -> Spread:
         """Of some values."""
         return cls(median(values), min(values), max(values))
+
+
+def percentile(values: Iterable[float], share: int) -> float:
+    """The value that so many of a hundred do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) * share // 100, len(ordered) - 1)]
 
 
 class Samples:

@@ -6,6 +6,7 @@ from scripts.bench.side_by_side.peers.aiohttp_sse import AiohttpSsePeer
 from scripts.bench.side_by_side.peers.bare import FLUSHED, BarePeer
 from scripts.bench.side_by_side.peers.base import Peer
 from scripts.bench.side_by_side.peers.nchan import NchanPeer
+from scripts.bench.side_by_side.peers.plain import PlainPeer
 from scripts.bench.side_by_side.peers.potoserver import Potoserver
 from scripts.bench.side_by_side.peers.raw import RawPeer
 from scripts.bench.side_by_side.peers.released import ReleasedPeer
@@ -14,7 +15,9 @@ from scripts.bench.side_by_side.rows.base import Scene
 from scripts.bench.side_by_side.rows.chat import Chat
 from scripts.bench.side_by_side.rows.ends import Ends
 from scripts.bench.side_by_side.rows.fan_out import FanOut
+from scripts.bench.side_by_side.rows.growth import Growth
 from scripts.bench.side_by_side.rows.idle import Idle
+from scripts.bench.side_by_side.rows.leaving import GRACE_MS, Leaving
 from scripts.bench.side_by_side.rows.one_event import OneEvent
 from scripts.bench.side_by_side.rows.opening import Opening
 from scripts.bench.side_by_side.rows.reply import Reply
@@ -30,7 +33,7 @@ STREAMS: tuple[type[Peer], ...] = (
 """Who holds event streams."""
 CALLS: tuple[type[Peer], ...] = (Potoserver, BarePeer)
 """Who answers chat calls."""
-PEERS: tuple[type[Peer], ...] = (*STREAMS, BarePeer)
+PEERS: tuple[type[Peer], ...] = (*STREAMS, BarePeer, PlainPeer)
 
 SCENES = (
     Scene("held", (Opening(), OneEvent(), Idle(), Ends()), STREAMS),
@@ -39,5 +42,6 @@ SCENES = (
     Scene("chat-flushed", (Chat("always"),), CALLS, {"chat": FLUSHED}),
     Scene("chat", (Chat("never"),), CALLS, {"chat": {"journal": {"fsync": "never"}}}),
     Scene("reply", (Reply(),), (Potoserver,), {"chat": {"echo": {"delay_ms": 1}}}),
-    Scene("most", (Opening(most=True),), (Potoserver, RawPeer), repeats=1),
+    Scene("leave", (Leaving(),), (Potoserver, PlainPeer), {"presence": {"grace_ms": GRACE_MS}}, repeats=1),
+    Scene("growth", (Growth(),), (Potoserver, RawPeer), repeats=1),
 )

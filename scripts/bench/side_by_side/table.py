@@ -32,6 +32,8 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def values_table(samples: Samples, peers: list[str]) -> str:
     """The median of each figure and peer, and in brackets how far apart the repeats were."""
+    measured = {peer for figure in samples.figures for peer in samples.by_peer(figure)}
+    peers = [peer for peer in peers if peer in measured]
     rows = [
         [f"{figure.name}, {figure.unit}", *(_cell(samples.spread(figure, peer)) for peer in peers)]
         for figure in samples.figures

@@ -25,11 +25,12 @@ class Size:
     Attributes:
         warm: How many connect before anything is measured, so that what comes once has come.
         held: How many users are connected where connections are held.
-        most: How many where as many as possible are.
+        steps: How many are connected one after the other where growth is looked at.
         crowd: How many get one event.
         broadcasts: How many events a crowd gets.
         stamps: How many events single ones of those held get.
         ends: How many of those held are closed, and how many reset.
+        leavers: How many users leave at once, each with an open dialog.
         deltas: How many words a reply has that streams.
         calls_s: For how long calls are made.
         idle_s: For how long nothing is done: a heartbeat's interval, in which each connection has one.
@@ -38,11 +39,12 @@ class Size:
 
     warm: int = 200
     held: int = 10_000
-    most: int = 18_000
+    steps: tuple[int, ...] = (1_000, 5_000, 10_000, 18_000)
     crowd: int = 2_000
     broadcasts: int = 20
     stamps: int = 1_000
     ends: int = 200
+    leavers: int = 10_000
     deltas: int = 1_000
     calls_s: float = 5.0
     idle_s: float = 15.0
@@ -51,17 +53,18 @@ class Size:
     @property
     def users(self) -> int:
         """How many users there must be."""
-        return self.warm + max(self.held, self.most, self.crowd)
+        return self.warm + max(self.held, self.steps[-1], self.crowd)
 
 
 SHORT = Size(
     warm=10,
     held=200,
-    most=300,
+    steps=(50, 100, 300),
     crowd=100,
     broadcasts=3,
     stamps=30,
     ends=5,
+    leavers=50,
     deltas=50,
     calls_s=0.3,
     idle_s=0.3,

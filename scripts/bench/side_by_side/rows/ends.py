@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from scripts.bench.side_by_side.figures import Bound, Figure
+from scripts.bench.side_by_side.figures import Bound, Figure, percentile
 from scripts.bench.side_by_side.peers.base import Peer
 from scripts.bench.side_by_side.peers.potoserver import Potoserver
 from scripts.bench.side_by_side.rows.base import LIMIT_S, Ground, Row
@@ -37,12 +37,10 @@ class Ends(Row):
             last -= ground.size.ends
             went = await ground.load.do("close", count=len(users), every_ms=_EVERY_MS, reset=reset)
             noticed_ms = await _noticed_ms(ground.peer.folder / "logs" / "server.log", set(users))
-            took_ms = sorted(
-                noticed_ms[user] + 1 - at_ms for user, at_ms in zip(users, went["at_ms"], strict=True)
-            )
+            took_ms = [noticed_ms[user] + 1 - at for user, at in zip(users, went["at_ms"], strict=True)]
             name = f"{how} by the client to noticed, {ground.size.held:,} held"
-            found[Figure(f"{name}, p50", "ms")] = took_ms[len(took_ms) // 2]
-            found[Figure(f"{name}, p99", "ms", _BOUND)] = took_ms[len(took_ms) * 99 // 100]
+            found[Figure(f"{name}, p50", "ms")] = percentile(took_ms, 50)
+            found[Figure(f"{name}, p99", "ms", _BOUND)] = percentile(took_ms, 99)
         return found
 
 
