@@ -1,7 +1,8 @@
 """potoserver: a chat server that keeps people's dialogs."""
 
 from potoserver.clock import Clock, SystemClock, TimerHandle, iso_utc
-from potoserver.engine.base import Cause, Departure, Leaving, NodeInfo, Presence, PresenceState
+from potoserver.engine.base import NodeInfo
+from potoserver.engine.presence import Cause, Departure, Leaving, Presence, PresenceState
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Event, EventId
 from potoserver.module.base import Check, Connection, ModuleContext, ServerModule

@@ -8,7 +8,8 @@ from functools import partial
 from typing_extensions import override
 
 from potoserver.core import Core
-from potoserver.engine.base import Attachment, Cause, Departure, EngineListener, Home, LogEntry
+from potoserver.engine.base import EngineListener, Home, LogEntry
+from potoserver.engine.presence import Attachment, Cause, Departure
 from potoserver.events import Frame
 
 _GAP_SPREAD = 3

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
-from potoserver.engine.base import Cause
+from potoserver.engine.presence import Cause
 from potoserver.events import HEARTBEAT, Frame
 from potoserver.subscriptions import Subscription
 

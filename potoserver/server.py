@@ -20,8 +20,9 @@ from potoserver.clock import Clock, SystemClock
 from potoserver.clock_watch import ClockWatch
 from potoserver.core import AFTER_DRAIN_S, Core
 from potoserver.endless import EndlessCalls
-from potoserver.engine.base import Cause, Engine
+from potoserver.engine.base import Engine
 from potoserver.engine.choose import EngineSetupError, engine_of
+from potoserver.engine.presence import Cause
 from potoserver.engine_listener import CoreListener
 from potoserver.engine_watch import EngineWatch
 from potoserver.errors import ProblemError, UnavailableError

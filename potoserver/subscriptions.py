@@ -10,7 +10,8 @@ from itertools import chain, islice
 
 from structlog.typing import FilteringBoundLogger
 
-from potoserver.engine.base import Cause, LogEntry, Replay
+from potoserver.engine.base import LogEntry, Replay
+from potoserver.engine.presence import Cause
 from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection

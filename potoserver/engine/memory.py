@@ -17,21 +17,16 @@ from typing_extensions import override
 from potoserver.clock import Clock, TimerHandle
 from potoserver.engine.base import (
     MAX_STATES_PER_USER,
-    Attachment,
-    Cause,
-    Departure,
     Engine,
     EngineListener,
     Home,
-    Leaving,
     LogEntry,
     NodeInfo,
-    Presence,
-    PresenceState,
     Replay,
     TooManyConnectionsError,
     check_payload,
 )
+from potoserver.engine.presence import Attachment, Cause, Departure, Leaving, Presence, PresenceState
 from potoserver.events import Event, EventId, Frame, to_json
 from potoserver.metrics import Metrics
 from potoserver.settings.model import BacklogSettings

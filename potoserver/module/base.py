@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
-from potoserver.engine.base import Cause, Departure, Presence
+from potoserver.engine.presence import Cause, Departure, Presence
 from potoserver.events import Event, EventId
 from potoserver.module.nodes import Nodes
 from potoserver.module.oversight import Oversight

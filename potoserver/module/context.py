@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from typing_extensions import override
 
 from potoserver.core import Core
-from potoserver.engine.base import Presence
+from potoserver.engine.presence import Presence
 from potoserver.events import Event, EventId
 from potoserver.module.base import ModuleContext
 from potoserver.module.server_nodes import ServerNodes

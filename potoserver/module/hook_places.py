@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from potoserver.engine.base import Cause, Departure
+from potoserver.engine.presence import Cause, Departure
 from potoserver.errors import ProblemError
 from potoserver.module.base import Connection, ServerModule
 from potoserver.nodes.exchange import Part

@@ -14,7 +14,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
-from potoserver.engine.base import Cause, Departure
+from potoserver.engine.presence import Cause, Departure
 from potoserver.errors import UnavailableError
 from potoserver.events import to_json
 from potoserver.metrics import Metrics

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from potoserver.engine.base import Cause, Leaving
+from potoserver.engine.presence import Cause, Leaving
 
 
 @dataclass(frozen=True, slots=True)

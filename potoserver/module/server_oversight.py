@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from potoserver.alarms import OF_ONE_CLIENT
 from potoserver.core import Core
-from potoserver.engine.base import Cause, Leaving
+from potoserver.engine.presence import Cause, Leaving
 from potoserver.module.oversight import AlarmState, HookTroubles, OpenConnection, Oversight
 from potoserver.subscriptions import Subscription
 

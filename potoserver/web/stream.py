@@ -12,7 +12,7 @@ from aiohttp_sse import EventSourceResponse
 from typing_extensions import override
 
 from potoserver.clock import Clock, TimerHandle
-from potoserver.engine.base import Cause
+from potoserver.engine.presence import Cause
 from potoserver.events import Frame
 from potoserver.subscriptions import EventStream
 from potoserver.web.peer import (

@@ -11,7 +11,8 @@ from pydantic.alias_generators import to_camel
 
 from potoserver.clock import TimerHandle
 from potoserver.core import Core
-from potoserver.engine.base import Attachment, Cause, TooManyConnectionsError
+from potoserver.engine.base import TooManyConnectionsError
+from potoserver.engine.presence import Attachment, Cause
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Frame, to_json
 from potoserver.module.base import Connection

@@ -22,7 +22,7 @@ from potoserver.client.http import Http
 from potoserver.client.inbox import MAX_EVENTS
 from potoserver.client.subscription import SubscriptionOptions
 from potoserver.client.tokens import Tokens
-from potoserver.engine.base import Cause
+from potoserver.engine.presence import Cause
 from tests.client.conftest import Serving
 from tests.client.support import (
     LIMIT_S,

@@ -8,16 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from potoserver.engine.base import (
-    MAX_PAYLOAD_BYTES,
-    MAX_STATES_PER_USER,
-    Attachment,
-    Cause,
-    Engine,
-    Leaving,
-    PresenceState,
-    TooManyConnectionsError,
-)
+from potoserver.engine.base import MAX_PAYLOAD_BYTES, MAX_STATES_PER_USER, Engine, TooManyConnectionsError
+from potoserver.engine.presence import Attachment, Cause, Leaving, PresenceState
 from potoserver.events import Event, EventId
 from tests.support.engines import Bench, MemoryBench, Recorder, ValkeyBench
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from potoserver.engine.base import Cause, Engine, Presence, PresenceState
+from potoserver.engine.base import Engine
 from potoserver.engine.memory import MemoryEngine
+from potoserver.engine.presence import Cause, Presence, PresenceState
 from potoserver.events import Event, EventId
 from potoserver.metrics import Metrics
 from potoserver.settings.model import BacklogSettings

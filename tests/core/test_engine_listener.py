@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from potoserver.core import Core
-from potoserver.engine.base import Cause, Replay
+from potoserver.engine.base import Replay
+from potoserver.engine.presence import Cause
 from potoserver.engine_listener import CoreListener
 from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from potoserver.engine.base import Cause, Replay
+from potoserver.engine.base import Replay
+from potoserver.engine.presence import Cause
 from potoserver.events import EventId, Frame
 from potoserver.heartbeat import Heartbeat
 from potoserver.module.base import Connection

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
-from potoserver.engine.base import Cause, LogEntry, Replay
+from potoserver.engine.base import LogEntry, Replay
+from potoserver.engine.presence import Cause
 from potoserver.events import HEARTBEAT, EventId, Frame
 from potoserver.heartbeat import PING, Heartbeat
 from potoserver.metrics import Metrics

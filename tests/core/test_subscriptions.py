@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from potoserver.engine.base import Cause, LogEntry, Replay
+from potoserver.engine.base import LogEntry, Replay
+from potoserver.engine.presence import Cause
 from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection

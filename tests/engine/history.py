@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from potoserver.engine.base import Cause, Departure, Home, LogEntry
+from potoserver.engine.base import Home, LogEntry
+from potoserver.engine.presence import Cause, Departure
 from potoserver.errors import UnavailableError
 from potoserver.events import Event, EventId
 from tests.support.engines import Cluster, Node, Recorder

@@ -12,7 +12,8 @@ from typing import Any
 
 import structlog
 
-from potoserver.engine.base import Attachment, Cause, Departure, EngineListener, Home, LogEntry
+from potoserver.engine.base import EngineListener, Home, LogEntry
+from potoserver.engine.presence import Attachment, Cause, Departure
 from potoserver.engine.valkey import ValkeyEngine
 from potoserver.errors import UnavailableError
 from potoserver.events import Event, Frame

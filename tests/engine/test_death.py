@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from potoserver.engine.base import Cause, PresenceState
+from potoserver.engine.presence import Cause, PresenceState
 from potoserver.engine.valkey import connections, registry
 from potoserver.engine.valkey.scripts import Call
 from potoserver.errors import UnavailableError

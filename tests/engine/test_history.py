@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from potoserver.engine.base import Cause, Home
+from potoserver.engine.base import Home
+from potoserver.engine.presence import Cause
 from potoserver.events import Event
 from potoserver.settings.model import BacklogSettings
 from tests.engine.history import (

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from potoserver.engine.base import Cause, PresenceState
+from potoserver.engine.presence import Cause, PresenceState
 from potoserver.engine.valkey.channel import Published
 from potoserver.engine.valkey.keys import PARTITIONS, Keys
 from potoserver.engine.valkey.registry import share_of

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from potoserver.engine.base import Cause, PresenceState
+from potoserver.engine.presence import Cause, PresenceState
 from potoserver.events import Event
 from tests.support.engines import Cluster
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from potoserver.engine.base import Cause
+from potoserver.engine.presence import Cause
 from potoserver.engine.valkey.keys import HELD_S, PARTITIONS, partition_of
 from potoserver.engine.valkey.link import end
 from potoserver.events import Event

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from potoserver.engine.base import Cause, PresenceState
+from potoserver.engine.presence import Cause, PresenceState
 from potoserver.engine.valkey import registry
 from potoserver.errors import UnavailableError
 from potoserver.events import Event, EventId

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from potoserver import Cause, Connection, Event, ServerModule
-from potoserver.engine.base import Attachment
+from potoserver.engine.presence import Attachment
 from tests.support.server import RunServer
 from tests.support.sse import stream
 

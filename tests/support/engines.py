@@ -12,8 +12,9 @@ import redis
 import structlog
 from typing_extensions import override
 
-from potoserver.engine.base import Attachment, Departure, Engine, EngineListener, Home, LogEntry
+from potoserver.engine.base import Engine, EngineListener, Home, LogEntry
 from potoserver.engine.memory import MemoryEngine
+from potoserver.engine.presence import Attachment, Departure
 from potoserver.engine.valkey import ValkeyEngine
 from potoserver.engine.valkey.keys import Keys
 from potoserver.engine.valkey.link import end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from potoserver.engine.base import Cause
+from potoserver.engine.presence import Cause
 from potoserver.engine.valkey.keys import CHUNK, PARTITIONS, REAP_LOCK_S, TOMBSTONE_S, Keys
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.scripts import decode, script

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from potoserver.engine.base import Attachment, Cause, Home, TooManyConnectionsError
+from potoserver.engine.base import Home, TooManyConnectionsError
+from potoserver.engine.presence import Attachment, Cause
 from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.keys import CALL_S, CHUNK, Keys

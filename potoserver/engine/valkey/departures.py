@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from potoserver.engine.base import Cause, Departure
+from potoserver.engine.presence import Cause, Departure
 from potoserver.engine.valkey.keys import ASK_AGAIN_MS, CHUNK, LOOK_MOST, PARTITIONS, Keys, partition_of
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.registry import Registry

@@ -11,19 +11,15 @@ from typing_extensions import override
 
 from potoserver.engine.base import (
     MAX_STATES_PER_USER,
-    Attachment,
-    Cause,
-    Departure,
     Engine,
     EngineListener,
     Home,
-    Leaving,
     LogEntry,
     NodeInfo,
-    Presence,
     Replay,
     check_payload,
 )
+from potoserver.engine.presence import Attachment, Cause, Departure, Leaving, Presence
 from potoserver.engine.valkey.burial import Burial
 from potoserver.engine.valkey.channel import Channel, broadcast_message, node_message
 from potoserver.engine.valkey.connections import Connections

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
-from potoserver.engine.base import Cause, EngineListener, Home
+from potoserver.engine.base import EngineListener, Home
+from potoserver.engine.presence import Cause
 from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.burial import Burial
 from potoserver.engine.valkey.channel import Channel

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from potoserver.engine.base import Cause, Home
+from potoserver.engine.base import Home
+from potoserver.engine.presence import Cause
 
 
 class Local:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from potoserver.engine.base import Cause, Leaving, Presence, PresenceState
+from potoserver.engine.presence import Cause, Leaving, Presence, PresenceState
 from potoserver.engine.valkey.keys import CHUNK, PARTITIONS, Keys, partition_of
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.scripts import decode, script
