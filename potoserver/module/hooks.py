@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ from potoserver.errors import UnavailableError
 from potoserver.events import to_json
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection, ServerModule
+from potoserver.module.hook_tries import HookTries
 from potoserver.module.oversight import FailingHook, HookTroubles, ParkedHook
 from potoserver.module.turnstile import Turnstile
 from potoserver.settings.model import HookSettings
-from potoserver.tasks import OwnedTasks, contained
+from potoserver.tasks import OwnedTasks
 
 FIELDS_TIMEOUT_S = 1.0
 """How long `connected` and `/health` wait for a module's fields."""
@@ -36,8 +36,6 @@ MOST_WAITING = 256
 """Departures of a user that a module has not taken; a client that comes and goes makes one in each grace."""
 _PARKED_SHOWN = 100
 """How many of the departures that were given up are remembered, beside their count."""
-_ERROR_CHARS = 300
-"""How much of an error is."""
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 60.0
 
@@ -101,6 +99,7 @@ class Hooks:
         self._logger = logger
         self._acknowledge = acknowledge
         self._run = run
+        self._tries = HookTries(settings, clock, metrics, logger)
         self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, _IN_LINE_S, clock)
         self._modules: list[ServerModule] = []
         self._lanes: dict[tuple[str, str], _Lane] = {}
@@ -188,7 +187,7 @@ class Hooks:
             item = lane.pending.popleft()
             if item is None:
                 call = partial(self._run, module, "on_sse_connect", user_id, user_id)
-                await self._try(module, "on_sse_connect", call)
+                await self._tries.run(module, "on_sse_connect", call)
             elif len(lane.failing) >= MOST_WAITING:
                 await self._park(module, item, "too many wait")
             elif lane.failing:
@@ -204,7 +203,7 @@ class Hooks:
         """What it failed with; empty when the module has taken it."""
         user_id = departure.user_id
         call = partial(self._run, module, "on_sse_disconnect", user_id, user_id, departure)
-        error = await self._try(module, "on_sse_disconnect", call)
+        error = await self._tries.run(module, "on_sse_disconnect", call)
         if not error:
             await self._acknowledge_done(departure)
         return error
@@ -303,7 +302,7 @@ class Hooks:
             self._spawn_try(module, "on_connection_closed", call)
 
     def _spawn_try(self, module: ServerModule, hook: str, call: Callable[[], Awaitable[object]]) -> None:
-        self._tasks.spawn(self._try(module, hook, call), f"{hook} of {module.name()}")
+        self._tasks.spawn(self._tries.run(module, hook, call), f"{hook} of {module.name()}")
 
     # Fields
 
@@ -340,7 +339,7 @@ class Hooks:
                 to_json(given)  # what is no JSON is the module's failure, not the stream's
                 answer.append(given)
 
-            if not await self._try(module, hook, call, FIELDS_TIMEOUT_S):
+            if not await self._tries.run(module, hook, call, FIELDS_TIMEOUT_S):
                 fields.update(answer[0])
 
         asked = [asyncio.create_task(one(module)) for module in self._overriding(hook)]
@@ -353,45 +352,6 @@ class Hooks:
         except TimeoutError:
             for task in asked:
                 task.cancel()
-
-    # One try
-
-    async def _try(
-        self,
-        module: ServerModule,
-        hook: str,
-        call: Callable[[], Awaitable[object]],
-        timeout_s: float | None = None,
-    ) -> str:
-        """Calls a hook once within its time. Its failure is logged and counted, never raised.
-
-        Returns:
-            What it failed with, in a few words; empty when it did not.
-        """
-        limit_s = timeout_s or module.hook_timeout_s or self._settings.timeout_s
-        started = time.perf_counter()
-        problem: BaseException | None = None
-        try:
-            async with self._clock.timeout(limit_s):
-                await contained(call())
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            problem = error  # the module's own, not ours
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its own failure
-            problem = error
-        self._metrics.hook_seconds.labels(module.name(), hook).observe(time.perf_counter() - started)
-        if problem is None:
-            self._logger(f"module:{module.name()}").debug("hook done", hook=hook)
-            return ""
-        self._metrics.hook_failures.labels(module.name(), hook).inc()
-        late = isinstance(problem, TimeoutError)
-        said = f"not done within {limit_s:g} s" if late else repr(problem)
-        self._logger(f"module:{module.name()}").error(
-            "hook failed", hook=hook, error=said, exc_info=None if late else problem
-        )
-        return said[:_ERROR_CHARS]
 
     # Lifecycle
 
