@@ -111,9 +111,11 @@ AREAS = {
     "presence": Area(
         [
             "potoserver/engine/memory.py",
+            "potoserver/engine/memory_logs.py",
             "potoserver/heartbeat.py",
             "potoserver/subscriptions.py",
             "potoserver/module/hooks.py",
+            "potoserver/module/hook_tries.py",
         ],
         ["tests/core", "tests/web/test_subscribe.py"],
     ),

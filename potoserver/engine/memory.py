@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import json
 import secrets
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from typing_extensions import override
 
@@ -20,12 +17,12 @@ from potoserver.engine.base import (
     Engine,
     EngineListener,
     Home,
-    LogEntry,
     NodeInfo,
     Replay,
     TooManyConnectionsError,
     check_payload,
 )
+from potoserver.engine.memory_logs import MemoryLogs
 from potoserver.engine.presence import Attachment, Cause, Departure, Leaving, Presence, PresenceState
 from potoserver.events import Event, EventId, Frame, to_json
 from potoserver.metrics import Metrics
@@ -46,26 +43,6 @@ class _Here:
     last_seen_ms: int = 0
 
 
-@dataclass(slots=True)
-class _Logged:
-    entry: LogEntry
-    at_s: float
-    group: str | None
-
-
-@dataclass(slots=True)
-class _Log:
-    """A user's events. Ids from `floor` to `newest` can be continued from; older events have been dropped."""
-
-    epoch: str
-    newest: int = 0
-    floor: int = 0
-    size_bytes: int = 0
-    events: deque[_Logged] = field(default_factory=deque)
-    sweep: TimerHandle | None = None
-    """Set at least while the user is absent."""
-
-
 class MemoryEngine(Engine):
     """Keeps presence, logs, departures and small state in this process.
 
@@ -81,7 +58,6 @@ class MemoryEngine(Engine):
 
     def __init__(self, grace_ms: int, backlog: BacklogSettings, clock: Clock, metrics: Metrics) -> None:
         self._grace_s = grace_ms / 1000
-        self._backlog = backlog
         self._clock = clock
         self._metrics = metrics
         self._listener: EngineListener | None = None
@@ -89,7 +65,7 @@ class MemoryEngine(Engine):
         self._online: set[str] = set()
         self._leaving: dict[str, _Here] = {}
         """In the order in which they left, which is that of their departures."""
-        self._logs: dict[str, _Log] = {}
+        self._logs = MemoryLogs(backlog, clock, metrics, lambda user_id: user_id in self._here)
         self._generation = 0
         self._state: dict[str, dict[str, tuple[str, float]]] = {}
         """By user and name: the value and when it lapses. The order of names is that of their setting."""
@@ -109,9 +85,7 @@ class MemoryEngine(Engine):
         for here in self._here.values():
             if here.grace is not None:
                 here.grace.cancel()
-        for log in self._logs.values():
-            if log.sweep is not None:
-                log.sweep.cancel()
+        self._logs.stop()
 
     # Nodes: this is the only one, and every user's home
 
@@ -227,9 +201,7 @@ class MemoryEngine(Engine):
             departed_ms=self._clock.now_ms(),
         )
         self._metrics.departures.labels(here.cause).inc()
-        log = self._logs.get(user_id)
-        if log is not None:
-            self._schedule_sweep(user_id, log)
+        self._logs.sweep_later(user_id)
         self._listener.on_departure(departure)
 
     @override
@@ -280,52 +252,25 @@ class MemoryEngine(Engine):
 
     @override
     async def publish(self, user_id: str, event: Event) -> EventId:
-        data = to_json(event.data)  # before anything changes: a value that is no JSON is the caller's error
-        log = self._log_of(user_id)
-        if event.replaces is not None:
-            self._remove_group(log, event.replaces)
-        log.newest += 1
-        event_id = EventId(log.epoch, log.newest)
-        entry = LogEntry(event_id, event.type, Frame.encode(event.type, data, event_id))
-        log.events.append(_Logged(entry, self._clock.monotonic_s(), event.group))
-        log.size_bytes += len(entry.frame.raw)
-        self._trim(log)
+        entry = self._logs.append(user_id, event)
         self._metrics.events_published.inc()
         if self._listener is not None:
             self._listener.on_entry(user_id, entry)
-        return event_id
+        return entry.id
 
     @override
     async def replay(self, user_id: str, after: str | None) -> Replay:
-        log = self._log_of(user_id)
-        self._trim(log)
-        newest = EventId(log.epoch, log.newest)
-        if after is None:
-            return Replay((), gap=False, resume_id=newest)
-        last = EventId.parse(after)
-        if last is None or last.epoch != log.epoch or not log.floor <= last.seq <= log.newest:
-            return Replay((), gap=True, resume_id=newest)
-        missed = tuple(each.entry for each in log.events if each.entry.id.seq > last.seq)
-        return Replay(missed, gap=False, resume_id=last)
+        return self._logs.replay(user_id, after)
 
     @override
     async def logged(self, user_id: str) -> list[Event]:
-        log = self._logs.get(user_id)
-        logged = log.events if log is not None else ()
-        return [Event(each.entry.type, _data_of(each.entry.frame), each.group) for each in logged]
+        return self._logs.all_of(user_id)
 
     @override
     async def ensure_logged(self, user_id: str, event_type: str, text: str) -> bool:
-        log = self._logs.get(user_id)
-        if log is None:
-            return False
-        entries = (each.entry for each in log.events)
-        if any(entry.type == event_type and text.encode() in entry.frame.raw for entry in entries):
+        if self._logs.has(user_id, event_type, text):
             return True
-        if log.sweep is not None:
-            log.sweep.cancel()
-        del self._logs[user_id]
-        if self._listener is not None:
+        if self._logs.forget(user_id) and self._listener is not None:
             self._listener.on_gap(user_id)
         return False
 
@@ -334,51 +279,6 @@ class MemoryEngine(Engine):
         frame = Frame.encode(event.type, to_json(event.data))
         self._metrics.events_published.inc()
         return self._listener.on_broadcast(event.type, frame) if self._listener is not None else 0
-
-    def _log_of(self, user_id: str) -> _Log:
-        log = self._logs.get(user_id)
-        if log is None:
-            log = self._logs[user_id] = _Log(epoch=secrets.token_hex(5))
-            if user_id not in self._here:
-                self._schedule_sweep(user_id, log)
-        return log
-
-    @staticmethod
-    def _remove_group(log: _Log, group: str) -> None:
-        kept = deque(each for each in log.events if each.group != group)
-        if len(kept) != len(log.events):
-            log.events = kept
-            log.size_bytes = sum(len(each.entry.frame.raw) for each in kept)
-
-    def _trim(self, log: _Log) -> None:
-        """Drops from the old end what exceeds a bound; what is dropped can't be continued from."""
-        oldest_s = self._clock.monotonic_s() - self._backlog.seconds
-        while log.events and (
-            len(log.events) > self._backlog.events
-            or log.size_bytes > self._backlog.bytes
-            or log.events[0].at_s < oldest_s
-        ):
-            dropped = log.events.popleft()
-            log.size_bytes -= len(dropped.entry.frame.raw)
-            log.floor = dropped.entry.id.seq
-            self._metrics.events_dropped.inc()
-
-    def _schedule_sweep(self, user_id: str, log: _Log) -> None:
-        if log.sweep is None:
-            log.sweep = self._clock.call_later(
-                self._backlog.seconds + 0.001, lambda: self._sweep(user_id, log)
-            )
-
-    def _sweep(self, user_id: str, log: _Log) -> None:
-        """Forgets the log of a user who is gone once its events have lapsed."""
-        log.sweep = None
-        if user_id in self._here:
-            return
-        self._trim(log)
-        if log.events:
-            self._schedule_sweep(user_id, log)
-        else:
-            del self._logs[user_id]
 
     # Small state
 
@@ -416,8 +316,3 @@ class MemoryEngine(Engine):
                 heapq.heappush(self._lapses, (min(lapses_at_s for _, lapses_at_s in kept.values()), user_id))
             else:
                 del self._state[user_id]
-
-
-def _data_of(frame: Frame) -> Any:
-    """What the event was made of; its data is one line."""
-    return json.loads(frame.raw.partition(b"\ndata: ")[2])

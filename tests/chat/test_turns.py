@@ -178,7 +178,7 @@ async def test_deltas_are_merged_to_one_per_50_ms_and_leave_the_log_with_the_rep
         reply = await call.answer()
         assert set(deltas[0]) == {"conversationId", "messageId", "text", "requestId"}
         assert {each["messageId"] for each in deltas} == {reply.message_id}
-        log = chat.context.engine._logs["a1"].events
+        log = chat.context.engine._logs._by_user["a1"].events
         assert [each.entry.type for each in log] == ["message", "message"]
 
 

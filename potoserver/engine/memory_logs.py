@@ -1,0 +1,168 @@
+"""The users' event logs in the embedded engine."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from potoserver.clock import Clock, TimerHandle
+from potoserver.engine.base import LogEntry, Replay
+from potoserver.events import Event, EventId, Frame, to_json
+from potoserver.metrics import Metrics
+from potoserver.settings.model import BacklogSettings
+
+
+@dataclass(slots=True)
+class _Logged:
+    entry: LogEntry
+    at_s: float
+    group: str | None
+
+
+@dataclass(slots=True)
+class _Log:
+    """A user's events. Ids from `floor` to `newest` can be continued from; older events have been dropped."""
+
+    epoch: str
+    newest: int = 0
+    floor: int = 0
+    size_bytes: int = 0
+    events: deque[_Logged] = field(default_factory=deque)
+    sweep: TimerHandle | None = None
+    """Set at least while the user is absent."""
+
+
+class MemoryLogs:
+    """Appends to logs and reads them; forgets them when their users are gone and the events have lapsed.
+
+    Args:
+        backlog: The bounds of each log.
+        clock: Measures how old events are.
+        metrics: Where events that are dropped are counted.
+        is_here: Whether a user is online or in the grace.
+    """
+
+    def __init__(
+        self, backlog: BacklogSettings, clock: Clock, metrics: Metrics, is_here: Callable[[str], bool]
+    ) -> None:
+        self._backlog = backlog
+        self._clock = clock
+        self._metrics = metrics
+        self._is_here = is_here
+        self._by_user: dict[str, _Log] = {}
+
+    def __len__(self) -> int:
+        """How many users have one."""
+        return len(self._by_user)
+
+    def stop(self) -> None:
+        """Sets no timer off any more."""
+        for log in self._by_user.values():
+            if log.sweep is not None:
+                log.sweep.cancel()
+
+    def append(self, user_id: str, event: Event) -> LogEntry:
+        """Appends an event, and takes out what it replaces and what exceeds a bound."""
+        data = to_json(event.data)  # before anything changes: a value that is no JSON is the caller's error
+        log = self._log_of(user_id)
+        if event.replaces is not None:
+            self._remove_group(log, event.replaces)
+        log.newest += 1
+        event_id = EventId(log.epoch, log.newest)
+        entry = LogEntry(event_id, event.type, Frame.encode(event.type, data, event_id))
+        log.events.append(_Logged(entry, self._clock.monotonic_s(), event.group))
+        log.size_bytes += len(entry.frame.raw)
+        self._trim(log)
+        return entry
+
+    def replay(self, user_id: str, after: str | None) -> Replay:
+        """What came after an id, as `Engine.replay`."""
+        log = self._log_of(user_id)
+        self._trim(log)
+        newest = EventId(log.epoch, log.newest)
+        if after is None:
+            return Replay((), gap=False, resume_id=newest)
+        last = EventId.parse(after)
+        if last is None or last.epoch != log.epoch or not log.floor <= last.seq <= log.newest:
+            return Replay((), gap=True, resume_id=newest)
+        missed = tuple(each.entry for each in log.events if each.entry.id.seq > last.seq)
+        return Replay(missed, gap=False, resume_id=last)
+
+    def all_of(self, user_id: str) -> list[Event]:
+        """The events in a user's log."""
+        log = self._by_user.get(user_id)
+        logged = log.events if log is not None else ()
+        return [Event(each.entry.type, _data_of(each.entry.frame), each.group) for each in logged]
+
+    def has(self, user_id: str, event_type: str, text: str) -> bool:
+        """Whether an event of the type has this in its data."""
+        log = self._by_user.get(user_id)
+        entries = (each.entry for each in log.events) if log is not None else ()
+        return any(entry.type == event_type and text.encode() in entry.frame.raw for entry in entries)
+
+    def forget(self, user_id: str) -> bool:
+        """Has the user's next event begin a log anew; whether there was one."""
+        log = self._by_user.pop(user_id, None)
+        if log is not None and log.sweep is not None:
+            log.sweep.cancel()
+        return log is not None
+
+    def sweep_later(self, user_id: str) -> None:
+        """The user is gone: forgets the log, if there is one, once its events have lapsed."""
+        log = self._by_user.get(user_id)
+        if log is not None:
+            self._schedule_sweep(user_id, log)
+
+    def _log_of(self, user_id: str) -> _Log:
+        log = self._by_user.get(user_id)
+        if log is None:
+            log = self._by_user[user_id] = _Log(epoch=secrets.token_hex(5))
+            if not self._is_here(user_id):
+                self._schedule_sweep(user_id, log)
+        return log
+
+    @staticmethod
+    def _remove_group(log: _Log, group: str) -> None:
+        kept = deque(each for each in log.events if each.group != group)
+        if len(kept) != len(log.events):
+            log.events = kept
+            log.size_bytes = sum(len(each.entry.frame.raw) for each in kept)
+
+    def _trim(self, log: _Log) -> None:
+        """Drops from the old end what exceeds a bound; what is dropped can't be continued from."""
+        oldest_s = self._clock.monotonic_s() - self._backlog.seconds
+        while log.events and (
+            len(log.events) > self._backlog.events
+            or log.size_bytes > self._backlog.bytes
+            or log.events[0].at_s < oldest_s
+        ):
+            dropped = log.events.popleft()
+            log.size_bytes -= len(dropped.entry.frame.raw)
+            log.floor = dropped.entry.id.seq
+            self._metrics.events_dropped.inc()
+
+    def _schedule_sweep(self, user_id: str, log: _Log) -> None:
+        if log.sweep is None:
+            log.sweep = self._clock.call_later(
+                self._backlog.seconds + 0.001, lambda: self._sweep(user_id, log)
+            )
+
+    def _sweep(self, user_id: str, log: _Log) -> None:
+        """Forgets the log of a user who is gone once its events have lapsed."""
+        log.sweep = None
+        if self._is_here(user_id):
+            return
+        self._trim(log)
+        if log.events:
+            self._schedule_sweep(user_id, log)
+        else:
+            del self._by_user[user_id]
+
+
+def _data_of(frame: Frame) -> Any:
+    """What the event was made of; its data is one line."""
+    return json.loads(frame.raw.partition(b"\ndata: ")[2])
