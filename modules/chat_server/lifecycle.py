@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -16,8 +15,9 @@ from .archiver import Archiver, Ending
 from .journal.base import DialogueJournal
 from .journal.errors import FencedError, JournalError
 from .journal.records import Conversation, Reason
-from .lanes import Lanes, Ticket
+from .lanes import Lanes
 from .latest import LatestArchives
+from .left_behind import LeftBehind
 from .notices import Notices
 from .session_records import SessionRecords
 from .sessions import Moment, Session, Sessions
@@ -63,7 +63,7 @@ class SessionLife(TurnSessions, Steps):
         self._activity_log = context.logger("session:activity")
         self._monitoring_log = context.logger("session:monitoring")
         self._stopping = False
-        self._left_behind: Counter[tuple[str, str]] = Counter()
+        self._left_behind = LeftBehind(context, lanes)
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
         self.latest = LatestArchives(context.clock)
@@ -206,7 +206,7 @@ class SessionLife(TurnSessions, Steps):
 
     @override
     async def open(self, user_id: str, called: Session | None) -> Session:
-        if called is not None and (user_id, called.conversation.id) not in self._left_behind:
+        if called is not None and called not in self._left_behind:
             return called
         await self.adoption.recovered(user_id)
         presence = await self._context.presence_of(user_id)
@@ -234,12 +234,12 @@ class SessionLife(TurnSessions, Steps):
         """
         archive_id = None
         for ending in self.archiver.waiting(user_id):
-            self._leave_behind(user_id, ending.session)
+            self._left_behind.add(ending.session)
             await self.archiver.archive_now(ending)
             archive_id = ending.archive_id or archive_id
         session = self.sessions.get(user_id)
         if session is not None and self.sessions.end(session) is not None:
-            self._leave_behind(user_id, session)
+            self._left_behind.add(session)
             ending = self._ending(session, Reason.SUPERSEDED)
             await self.archiver.archive_now(ending)
             archive_id = ending.archive_id or archive_id
@@ -257,24 +257,12 @@ class SessionLife(TurnSessions, Steps):
         self.check_home(user_id)
         session, replaced = self.sessions.go_on_with(user_id, conversation, self._now(), generation)
         if replaced is not None:
-            self._leave_behind(user_id, replaced)
+            self._left_behind.add(replaced)
         self.records.note(session)
         self.log_continued(session)
         self._log_activity(session)
         if self._stopping:
             self.end(session, Reason.SHUTDOWN)
-
-    def _leave_behind(self, user_id: str, session: Session) -> None:
-        left = (user_id, session.conversation.id)
-        self._left_behind[left] += 1
-        # Behind the calls that came for it.
-        self._context.spawn(self._forget(left, self._lanes.join(user_id)), f"forget what {user_id} has left")
-
-    async def _forget(self, left: tuple[str, str], ticket: Ticket) -> None:
-        async with ticket:
-            self._left_behind[left] -= 1
-            if not self._left_behind[left]:
-                del self._left_behind[left]
 
     def refuse_when_stopping(self) -> None:
         """Sees whether anything may still begin.

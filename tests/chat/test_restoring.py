@@ -196,7 +196,7 @@ async def test_a_call_goes_on_with_what_is_restored_though_its_own_was_left_befo
         async with chat.module._lanes.join(A1.id):
             restoring = asyncio.create_task(chat.module.restore_archive(A1, archive_id))
             await settle()
-            life._leave_behind(A1.id, life.sessions[A1.id])
+            life._left_behind.add(life.sessions[A1.id])
             behind = chat.begin("behind")
         responder.answer("reply behind")
         await restoring
