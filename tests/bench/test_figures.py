@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from scripts.bench.side_by_side.figures import Bound, Figure, Samples, Spread
+from scripts.bench.side_by_side.plots import save_plots
 from scripts.bench.side_by_side.table import bounds_table, number, saved, values_table
 
 AT_MOST = Bound(2, "raw", at_most=True)
@@ -89,3 +91,23 @@ def test_what_is_saved_holds_the_page_and_every_value(tmp_path: Path) -> None:
             {"name": "memory", "unit": "KB", "values": {"ours": {"0": 5.0, "1": 6.0}, "raw": {"0": 1.0}}}
         ],
     }
+
+
+def test_a_series_is_drawn_with_a_line_for_each_peer(tmp_path: Path) -> None:
+    """From its medians, in the order of the other axis; a figure that is no series is not drawn."""
+    samples = samples_of(ours=[5.0], raw=[1.0])
+    for at, value in ((10_000, 4.0), (1_000, 2.0)):
+        point = Figure(f"memory at {at}", "KB", series="memory <each>", along="connections", at=at)
+        samples.add(point, "ours", 0, value)
+        samples.add(point, "raw", 0, value / 2)
+    (file,) = save_plots(samples, ["ours", "raw", "nobody"], tmp_path / "run.md")
+    assert file.name == "run-memory-<each>.svg"
+    drawn = ET.fromstring(file.read_text())
+    lines = [each.attrib["points"] for each in drawn.iter() if each.tag.endswith("polyline")]
+    assert [len(line.split()) for line in lines] == [2, 2]
+    (first_x, first_y), (last_x, last_y) = (map(float, point.split(",")) for point in lines[0].split())
+    assert first_x < last_x
+    assert first_y > last_y, "more is higher"
+    texts = [each.text for each in drawn.iter() if each.tag.endswith("text")]
+    assert {"memory <each>, KB", "connections", "ours", "raw"} <= set(texts)
+    assert "nobody" not in texts

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from scripts.bench.side_by_side.machine import Bystanders, about
 from scripts.bench.side_by_side.peers.potoserver import Potoserver
+from scripts.bench.side_by_side.plots import save_plots
 from scripts.bench.side_by_side.rows.base import SHORT, Size
 from scripts.bench.side_by_side.run import Run
 from scripts.bench.side_by_side.scenes import PEERS, SCENES
@@ -61,7 +62,11 @@ def main() -> None:
         run = Run(
             Path(folder),
             [peer for peer in PEERS if not options.peers or peer.name in options.peers],
-            [scene for scene in SCENES if not options.only or scene.name in options.only],
+            [
+                scene
+                for scene in SCENES
+                if (scene.name in options.only if options.only else not scene.asked_for)
+            ],
             SHORT if options.short else Size(),
             repeats=options.repeats,
             limit_s=options.minutes * 60,
@@ -74,10 +79,9 @@ def main() -> None:
     }
     page = page_of(run, facts)
     print(page)
-    print(
-        "saved as",
-        saved(options.save, time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime()), page, run.samples, facts),
-    )
+    name = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime())
+    file = saved(options.save, name, page, run.samples, facts)
+    print("saved as", file, *save_plots(run.samples, [peer.name for peer in run.peers], file))
 
 
 if __name__ == "__main__":

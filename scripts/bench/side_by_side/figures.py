@@ -42,11 +42,17 @@ class Figure:
         name: What it is, with all that distinguishes it.
         unit: Of its values.
         bounds: What it has to be.
+        series: Of which plot it is a point; "" for none.
+        along: What the plot's other axis is.
+        at: Where on that.
     """
 
     name: str
     unit: str
     bounds: tuple[Bound, ...] = ()
+    series: str = ""
+    along: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ class Run:
             self.left_out.append(f"{what}: no time left")
             return
         folder = self._folder / f"{scene.name}-{peer.__name__}-{repeat}"
+        if scene.prepare is not None:
+            scene.prepare(folder, self._size)
         server = peer(folder, processors()[0], scene.settings)
         try:
             async with server:

@@ -21,6 +21,7 @@ from scripts.bench.side_by_side.rows.leaving import GRACE_MS, Leaving
 from scripts.bench.side_by_side.rows.one_event import OneEvent
 from scripts.bench.side_by_side.rows.opening import Opening
 from scripts.bench.side_by_side.rows.reply import Reply
+from scripts.bench.side_by_side.rows.start import Start, make_users
 
 STREAMS: tuple[type[Peer], ...] = (
     Potoserver,
@@ -43,5 +44,6 @@ SCENES = (
     Scene("chat", (Chat("never"),), CALLS, {"chat": {"journal": {"fsync": "never"}}}),
     Scene("reply", (Reply(),), (Potoserver,), {"chat": {"echo": {"delay_ms": 1}}}),
     Scene("leave", (Leaving(),), (Potoserver, PlainPeer), {"presence": {"grace_ms": GRACE_MS}}, repeats=1),
+    Scene("start", (Start(),), (Potoserver,), repeats=1, prepare=make_users, asked_for=True),
     Scene("growth", (Growth(),), (Potoserver, RawPeer), repeats=1),
 )

@@ -32,6 +32,7 @@ class Peer(ABC):
         first: What tells that a stream is open.
         needs: Which package it needs; None for one that is always there.
         beats: Whether it sends heartbeats.
+        paced: Whether it can be told how long to wait between two events.
     """
 
     name: ClassVar[str]
@@ -39,6 +40,7 @@ class Peer(ABC):
     first: ClassVar[str] = "event: connected"
     needs: ClassVar[str | None] = None
     beats: ClassVar[bool] = False
+    paced: ClassVar[bool] = True
 
     def __init__(self, folder: Path, cpus: set[int], settings: Mapping[str, object]) -> None:
         self.folder = folder
@@ -46,6 +48,8 @@ class Peer(ABC):
         self.port = _free_port()
         self._cpus = cpus
         self._process: asyncio.subprocess.Process | None = None
+        self.launched_s = 0.0
+        """When the process was started: monotonic time."""
 
     @classmethod
     def missing(cls) -> str | None:
@@ -67,7 +71,8 @@ class Peer(ABC):
         return [self._process.pid]
 
     async def __aenter__(self) -> Peer:
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.launched_s = time.monotonic()
         with (self.folder / "output").open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *self.command_line(),

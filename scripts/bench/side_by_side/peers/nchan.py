@@ -57,6 +57,7 @@ class NchanPeer(Peer):
     name: ClassVar[str] = "nchan"
     first: ClassVar[str] = ": hi"
     beats: ClassVar[bool] = True
+    paced: ClassVar[bool] = False
 
     @classmethod
     def missing(cls) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from scripts.bench.gauge import Gauge
 from scripts.bench.side_by_side.commands import Command
@@ -31,6 +32,8 @@ class Size:
         stamps: How many events single ones of those held get.
         ends: How many of those held are closed, and how many reset.
         leavers: How many users leave at once, each with an open dialog.
+        on_disk: How many users there are on disk at a start.
+        left_open: How many dialogs of theirs were left open.
         deltas: How many words a reply has that streams.
         calls_s: For how long calls are made.
         idle_s: For how long nothing is done: a heartbeat's interval, in which each connection has one.
@@ -45,6 +48,8 @@ class Size:
     stamps: int = 1_000
     ends: int = 200
     leavers: int = 10_000
+    on_disk: int = 1_000_000
+    left_open: int = 10_000
     deltas: int = 1_000
     calls_s: float = 5.0
     idle_s: float = 15.0
@@ -65,6 +70,8 @@ SHORT = Size(
     stamps=30,
     ends=5,
     leavers=50,
+    on_disk=200,
+    left_open=20,
     deltas=50,
     calls_s=0.3,
     idle_s=0.3,
@@ -146,6 +153,8 @@ class Scene:
         settings: What is set in this server for it.
         peers: Who takes part.
         repeats: How often it is worth the time, however many repeats there are.
+        prepare: Makes what the server finds in its folder.
+        asked_for: Whether it is measured only where it is asked for by name: it takes too long.
     """
 
     name: str
@@ -153,3 +162,5 @@ class Scene:
     peers: tuple[type[Peer], ...]
     settings: Mapping[str, object] = field(default_factory=dict)
     repeats: int = 100
+    prepare: Callable[[Path, Size], None] | None = None
+    asked_for: bool = False

@@ -44,7 +44,10 @@ class Growth(Row):
             before = after
             for name, value in step.items():
                 what, _, unit = name.rpartition(", ")
-                found[Figure(f"{what}, up to {upto:,} connections", unit)] = value
+                figure = Figure(
+                    f"{what}, up to {upto:,} connections", unit, series=what, along="connections", at=upto
+                )
+                found[figure] = value
                 costs.setdefault(what, []).append(value)
         whole = Figure(f"memory per idle connection, {held:,} users", "KB", _MEMORY)
         found[whole] = (before - first) / held / 1000
