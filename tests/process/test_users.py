@@ -96,21 +96,6 @@ async def test_any_id_of_a_configured_token_stays_in_a_folder_of_its_own(tmp_pat
     assert _outside(tmp_path, run) == before
 
 
-@pytest.mark.parametrize("user", REFUSED, ids=ascii)
-async def test_an_id_without_a_folder_name_in_the_configuration_stops_the_start(
-    tmp_path: Path, user: str
-) -> None:
-    """Empty, too long or no text: exit status 2, one line that names the key, and no file made."""
-    tokens = json.dumps({"a-token": {"user": user}})
-    server = await ServerProcess(tmp_path, environment={"POTO_AUTH__TOKENS": tokens}).launch()
-    assert await server.wait() == 2
-    [line] = server.output.splitlines()
-    assert "auth.tokens" in line
-    assert "POTO_AUTH__TOKENS" in line
-    assert "a-token" not in line
-    assert not server.data_dir.exists()
-
-
 def _signed(**claims: Any) -> str:
     return jwt.encode({"exp": int(time.time()) + 600} | claims, SECRET, "HS256")
 
