@@ -221,7 +221,10 @@ async def test_a_port_that_others_share_is_taken(workers: Workers, tmp_path: Pat
         tmp_path / "second", "--workers", "2", *workers.process.args[2:], port=workers.process.port
     )
     await second.launch()
-    assert await second.wait() == 1
+    try:
+        assert await second.wait() == 1
+    finally:
+        await second.__aexit__()
     assert f"can't listen on localhost port {workers.process.port}: Address already in use" in second.output
 
 
