@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -71,6 +72,9 @@ def main() -> None:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
+    # What is imported by now stays. Else the collector would look through all of it time and again while the
+    # modules are loaded, and once more at the exit: a sixth of all that a start costs.
+    gc.freeze()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -26,14 +26,16 @@ _KEPT_LINES = 50_000
 _SERVING = re.compile(r"http://[\d.]+:(\d+)")
 _OWN_VARIABLES = ("POTO_", "SESSION_")
 _OWN_NAMES = {"HOST", "PORT", "DEBUG", "DEBUG_SSE"}
+_SLOWING_NAMES = {"PYTHONDONTWRITEBYTECODE"}
+"""With it each server of the tests would compile all the sources anew: an eighth of a start."""
 
 
 def server_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without any setting of the server, and with what is given."""
+    """This process's environment without a setting of the server or what slows it, with what is given."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(_OWN_VARIABLES) and name not in _OWN_NAMES
+        if not name.startswith(_OWN_VARIABLES) and name not in _OWN_NAMES | _SLOWING_NAMES
     }
     return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(CHECKOUT)} | dict(environment or {})
 
