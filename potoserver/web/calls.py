@@ -89,23 +89,24 @@ class CallHandler:
         try:
             arguments = await self._arguments(request, method)
             refuse_new_work(self._core)  # the body may have been long in coming
-            running = await self._elsewhere.invoke(module_name, method, arguments, call)
+            follows = method.streams and _wants_events(request)
+            whole = method.streams and not (follows or method.endless)
+            running = await self._elsewhere.invoke(module_name, method, arguments, call, whole=whole)
         except BaseException:
             release()
             raise
         name = f"call {module_name}.{method.name}"
-        if method.endless and _wants_events(request):
+        if method.endless and follows:
             release()
             return await self._follow(request, running, name, call, identity)
-        if method.streams and _wants_events(request):
+        if follows:
             buffer = ReplyBuffer(self._core.settings.limits.outbox_bytes)
             task = self._core.tasks.spawn(self._runner.pump(running, buffer, name, call), name)
             try:
                 return await self._stream(request, buffer, call)
             finally:
                 task.add_done_callback(lambda _: release())
-        gather = self._runner.first if method.endless else self._runner.gather
-        work = gather(running) if method.streams else self._runner.result(running)
+        work = self._runner.first(running) if method.endless else self._runner.result(running)
         return await self._answer(request, work, name, call, release)
 
     async def _arguments(self, request: web.Request, method: RpcMethod) -> BaseModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
@@ -40,32 +40,47 @@ class CallsElsewhere:
         self._runner = CallRunner(core)
         core.node_calls.offer(_NAME, self._serve)
 
-    async def invoke(self, module_name: str, method: RpcMethod, arguments: Any, call: Call) -> Any:
+    async def invoke(
+        self, module_name: str, method: RpcMethod, arguments: Any, call: Call, *, whole: bool = False
+    ) -> Any:
         """As `RpcMethod.invoke`, once it is clear where: a coroutine, or for a stream an async generator.
+
+        Args:
+            module_name: Whose method it is.
+            method: The method.
+            arguments: What it is called with.
+            call: Who asks.
+            whole: A stream is gathered where it is made, so its pieces need not travel, and is a coroutine.
 
         Raises:
             ProblemError: The home refuses the call.
             UnavailableError: The engine is away, or the home has just died or moved.
         """
         if not self._core.modules[module_name].homed or method.anywhere:
-            return method.invoke(arguments, call)
+            running = method.invoke(arguments, call)
+            return self._gathered(running) if whole else running
 
         user_id = method.whom(arguments, call)
 
         async def here() -> Any:
-            return self._held(method, arguments, call, user_id)
+            running = self._held(method, arguments, call, user_id)
+            return self._gathered(running) if whole else running
 
         async def there(node_id: str) -> Any:
-            request = Part(_head_of(module_name, method, call), _body_of(arguments))
+            head = _head_of(module_name, method, call) | {"whole": whole}
+            request = Part(head, _body_of(arguments))
             answer = self._core.node_calls.call(node_id, _NAME, request)
             try:
                 await anext(answer)  # it is taken
             except BaseException:
                 await answer.aclose()
                 raise
-            return _stream(answer) if method.streams else _result(answer)
+            return _stream(answer) if method.streams and not whole else _result(answer)
 
         return await self._core.homes.run(user_id, here, there)
+
+    async def _gathered(self, running: AsyncGenerator[Any, None]) -> Encoded:
+        return Encoded(await self._runner.gather(running))
 
     def _held(self, method: RpcMethod, arguments: Any, call: Call, user_id: str) -> Any:
         """As `RpcMethod.invoke`; the user's home stays here until it is done."""
@@ -105,7 +120,13 @@ class CallsElsewhere:
         yield Part({"is": "taken"})
         running = self._held(method, arguments, call, user_id)
         name = f"call {module_name}.{method.name}"
-        async with aclosing(self._run(method, running, name, call)) as parts:
+        if request.fields["whole"]:
+            answer = self._run_whole(self._gathered(running), name, call)
+        elif method.streams:
+            answer = self._run_stream(running, name, call, endless=method.endless)
+        else:
+            answer = self._run_whole(running, name, call)
+        async with aclosing(answer) as parts:
             async for part in parts:
                 yield part
 
@@ -117,22 +138,25 @@ class CallsElsewhere:
         user = User(fields["user"], fields["name"], fields["email"], frozenset(fields["roles"]))
         return fields["module"], method, Call(user, fields["request"], fields["key"])
 
-    async def _run(self, method: RpcMethod, running: Any, name: str, call: Call) -> _Answer:
-        core, runner = self._core, self._runner
-        if method.streams:
-            buffer = ReplyOnItsWay(core.settings.limits.outbox_bytes)
-            task = core.tasks.spawn(runner.pump(running, buffer, name, call), name)
-            try:
-                async with aclosing(_parts_of(buffer)) as parts:
-                    async for part in parts:
-                        yield part
-            finally:
-                buffer.close()
-                if method.endless:
-                    task.cancel()
-            return
+    async def _run_stream(
+        self, running: AsyncGenerator[Any, None], name: str, call: Call, *, endless: bool
+    ) -> _Answer:
+        core = self._core
+        buffer = ReplyOnItsWay(core.settings.limits.outbox_bytes)
+        task = core.tasks.spawn(self._runner.pump(running, buffer, name, call), name)
+        try:
+            async with aclosing(_parts_of(buffer)) as parts:
+                async for part in parts:
+                    yield part
+        finally:
+            buffer.close()
+            if endless:
+                task.cancel()
+
+    async def _run_whole(self, running: Coroutine[Any, Any, Any], name: str, call: Call) -> _Answer:
+        runner = self._runner
         outcome = await asyncio.shield(
-            core.tasks.spawn(runner.told(runner.result(running), name, call), name)
+            self._core.tasks.spawn(runner.told(runner.result(running), name, call), name)
         )
         if isinstance(outcome, ProblemError):
             raise outcome

@@ -238,7 +238,7 @@ async def test_a_node_that_stops_hands_nobody_over_to_one_that_has_just_died(sta
 async def test_a_node_that_was_declared_dead_writes_nothing_more(start: Start) -> None:
     """Its replies in flight are cut, and the conversation goes on where the user is at home then."""
     led = LedResponder()
-    pair = await start(led)
+    pair = await start(led, grace_ms=60_000)
     first, other = pair.servers
     led.answer("one")
     before = await say(first, "first")

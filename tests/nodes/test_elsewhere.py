@@ -213,11 +213,30 @@ async def test_a_reply_larger_than_the_outbox_reaches_who_reads(
         assert events == [("delta", "x" * 1000)] * 1000 + [("done", None)]
 
 
+async def test_a_reply_that_is_wanted_as_one_travels_as_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many pieces it is made of: the home says that it has the call, and what came of it."""
+    engine, sent = pair.home.core.engine, []
+    send = engine.send
+
+    async def counted(node_id: str, payload: bytes) -> None:
+        sent.append(len(payload))
+        await send(node_id, payload)
+
+    monkeypatch.setattr(engine, "send", counted)
+    status, items = await pair.other.call("Desk/recite", {"words": 200})
+    assert (status, len(items)) == (200, 200)
+    assert len(sent) == 2
+    status, problem = await pair.other.call("Desk/stumble")
+    assert (status, problem["detail"]) == (409, "It went wrong.")
+
+
 async def test_a_node_that_is_gone_in_the_middle_stops_no_method(pair: Pair) -> None:
     """Also where so much is on its way that the method waits for it."""
     home, node_calls = pair.home.core.engine.node_id, pair.other.core.node_calls
     head = {"module": "Desk", "method": "recite", "user": "a1", "name": None, "email": None}
-    head |= {"roles": [], "request": "r-1", "key": None}
+    head |= {"roles": [], "request": "r-1", "key": None, "whole": False}
     answer = node_calls.call(home, "method", Part(head, b'{"words":10000}'))
     for _ in range(3):
         await anext(answer)
