@@ -17,6 +17,15 @@ from potoserver.settings.model import BacklogSettings
 from tests.support.server import RunningServer, RunServer
 
 
+async def kill(server: RunningServer) -> None:
+    """Has a node say nothing more to the engine, as if its process were killed."""
+    engine = server.core.engine
+    for task in engine._life._tasks:
+        task.cancel()
+    await engine._channel.stop()
+    await engine._link.close()
+
+
 @asynccontextmanager
 async def two_servers(
     running_server: RunServer,

@@ -14,7 +14,7 @@ from modules.chat_server.module import ChatServerModule
 from modules.chat_server.settings import ChatSettings
 from potoserver import Event, UnavailableError
 from tests.chat.support import LedResponder
-from tests.nodes.support import two_servers
+from tests.nodes.support import kill, two_servers
 from tests.support import saved
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
@@ -41,15 +41,6 @@ def set_ahead(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
     clock = server.core.clock
     right = clock.wall_ms
     monkeypatch.setattr(clock, "wall_ms", lambda: right() + 600_000)
-
-
-async def kill(server: RunningServer) -> None:
-    """Has a node say nothing more to the engine, as if its process were killed."""
-    engine = server.core.engine
-    for task in engine._life._tasks:
-        task.cancel()
-    await engine._channel.stop()
-    await engine._link.close()
 
 
 class Pair:

@@ -11,7 +11,7 @@ import pytest
 
 from potoserver import Call, Done, Download, ProblemError, ServerModule, User, rpc
 from potoserver.nodes.exchange import Part
-from tests.nodes.support import two_servers
+from tests.nodes.support import kill, two_servers
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import parse_events
 
@@ -302,11 +302,7 @@ async def test_a_call_is_503_when_its_home_dies_and_the_next_goes_to_a_living_no
     """With Retry-After: what the dead node had in memory is gone, and whoever repeats is served."""
     async with pair.post("workOn", Accept="text/event-stream") as answer:
         await answer.content.readuntil(b"\n\n")
-        engine = pair.home.core.engine
-        for task in engine._life._tasks:  # as if the process were killed
-            task.cancel()
-        await engine._channel.stop()
-        await engine._link.close()
+        await kill(pair.home)
         (event,) = parse_events(await answer.read())
         assert (event.type, event.data["status"]) == ("error", 503)
     async with asyncio.timeout(LIMIT_S):
