@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -11,13 +12,15 @@ from .journal.records import Message
 from .wire import ArchiveChange, RestoredDialog
 
 _LOOK_AGAIN_S = 1.0
+"""Between two tries to tell of a gap, while the engine is away."""
 
 
 class Announcer:
     """Publishes the chat's events. An engine that is away never fails what the event only tells of.
 
     But whoever is connected must not go on without a message and not know it: of one that could not be
-    published it is seen to, once the engine is back, that they are told of a gap.
+    published it is seen to, once the engine is back and before anything else is published, that they are
+    told of a gap. So there is one of these for all that publishes.
 
     Args:
         context: Where events are published.
@@ -26,8 +29,9 @@ class Announcer:
     def __init__(self, context: ModuleContext) -> None:
         self._context = context
         self._logger = context.logger()
-        self._unsure: dict[tuple[str, str], None] = {}
-        """Users and messages, of which it is not known whether they were published."""
+        self._unsure: dict[str, list[str]] = {}
+        """By user, the messages of which it is not known whether they were published."""
+        self._settling = asyncio.Lock()
 
     async def message(
         self,
@@ -90,20 +94,33 @@ class Announcer:
     def make_sure(self, user_id: str, message_id: str) -> None:
         """Sees to it that the user's connections got a message, or are told of a gap; as soon as it can."""
         begins = not self._unsure
-        self._unsure[user_id, message_id] = None
+        self._unsure.setdefault(user_id, []).append(message_id)
         if begins:
             self._context.spawn(self._make_sure(), "make sure of events")
 
     async def _make_sure(self) -> None:
         try:
-            for user_id, message_id in list(self._unsure):
-                if not await self._context.ensure_published(user_id, "message", message_id):
-                    self._logger.warning("message not told, gap told", user=user_id, message=message_id)
-                self._unsure.pop((user_id, message_id))
+            for user_id in list(self._unsure):
+                await self._settle(user_id)
         except UnavailableError:
             pass
         if self._unsure:
             self._context.clock.call_later(_LOOK_AGAIN_S, self._look_again)
+
+    async def _settle(self, user_id: str) -> None:
+        """Looks whether the user's messages were published, and tells of a gap where one was not.
+
+        Raises:
+            UnavailableError: The engine is away.
+        """
+        async with self._settling:
+            unsure = self._unsure.get(user_id, [])
+            for message_id in tuple(unsure):
+                if not await self._context.ensure_published(user_id, "message", message_id):
+                    self._logger.warning("message not told, gap told", user=user_id, message=message_id)
+                unsure.remove(message_id)
+            if not unsure:
+                self._unsure.pop(user_id, None)
 
     def _look_again(self) -> None:
         if not self._context.draining:
@@ -168,6 +185,8 @@ class Announcer:
 
     async def _publish(self, user_id: str, event: Event) -> bool:
         try:
+            if user_id in self._unsure:
+                await self._settle(user_id)
             await self._context.publish(user_id, event)
         except UnavailableError as error:
             self._logger.warning("event not published", user=user_id, type=event.type, error=str(error))

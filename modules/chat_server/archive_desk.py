@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from potoserver import FieldError, ModuleContext, ProblemError, User
+from potoserver import FieldError, ProblemError, User
 
 from .announcer import Announcer
 from .journal.base import DialogueJournal
@@ -20,7 +20,7 @@ class ArchiveDesk:
     """Changes what is asked for, and tells the user's connections of it.
 
     Args:
-        context: Where events are published, and logs.
+        announcer: Tells the users' connections.
         settings: The chat's.
         journal: Where archives are.
         life: Told that the user has called.
@@ -29,7 +29,7 @@ class ArchiveDesk:
 
     def __init__(
         self,
-        context: ModuleContext,
+        announcer: Announcer,
         settings: ChatSettings,
         journal: DialogueJournal,
         life: SessionLife,
@@ -39,7 +39,7 @@ class ArchiveDesk:
         self._journal = journal
         self._life = life
         self._reads = reads
-        self._announcer = Announcer(context)
+        self._announcer = announcer
 
     async def list(self, user: User, limit: int, cursor: str | None, *, pinned: bool | None) -> ArchiveList:
         """A page of the user's archives.

@@ -80,6 +80,7 @@ class Archiver:
 
     Args:
         context: The clock and logs.
+        announcer: Tells the users' connections.
         tasks: Where what takes time goes on.
         journal: Where dialogs are archived.
         lanes: Each user's order.
@@ -91,6 +92,7 @@ class Archiver:
     def __init__(
         self,
         context: ModuleContext,
+        announcer: Announcer,
         tasks: UserTasks,
         journal: DialogueJournal,
         lanes: Lanes,
@@ -105,7 +107,7 @@ class Archiver:
         self._notices = notices
         self._latest = latest
         self._on_archived = on_archived
-        self._announcer = Announcer(context)
+        self._announcer = announcer
         self._logger = context.logger("session:archive")
         self._by_user: dict[str, _Backlog] = {}
         self._stopping = asyncio.Event()

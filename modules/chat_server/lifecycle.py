@@ -11,6 +11,7 @@ from typing_extensions import override
 from potoserver import Cause, Departure, ModuleContext, Presence, PresenceState, UnavailableError, User
 
 from .adoption import Adoption
+from .announcer import Announcer
 from .archiver import Archiver, Ending
 from .journal.base import DialogueJournal
 from .journal.errors import FencedError, JournalError
@@ -38,6 +39,7 @@ class SessionLife(TurnSessions, Steps):
     Args:
         context: Presence, the clock and logs.
         tasks: Where what goes on for one user does.
+        announcer: Tells the users' connections.
         settings: The chat's.
         journal: Where dialogs are.
         lanes: Each user's order.
@@ -48,6 +50,7 @@ class SessionLife(TurnSessions, Steps):
         self,
         context: ModuleContext,
         tasks: UserTasks,
+        announcer: Announcer,
         settings: ChatSettings,
         journal: DialogueJournal,
         lanes: Lanes,
@@ -67,9 +70,11 @@ class SessionLife(TurnSessions, Steps):
         self.sessions = Sessions()
         self.notices = Notices(context, journal)
         self.latest = LatestArchives(context.clock)
-        self.archiver = Archiver(context, tasks, journal, lanes, self.notices, self.latest, on_archived)
+        self.archiver = Archiver(
+            context, announcer, tasks, journal, lanes, self.notices, self.latest, on_archived
+        )
         self.records = SessionRecords(context)
-        taking_over = TakingOver(context, journal, self.sessions, self.records, self.notices, self)
+        taking_over = TakingOver(context, announcer, journal, self.sessions, self.records, self.notices, self)
         self.adoption = Adoption(context, tasks, journal, self.sessions, taking_over.adopt, self.end_left)
         self._at_home: set[str] = set()
         """The users whose home this node is, where there may be others."""

@@ -22,6 +22,7 @@ from potoserver import (
     rpc,
 )
 
+from .announcer import Announcer
 from .archive_desk import ArchiveDesk
 from .archive_methods import ArchiveMethods
 from .archive_reader import ArchiveReader
@@ -108,25 +109,30 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
         )
         self._lanes = Lanes()
         tasks = UserTasks(context)
+        announcer = Announcer(context)
         self._reads = Reads(context.clock)
         self._titler = Titler(
             context,
+            announcer,
             self.dialogue_journal,
             self._responder,
             self._reads,
             wanted=settings.archives.title_by_responder,
         )
         self._life = SessionLife(
-            context, tasks, settings, self.dialogue_journal, self._lanes, self._titler.ask_for
+            context, tasks, announcer, settings, self.dialogue_journal, self._lanes, self._titler.ask_for
         )
-        self._desk = ArchiveDesk(context, settings, self.dialogue_journal, self._life, self._reads)
+        self._desk = ArchiveDesk(announcer, settings, self.dialogue_journal, self._life, self._reads)
         self._reader = ArchiveReader(context, self.dialogue_journal, self._life, self._reads)
-        self._restorer = Restorer(context, self.dialogue_journal, self._lanes, self._life, self._reads)
+        self._restorer = Restorer(announcer, self.dialogue_journal, self._lanes, self._life, self._reads)
         self._stopping = Stopping(context, self._lanes, self._life, self._restorer)
-        self._importer = Importer(context, self.dialogue_journal, self._life, self._reads)
-        self._retention = Retention(context, settings.retention, self.dialogue_journal, self._life.notices)
+        self._importer = Importer(context, announcer, self.dialogue_journal, self._life, self._reads)
+        self._retention = Retention(
+            context, announcer, settings.retention, self.dialogue_journal, self._life.notices
+        )
         self._turns = Turns(
             context,
+            announcer,
             tasks,
             settings,
             self.dialogue_journal,

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TypeVar
 
-from potoserver import ModuleContext, User
+from potoserver import User
 
 from .announcer import Announcer
 from .archive_desk import no_such_archive
@@ -42,7 +42,7 @@ class Restorer:
     """Restores archives, each user's one after the other and behind the calls that came before.
 
     Args:
-        context: Where events are published.
+        announcer: Tells the users' connections.
         journal: Where dialogs are.
         lanes: Each user's order.
         life: The sessions.
@@ -51,7 +51,7 @@ class Restorer:
 
     def __init__(
         self,
-        context: ModuleContext,
+        announcer: Announcer,
         journal: DialogueJournal,
         lanes: Lanes,
         life: SessionLife,
@@ -61,7 +61,7 @@ class Restorer:
         self._lanes = lanes
         self._life = life
         self._reads = reads
-        self._announcer = Announcer(context)
+        self._announcer = announcer
         self._last: OrderedDict[str, tuple[str, RestoredDialog]] = OrderedDict()
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._users: Counter[str] = Counter()

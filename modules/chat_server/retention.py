@@ -23,6 +23,7 @@ class Retention:
 
     Args:
         context: The clock, owned tasks and logs.
+        announcer: Tells the users' connections.
         settings: What is too old and too many. With none of both this does nothing.
         journal: Where archives are.
         notices: Told that nobody is to hear of an archive that has gone.
@@ -31,6 +32,7 @@ class Retention:
     def __init__(
         self,
         context: ModuleContext,
+        announcer: Announcer,
         settings: RetentionSettings,
         journal: DialogueJournal,
         notices: Notices,
@@ -39,7 +41,7 @@ class Retention:
         self._settings = settings
         self._journal = journal
         self._notices = notices
-        self._announcer = Announcer(context)
+        self._announcer = announcer
         self._metrics = RetentionMetrics(context.registry)
         self._logger = context.logger("session:retention")
         self._timer: TimerHandle | None = None

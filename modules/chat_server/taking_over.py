@@ -40,6 +40,7 @@ class TakingOver:
 
     Args:
         context: Presence, the clock and logs.
+        announcer: Tells the users' connections.
         journal: Where archives are.
         sessions: Where adopted sessions go.
         records: What other nodes have left.
@@ -50,6 +51,7 @@ class TakingOver:
     def __init__(
         self,
         context: ModuleContext,
+        announcer: Announcer,
         journal: DialogueJournal,
         sessions: Sessions,
         records: SessionRecords,
@@ -62,7 +64,7 @@ class TakingOver:
         self._records = records
         self._notices = notices
         self._steps = steps
-        self._announcer = Announcer(context)
+        self._announcer = announcer
         self._logger = context.logger("session:recovery")
 
     async def adopt(self, user_id: str, dialog: OpenDialog | None) -> None:

@@ -36,7 +36,8 @@ class Titler:
     so is what a model that is slow or away, or too many archives at once, have left without one.
 
     Args:
-        context: The clock, owned tasks, events and logs.
+        context: The clock, owned tasks and logs.
+        announcer: Tells the users' connections.
         journal: Where archives are.
         responder: Who is asked.
         reads: Bounds what reading costs.
@@ -46,6 +47,7 @@ class Titler:
     def __init__(
         self,
         context: ModuleContext,
+        announcer: Announcer,
         journal: DialogueJournal,
         responder: Responder,
         reads: Reads,
@@ -57,7 +59,7 @@ class Titler:
         self._responder = responder
         self._reads = reads
         self._wanted = wanted and responder.gives_titles
-        self._announcer = Announcer(context)
+        self._announcer = announcer
         self._logger = context.logger("session:title")
         self._waiting: deque[_Untitled] = deque()
         self._task: asyncio.Task[None] | None = None

@@ -75,6 +75,7 @@ class Turns:
 
     Args:
         context: The clock and logs.
+        announcer: Tells the users' connections.
         tasks: Where turns run.
         settings: The chat's.
         journal: Where messages are kept.
@@ -88,6 +89,7 @@ class Turns:
     def __init__(
         self,
         context: ModuleContext,
+        announcer: Announcer,
         tasks: UserTasks,
         settings: ChatSettings,
         journal: DialogueJournal,
@@ -107,7 +109,7 @@ class Turns:
         self._sessions = sessions
         self._finish_endings = finish_endings
         self._metrics = metrics
-        self._announcer = Announcer(context)
+        self._announcer = announcer
         self._logger = context.logger("session:reply")
         self._lane_logger = context.logger("session:lane")
         self._running = RunningCalls()

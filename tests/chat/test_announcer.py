@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from modules.chat_server.announcer import _first_untold
+from modules.chat_server.announcer import Announcer, _first_untold
 from modules.chat_server.journal.records import Message
 from potoserver import Event
+from tests.support.clock import settle
+from tests.support.fake_context import FakeContext
 
 MESSAGES = [Message("user", "text", name, 0) for name in ("q1", "r1", "q2", "r2")]
 
@@ -42,3 +46,44 @@ def test_what_stands_behind_the_last_that_the_log_has_was_not_told(
 ) -> None:
     """Though the log has lost its old end; a reply that grows shows that all before it was told."""
     assert _first_untold(MESSAGES, told(*log)) == first
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> FakeContext:
+    """One on which everything can be published."""
+    return FakeContext(tmp_path)
+
+
+async def say(announcer: Announcer, message_id: str) -> None:
+    await announcer.message("a1", "c1", Message("user", "text", message_id, 0), "r")
+
+
+async def test_nothing_passes_a_message_that_could_not_be_published(context: FakeContext) -> None:
+    """Whoever has got what was before is told of a gap, and not of what comes behind it."""
+    announcer = Announcer(context)
+    await say(announcer, "m1")
+    first = str((await context.engine.replay("a1", None)).resume_id)
+    context.away = True
+    await say(announcer, "m2")
+    await settle()
+    context.away = False
+    assert not (await context.engine.replay("a1", first)).gap
+    await announcer.archives("a1", "imported")
+    assert (await context.engine.replay("a1", first)).gap
+    assert [event.type for event in await context.engine.logged("a1")] == ["archives"]
+
+
+async def test_once_the_engine_is_back_a_gap_is_told_without_another_event(context: FakeContext) -> None:
+    """Soon."""
+    announcer = Announcer(context)
+    await say(announcer, "m1")
+    first = str((await context.engine.replay("a1", None)).resume_id)
+    context.away = True
+    await say(announcer, "m2")
+    await settle()
+    context.away = False
+    await context.manual_clock.advance(1.0)
+    await settle()
+    assert (await context.engine.replay("a1", first)).gap
+    await say(announcer, "m3")
+    assert [event.data["messageId"] for event in await context.engine.logged("a1")] == ["m3"]

@@ -361,6 +361,16 @@ async def test_an_attachment_that_arrives_late_is_refused(cluster: Cluster) -> N
     assert (await one.engine.presence_of("a1")).connections == 0
 
 
+async def test_an_event_that_arrives_late_is_not_published(cluster: Cluster) -> None:
+    """Its publisher was told that it failed, and somebody may have told the same since."""
+    one = await cluster.node()
+    now_ms = one.engine._registry.now_ms
+    one.engine._registry.now_ms = lambda: now_ms() - 3000  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError):
+        await one.engine.publish("a1", Event("note"))
+    assert await one.engine.logged("a1") == []
+
+
 async def test_a_valkey_that_is_not_there_is_said_at_the_start(tmp_path: Path) -> None:
     """With its address."""
     with valkey_server(tmp_path) as valkey:

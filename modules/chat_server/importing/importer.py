@@ -19,20 +19,26 @@ class Importer:
     """Adds what is sent, all of it or nothing.
 
     Args:
-        context: Where events are published, and the clock.
+        context: The clock.
+        announcer: Tells the users' connections.
         journal: Where archives are.
         life: Told that the user has called.
         reads: Bounds what reading costs.
     """
 
     def __init__(
-        self, context: ModuleContext, journal: DialogueJournal, life: SessionLife, reads: Reads
+        self,
+        context: ModuleContext,
+        announcer: Announcer,
+        journal: DialogueJournal,
+        life: SessionLife,
+        reads: Reads,
     ) -> None:
         self._clock = context.clock
         self._journal = journal
         self._life = life
         self._reads = reads
-        self._announcer = Announcer(context)
+        self._announcer = announcer
 
     async def add(
         self,

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from potoserver.engine.base import Home, TooManyConnectionsError
 from potoserver.engine.presence import Attachment, Cause
 from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.delivery import Delivery
-from potoserver.engine.valkey.keys import CALL_S, CHUNK, Keys
+from potoserver.engine.valkey.keys import CHUNK, Keys
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.registry import Registry
 from potoserver.engine.valkey.scripts import Call, decode, script
 from potoserver.events import EventId
-
-_LATE_MS: Final = round(CALL_S * 1000)
-"""After which an attachment that was held up on its way is refused: nobody waits for it any more."""
 
 
 class Connections:
@@ -89,7 +86,7 @@ class Connections:
             user_id,
             self._registry.node_id,
             connection=connection_id,
-            until_ms=lambda: self._registry.now_ms() + _LATE_MS,
+            until_ms=self._registry.given_up_ms,
             most=most,
             held_s=self._held_s,
         )

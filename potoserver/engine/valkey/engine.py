@@ -82,7 +82,7 @@ class ValkeyEngine(Engine):
         self._held_s = held_s = HELD_S + round(departures_s)
         self._registry = registry = Registry(link, keys, local, held_s)
         self._users = Users(link, keys)
-        self._logs = EventLogs(link, keys, backlog, held_s, metrics)
+        self._logs = EventLogs(link, keys, backlog, held_s, metrics, registry.given_up_ms)
         self._delivery = Delivery(self._logs.read, self._tell_entry, self._tell_gap, self._spawn, logger)
         self._connections = Connections(
             link,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from potoserver.engine.base import LogEntry, Replay
+from potoserver.engine.valkey.batches import away
 from potoserver.engine.valkey.delivery import LogRead
 from potoserver.engine.valkey.keys import CHUNK, Keys
 from potoserver.engine.valkey.link import Link
@@ -33,14 +34,22 @@ class EventLogs:
         backlog: The bounds of each log.
         held_s: How long the log of a user who is here is held.
         metrics: Where events are counted.
+        given_up_ms: When nobody waits any more for a call that is sent now, by the engine's time.
     """
 
     def __init__(
-        self, link: Link, keys: Keys, backlog: BacklogSettings, held_s: int, metrics: Metrics
+        self,
+        link: Link,
+        keys: Keys,
+        backlog: BacklogSettings,
+        held_s: int,
+        metrics: Metrics,
+        given_up_ms: Callable[[], int],
     ) -> None:
         self._link = link
         self._keys = keys
         self._metrics = metrics
+        self._given_up_ms = given_up_ms
         self._bounds = {
             "most_events": backlog.events,
             "most_bytes": backlog.bytes,
@@ -61,10 +70,14 @@ class EventLogs:
             data=data_json,
             group=event.group or "",
             replaces=event.replaces or "",
+            until_ms=self._given_up_ms,
             channels=self._keys.channel(""),
             **self._bounds,
         )
-        epoch, seq, dropped = await self._link.run(call)
+        answer = await self._link.run(call)
+        if not answer:
+            raise away()
+        epoch, seq, dropped = answer
         event_id = EventId(epoch.decode(), seq)
         self._published[-1][user_id] = event_id
         self._metrics.events_published.inc()

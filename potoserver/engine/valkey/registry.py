@@ -7,13 +7,15 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 from potoserver.engine.base import NodeInfo
-from potoserver.engine.valkey.keys import LEASE_S, PARTITIONS, TOMBSTONE_S, Keys
+from potoserver.engine.valkey.keys import CALL_S, LEASE_S, PARTITIONS, TOMBSTONE_S, Keys
 from potoserver.engine.valkey.link import Link
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.scripts import decode, script
+
+_CALL_MS: Final = round(CALL_S * 1000)
 
 
 class Registry:
@@ -56,6 +58,10 @@ class Registry:
     def now_ms(self) -> int:
         """About what the engine's time is."""
         return self._engine_ms + int((time.monotonic() - self._renewed_at_s) * 1000)
+
+    def given_up_ms(self) -> int:
+        """When nobody waits any more for a call that is sent now, by the engine's time."""
+        return self.now_ms() + _CALL_MS
 
     async def join(self) -> None:
         """Joins under a new name."""

@@ -99,8 +99,13 @@ def _shown(client: Any, key: bytes) -> str:
 
 
 def lines_of(file: Path, node: int) -> Iterator[Line]:
-    """What a node's log tells of sessions, and its faults."""
-    for raw in file.read_bytes().split(b"\n"):
+    """What a node's log tells of sessions, and its faults; the files that it was rotated into, too."""
+    for part in file.parent.glob(f"{file.name}*"):
+        yield from _lines_of(part.read_bytes(), node)
+
+
+def _lines_of(data: bytes, node: int) -> Iterator[Line]:
+    for raw in data.split(b"\n"):
         if not (raw.startswith(b"{") and raw.endswith(b"}")):
             continue  # a kill has cut it
         line = json.loads(raw)

@@ -144,9 +144,9 @@ def _check_there(
     if _is_excused(circumstances, end, archived=bool(conversation.archives)):
         return
     for stream in streams:
-        belongs = stream.conversation == conversation.id or (
-            stream.opened_ms is not None and stream.opened_ms < conversation.first_ms
-        )
+        if stream.opened_ms is None or not stream.opened_ms < end.at_ms < stream.closed_ms:
+            continue
+        belongs = stream.conversation == conversation.id or stream.opened_ms < conversation.first_ms
         if belongs and any(
             span.begin + (SLACK_MS if span.begin == stream.opened_ms else SETTLE_MS)
             < end.at_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -32,19 +33,20 @@ def joined(spans: Iterable[Span], over: int = 0) -> list[Span]:
     return found
 
 
-def without(spans: Iterable[Span], cut: Sequence[Span]) -> list[Span]:
+def without(spans: Iterable[Span], cut: Iterable[Span]) -> list[Span]:
     """What is left of spans when others are cut out."""
-    found = joined(spans)
-    for hole in cut:
-        found = [
-            part
-            for span in found
-            for part in (
-                Span(span.begin, min(span.end, hole.begin)),
-                Span(max(span.begin, hole.end), span.end),
-            )
-            if part.length > 0
-        ]
+    holes = joined(cut)
+    found: list[Span] = []
+    for span in joined(spans):
+        begin = span.begin
+        for hole in holes[bisect_right(holes, begin, key=lambda hole: hole.end) :]:
+            if hole.begin >= span.end:
+                break
+            if hole.begin > begin:
+                found.append(Span(begin, hole.begin))
+            begin = hole.end
+        if begin < span.end:
+            found.append(Span(begin, span.end))
     return found
 
 

@@ -1,7 +1,9 @@
--- Appends an event to the user's log and tells each node that holds a connection of the user.
+-- Appends an event to the user's log and tells each node that holds a connection of the user. Not after `until_ms`: the
+-- caller has given it up by then, and somebody may have told the same since.
 -- A number is not less than the time in milliseconds, so none is given twice when the log has lost its end.
 -- KEYS: presence connections logmeta log clock
--- ARGV: user type data group replaces most_events most_bytes kept_ms held_s channels
+-- ARGV: user type data group replaces until_ms most_events most_bytes kept_ms held_s channels
+if now_ms() > tonumber(until_ms) then return {} end
 local opened = open_log()
 if replaces ~= '' then
   for _, entry in ipairs(redis.call('XRANGE', log, '-', '+')) do
