@@ -108,10 +108,20 @@ async def test_what_can_t_be_measured_is_told_and_stops_nothing_else(tmp_path: P
     assert missing == "raw asyncio: not here"
     assert failed.startswith("fails of raw asyncio, repeat 1: count: ")
     assert worked == ["raw asyncio"]
-    late = Run(
-        tmp_path / "late", [RawPeer], [Scene("works", (_Works(),), (RawPeer,))], TINY, repeats=1, limit_s=-1
-    )
-    late_folder = tmp_path / "late"
-    late_folder.mkdir()
-    await late.measure()
-    assert late.left_out == ["works of raw asyncio, repeat 1: no time left"]
+
+
+async def test_a_run_ends_when_its_time_is_up(tmp_path: Path) -> None:
+    """Also in the middle of what has never been measured before, and then begins nothing more."""
+
+    class _Waits(Row):
+        async def measure(self, ground: Ground) -> dict[Figure, float]:
+            await ground.load.do("hold", seconds=600)
+            return {}
+
+    scenes = [Scene("waits", (_Waits(),), (RawPeer,)), Scene("works", (), (RawPeer,))]
+    run = Run(tmp_path, [RawPeer], scenes, TINY, repeats=1, limit_s=2)
+    await run.measure()
+    assert run.left_out == [
+        "waits of raw asyncio, repeat 1: time was up",
+        "works of raw asyncio, repeat 1: no time left",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ class Run:
             scene.prepare(folder, self._size)
         server = peer(folder, processors()[0], scene.settings)
         try:
-            async with server:
+            async with asyncio.timeout(self._until_s - begun_s), server:
                 ids, tokens = map(list, zip(*self._users, strict=True))
                 ground = Ground(server, load, self._size, ids, tokens)
                 for row in scene.rows:
@@ -96,6 +97,9 @@ class Run:
                     )
                 await load.do("drop")
         except (LoadError, TimeoutError) as error:
+            if time.monotonic() >= self._until_s:
+                self.left_out.append(f"{what}: time was up")
+                return  # the load is still at it; nothing more will be measured
             self.left_out.append(f"{what}: {error}")
             await load.do("drop")
         took_s = self._took_s[scene.name, peer.name] = time.monotonic() - begun_s

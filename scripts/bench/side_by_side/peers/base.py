@@ -19,7 +19,7 @@ from scripts.bench.side_by_side.commands import Command
 from scripts.bench.side_by_side.load.calls import post
 from scripts.bench.side_by_side.load.process import CHECKOUT
 
-START_LIMIT_S = 30.0
+START_LIMIT_S = 60.0
 _LOOK_S = 0.02
 
 
