@@ -102,6 +102,8 @@ class Clock(ABC):
 class _WallTimer:
     """Looks at wall time when that should be reached, and each minute before, since it may be stepped."""
 
+    __slots__ = ("_at_ms", "_callback", "_clock", "_timer")
+
     def __init__(self, clock: Clock, at_ms: int, callback: Callable[[], None]) -> None:
         self._clock = clock
         self._at_ms = at_ms

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from potoserver.clock import Clock, TimerHandle
@@ -31,9 +31,13 @@ class _Log:
     newest: int = 0
     floor: int = 0
     size_bytes: int = 0
-    events: deque[_Logged] = field(default_factory=deque)
+    events: deque[_Logged] | None = None
+    """None while there is none: an empty deque holds 700 bytes, and few users have events."""
     sweep: TimerHandle | None = None
     """Set at least while the user is absent."""
+
+    def __iter__(self) -> Iterator[_Logged]:
+        return iter(self.events or ())
 
 
 class MemoryLogs:
@@ -74,6 +78,8 @@ class MemoryLogs:
         log.newest += 1
         event_id = EventId(log.epoch, log.newest)
         entry = LogEntry(event_id, event.type, Frame.encode(event.type, data, event_id))
+        if log.events is None:
+            log.events = deque()
         log.events.append(_Logged(entry, self._clock.monotonic_s(), event.group))
         log.size_bytes += len(entry.frame.raw)
         self._trim(log)
@@ -89,19 +95,17 @@ class MemoryLogs:
         last = EventId.parse(after)
         if last is None or last.epoch != log.epoch or not log.floor <= last.seq <= log.newest:
             return Replay((), gap=True, resume_id=newest)
-        missed = tuple(each.entry for each in log.events if each.entry.id.seq > last.seq)
+        missed = tuple(each.entry for each in log if each.entry.id.seq > last.seq)
         return Replay(missed, gap=False, resume_id=last)
 
     def all_of(self, user_id: str) -> list[Event]:
         """The events in a user's log."""
-        log = self._by_user.get(user_id)
-        logged = log.events if log is not None else ()
+        logged = self._by_user.get(user_id, ())
         return [Event(each.entry.type, _data_of(each.entry.frame), each.group) for each in logged]
 
     def has(self, user_id: str, event_type: str, text: str) -> bool:
         """Whether an event of the type has this in its data."""
-        log = self._by_user.get(user_id)
-        entries = (each.entry for each in log.events) if log is not None else ()
+        entries = (each.entry for each in self._by_user.get(user_id, ()))
         return any(entry.type == event_type and text.encode() in entry.frame.raw for entry in entries)
 
     def forget(self, user_id: str) -> bool:
@@ -127,7 +131,9 @@ class MemoryLogs:
 
     @staticmethod
     def _remove_group(log: _Log, group: str) -> None:
-        kept = deque(each for each in log.events if each.group != group)
+        if log.events is None:
+            return
+        kept = deque(each for each in log if each.group != group)
         if len(kept) != len(log.events):
             log.events = kept
             log.size_bytes = sum(len(each.entry.frame.raw) for each in kept)
@@ -144,6 +150,8 @@ class MemoryLogs:
             log.size_bytes -= len(dropped.entry.frame.raw)
             log.floor = dropped.entry.id.seq
             self._metrics.events_dropped.inc()
+        if not log.events:
+            log.events = None
 
     def _schedule_sweep(self, user_id: str, log: _Log) -> None:
         if log.sweep is None:
