@@ -26,7 +26,6 @@ from potoserver.settings.keys import (
     variable_of,
 )
 from potoserver.settings.model import Settings
-from potoserver.settings.public_key import read_public_key
 
 SETTINGS_FILE_NAME = "potoserver.yaml"
 CONFIG_FLAG = "config"
@@ -337,6 +336,8 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         )
     key_file = settings.auth.jwt_public_key_file
     if key_file is not None:
+        from potoserver.settings.public_key import read_public_key  # noqa: PLC0415 - brings cryptography
+
         try:
             read_public_key(key_file)
         except ValueError as error:

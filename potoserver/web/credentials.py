@@ -6,14 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import jwt
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
 from potoserver.settings.model import AuthSettings, Settings, TokenOwner
-from potoserver.settings.public_key import read_public_key
 from potoserver.users import User
-from potoserver.web.signing import SigningKey, decode_token
+from potoserver.web.signing import NotSignedError, SigningKey, decode_token
 
 DEVELOPMENT_TOKENS = {
     "test-token": TokenOwner(user="a1", roles=("user",)),
@@ -88,8 +86,8 @@ class Credentials:
         for key in self._keys:
             try:
                 claims = decode_token(token, key.key, key.algorithm)
-            except jwt.PyJWTError as error:
-                reason = type(error).__name__  # its text may quote the token
+            except NotSignedError as error:
+                reason = str(error)
                 continue
             try:
                 return self._of_claims(claims, key.credential)
@@ -104,7 +102,7 @@ class Credentials:
         for key in self._keys:
             try:
                 decode_token(token, key.key, key.algorithm)
-            except jwt.PyJWTError:
+            except NotSignedError:
                 continue
             return True
         return False
@@ -177,6 +175,8 @@ def _keys_of(settings: AuthSettings, key: SigningKey) -> list[_Key]:
         secret = settings.jwt_secret.get_secret_value().encode()
         keys.append(_Key("HS256", secret, key.name("jwt", secret)))
     if settings.jwt_public_key_file is not None:
+        from potoserver.settings.public_key import read_public_key  # noqa: PLC0415 - brings cryptography
+
         try:
             public = read_public_key(settings.jwt_public_key_file)
         except ValueError as error:

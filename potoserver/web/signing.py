@@ -9,11 +9,12 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jwt
-from jwt.types import Options
 from structlog.typing import FilteringBoundLogger
+
+if TYPE_CHECKING:
+    from jwt.types import Options
 
 KEY_FILE_NAME = ".signing-key"
 KEY_BYTES = 32
@@ -30,15 +31,24 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """A signed token (RFC 7515, section 3.1). A header may hold anything, bytes that are no UTF-8 too."""
 
 
+class NotSignedError(Exception):
+    """A text is no token that was signed with a key; the message says why, and quotes nothing of it."""
+
+
 def decode_token(token: str, key: Any, algorithm: str, audience: str | None = None) -> dict[str, Any]:
     """The claims of a token that was signed with a key, whatever its time.
 
     Raises:
-        jwt.PyJWTError: It is none.
+        NotSignedError: It is none.
     """
     if not _COMPACT.fullmatch(token):
-        raise jwt.DecodeError("not in the compact form")
-    return jwt.decode(token, key, algorithms=[algorithm], audience=audience, options=_UNCHECKED)
+        raise NotSignedError("not in the compact form")
+    import jwt  # noqa: PLC0415 - with cryptography a twelfth of a start, and not every server sees such a token
+
+    try:
+        return jwt.decode(token, key, algorithms=[algorithm], audience=audience, options=_UNCHECKED)
+    except jwt.PyJWTError as error:
+        raise NotSignedError(type(error).__name__) from None  # its text may quote the token
 
 
 class SigningKey:
@@ -91,13 +101,15 @@ class SigningKey:
 
     def sign(self, purpose: str, claims: dict[str, Any]) -> str:
         """A token (JWT, HS256) of these claims for one purpose."""
+        import jwt  # noqa: PLC0415 - see `decode_token`
+
         return jwt.encode({**claims, "aud": purpose}, self._secret, algorithm="HS256")
 
     def verify(self, purpose: str, token: str) -> dict[str, Any] | None:
         """The claims of a token that this key signed for this purpose, whatever its time; else None."""
         try:
             return decode_token(token, self._secret, "HS256", purpose)
-        except jwt.PyJWTError:
+        except NotSignedError:
             return None
 
 

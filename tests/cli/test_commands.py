@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.cli.conftest import Command
 from tests.support.commands import potoserver
-from tests.support.process import CHECKOUT, ServerProcess
+from tests.support.process import CHECKOUT, ServerProcess, server_environment
 
 GREETER = """
 import sys
@@ -350,3 +350,21 @@ async def test_a_connection_that_brings_no_whole_request_is_closed(tmp_path: Pat
             async with asyncio.timeout(20):
                 assert re.findall(rb"HTTP/1.1 (\d+)", await reader.read()) == answers
             writer.close()
+
+
+@pytest.mark.process
+def test_what_signs_tokens_is_loaded_with_the_first_token(tmp_path: Path) -> None:
+    """A start that needs none does not wait for it."""
+    code = (
+        "import sys; from potoserver.cli import run; assert run(['modules']) == 0; "
+        "sys.exit(' '.join({'jwt', 'cryptography'} & {*sys.modules}) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=server_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

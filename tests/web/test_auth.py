@@ -203,7 +203,7 @@ def test_a_secret_that_is_too_short_is_refused() -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ("wrong", "DecodeError"),
+        ("wrong", "not in the compact form"),
         (token("another secret of at least thirty-two bytes"), "InvalidSignatureError"),
         (token(algorithm="HS512"), "InvalidAlgorithmError"),
         (token(aud="somebody else"), "InvalidAudienceError"),
