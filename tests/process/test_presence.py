@@ -216,12 +216,8 @@ class CutClient:
         return events
 
 
-@pytest.mark.parametrize("step", [1, 150, 333, 700, 1500, 4000])
-async def test_a_link_that_drops_again_in_mid_replay_loses_and_doubles_nothing(
-    start_server: StartServer, http: aiohttp.ClientSession, step: int
-) -> None:
-    """However far each replay gets before the next cut, every event comes once and in order."""
-    server = await start_server(**UNLIMITED)
+async def cut_in_mid_replay(server: ServerProcess, http: aiohttp.ClientSession, step: int) -> None:
+    """A link that is cut after so many bytes of each replay; every event comes once and in order."""
     client = CutClient(server.port)
     async with stream(http, server.url + SUBSCRIBE) as steady:
         await steady.next("connected")
@@ -240,12 +236,21 @@ async def test_a_link_that_drops_again_in_mid_replay_loses_and_doubles_nothing(
                 break
             # A line that is cut within `connected` every time brings nothing: then it gets a little better.
             upto = step if len(received) > 1 else upto + 70
-        assert contents(client.events) == contents(steady.seen)
+        assert contents(client.events) == contents(steady.seen), step
         ids = [event.id for event in client.events if event.type == "message"]
         assert ids == [event.id for event in steady.seen if event.type == "message"]
         connects = [event.data for event in client.events if event.type == "connected"]
         assert not any(data["gap"] for data in connects)
         assert len({data["conversation"] for data in connects}) == 1
+
+
+async def test_a_link_that_drops_again_in_mid_replay_loses_and_doubles_nothing(
+    start_server: StartServer, http: aiohttp.ClientSession
+) -> None:
+    """However far each replay gets before the next cut."""
+    server = await start_server(**UNLIMITED)
+    for step in (1, 150, 333, 700, 1500, 4000):
+        await cut_in_mid_replay(server, http, step)
 
 
 async def test_cuts_while_others_talk_lose_and_double_nothing(
@@ -332,52 +337,62 @@ async def test_what_comes_while_a_stream_opens_follows_the_replay_once(
         assert contents(reader.seen) == [(role, text) for text in texts for role in ("user", "assistant")]
 
 
-@pytest.mark.parametrize("by", ["header", "query", "header beats query"])
 async def test_resuming_by_header_and_by_query(
-    start_server: StartServer, http: aiohttp.ClientSession, by: str
+    start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """`Last-Event-ID` or `lastEventId` names where to go on; where both are given the header counts."""
     server = await start_server()
-    async with stream(http, server.url + SUBSCRIBE) as reader:
-        await reader.next("connected")
-        await chat(http, server.url, "one")
-        await chat(http, server.url, "two")
-        ids = [(await reader.next("message")).id for _ in range(4)]
-    options: dict[str, Any] = {}
-    if by != "query":
-        options["last_event_id"] = ids[1]
-    if by != "header":
-        options["lastEventId"] = ids[1] if by == "query" else ids[3]
-    async with stream(http, server.url + SUBSCRIBE, **options) as reader:
-        connected = await reader.next("connected")
-        assert connected.data["gap"] is False
-        assert connected.id == ids[1]
-        assert contents([await reader.next(), await reader.next()]) == [("user", "two"), ("assistant", "two")]
+    for by in ("header", "query", "header beats query"):
+        async with stream(http, server.url + SUBSCRIBE) as reader:
+            await reader.next("connected")
+            await chat(http, server.url, "one")
+            await chat(http, server.url, "two")
+            ids = [(await reader.next("message")).id for _ in range(4)]
+        options: dict[str, Any] = {}
+        if by != "query":
+            options["last_event_id"] = ids[1]
+        if by != "header":
+            options["lastEventId"] = ids[1] if by == "query" else ids[3]
+        async with stream(http, server.url + SUBSCRIBE, **options) as reader:
+            connected = await reader.next("connected")
+            assert connected.data["gap"] is False, by
+            assert connected.id == ids[1], by
+            replayed = contents([await reader.next(), await reader.next()])
+            assert replayed == [("user", "two"), ("assistant", "two")], by
 
 
-@pytest.mark.parametrize(
-    "unusable",
-    ["{epoch}-99999999999999", "otherepoch-1", "7", "nonsense", "{epoch}--1", "{epoch}-01", "ä", "a" * 500],
-    ids=["future", "other epoch", "no epoch", "malformed", "negative", "leading zero", "not ASCII", "long"],
-)
+UNUSABLE = {
+    "future": "{epoch}-99999999999999",
+    "other epoch": "otherepoch-1",
+    "no epoch": "7",
+    "malformed": "nonsense",
+    "negative": "{epoch}--1",
+    "leading zero": "{epoch}-01",
+    "not ASCII": "ä",
+    "long": "a" * 500,
+}
+
+
 async def test_an_id_that_cant_be_continued_is_told_as_a_gap(
-    start_server: StartServer, http: aiohttp.ClientSession, unusable: str
+    start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """An unknown, malformed or future id gives `gap: true` and the newest id, from which all goes on."""
-    server = await start_server()
+    server = await start_server(**UNLIMITED)
     async with stream(http, server.url + SUBSCRIBE) as reader:
         await reader.next("connected")
-        await chat(http, server.url, "before the gap")
-        newest = [await reader.next("message"), await reader.next("message")][-1].id
-        assert newest is not None
-        epoch = newest.rpartition("-")[0]
-        unusable = unusable.format(epoch=epoch)
-        async with stream(http, server.url + SUBSCRIBE, lastEventId=unusable) as gapped:
-            connected = await gapped.next("connected")
-            assert connected.data["gap"] is True
-            assert connected.id == newest
-            await chat(http, server.url, "behind the gap")
-            assert contents([await gapped.next()]) == [("user", "behind the gap")]
+        for what, unusable in UNUSABLE.items():
+            await chat(http, server.url, "before the gap")
+            newest = [await reader.next("message"), await reader.next("message")][-1].id
+            assert newest is not None
+            named = unusable.format(epoch=newest.rpartition("-")[0])
+            async with stream(http, server.url + SUBSCRIBE, lastEventId=named) as gapped:
+                connected = await gapped.next("connected")
+                assert connected.data["gap"] is True, what
+                assert connected.id == newest, what
+                await chat(http, server.url, "behind the gap")
+                assert contents([await gapped.next()]) == [("user", "behind the gap")], what
+            for _ in range(2):
+                await reader.next("message")
     async with stream(http, server.url + SUBSCRIBE, last_event_id=connected.id) as resumed:
         assert (await resumed.next("connected")).data["gap"] is False
         assert contents([await resumed.next()]) == [("user", "behind the gap")]
