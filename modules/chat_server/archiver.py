@@ -241,7 +241,7 @@ class Archiver:
     async def _retry(self, user_id: str, backlog: _Backlog) -> None:
         pause_s = _BACKOFF_FIRST_S
         while backlog.failed:
-            backlog.retry_ms = self._context.clock.now_ms() + round(pause_s * 1000)
+            backlog.retry_ms = self._context.presence_now_ms() + round(pause_s * 1000)
             if await self._stopped_within(pause_s):
                 break
             pause_s = min(pause_s * 2, _BACKOFF_LAST_S)

@@ -51,15 +51,16 @@ class Generation:
 
     Args:
         clock: Measures the limit.
+        begun_ms: When it begins, by the clock of presence: so others can count down to its end.
         timeout_s: All that the reply may take.
         max_chars: Where a reply is cut, with the finish reason `length`.
     """
 
-    def __init__(self, clock: Clock, timeout_s: float, max_chars: int) -> None:
+    def __init__(self, clock: Clock, begun_ms: int, timeout_s: float, max_chars: int) -> None:
         self._clock = clock
         self._timeout_s = timeout_s
-        self.until_ms = clock.now_ms() + round(timeout_s * 1000)
-        """When it ends at the latest: wall time, milliseconds since 1970 UTC."""
+        self.until_ms = begun_ms + round(timeout_s * 1000)
+        """When it ends at the latest, by that clock: milliseconds since 1970 UTC."""
         self._room = max_chars
         self._finish_reason: str | None = None
         self._model: str | None = None

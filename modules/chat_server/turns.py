@@ -179,7 +179,10 @@ class Turns:
                 self._refuse_when_stopping()
                 # There from the first moment, so that a shutdown finds every turn that it did not refuse.
                 generation = self._generations[user_id] = Generation(
-                    self._clock, self._settings.reply_timeout_s, self._settings.reply_max_chars
+                    self._clock,
+                    self._context.presence_now_ms(),
+                    self._settings.reply_timeout_s,
+                    self._settings.reply_max_chars,
                 )
                 try:
                     outcome = await self._answer(turn, generation)

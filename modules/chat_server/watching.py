@@ -53,7 +53,7 @@ class Watching:
                 now = {each.conversation_id: each for each in seen.sessions}
                 yield SessionsSeen(
                     snapshot=snapshot,
-                    at=iso_utc(self._context.clock.now_ms()),
+                    at=iso_utc(self._context.presence_now_ms()),
                     active=seen.active,
                     pending_archives=seen.pending_archives,
                     sessions=tuple(each for name, each in now.items() if shown.get(name) != each),

@@ -103,7 +103,7 @@ class Operations(ServerModule):
         """
         async with aclosing(self._views.follow(_Wanted(search, limit))) as views:
             async for view in views:
-                yield view.model_copy(update={"at": iso_utc(self.context.clock.now_ms())})
+                yield view.model_copy(update={"at": iso_utc(self.context.presence_now_ms())})
 
     @rpc(roles={"admin"})
     async def drop_connection(self, operator: User, connection: str) -> Dropped:

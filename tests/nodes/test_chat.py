@@ -336,6 +336,20 @@ async def test_what_was_told_long_ago_is_not_told_again_whatever_the_clocks_show
     assert [event.data["content"] for event in told] == ["before", "before", "after", "after"]
 
 
+async def test_what_a_session_waits_for_is_counted_down_by_one_clock(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of presence: the node that is asked, and the one that has the session, may show any time."""
+    pair = await start()
+    home, other = pair.servers
+    set_ahead(monkeypatch, other)
+    await say(home, "here", Authorization="Bearer admin-token")
+    status, (seen,) = await other.call("ChatServerModule/watchSessions", token="admin-token")
+    (session,) = seen["sessions"]
+    assert (status, session["waitingFor"]) == (200, "timeout")
+    assert session["lastActivity"] <= seen["at"] < session["waitingUntil"]
+
+
 async def test_a_home_whose_clock_is_ahead_ends_sessions_with_the_grace(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
