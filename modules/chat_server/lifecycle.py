@@ -20,6 +20,7 @@ from .lanes import Lanes
 from .latest import LatestArchives
 from .left_behind import LeftBehind
 from .notices import Notices
+from .room import Room
 from .session_records import SessionRecords
 from .sessions import Moment, Session, Sessions
 from .settings import ChatSettings
@@ -27,9 +28,6 @@ from .taking_over import Steps, TakingOver
 from .turns import TurnSessions
 from .user_tasks import UserTasks
 
-_MOST_ENDINGS_PER_USER = 16
-"""While so many of a user's sessions wait for their archive, no further one begins."""
-_RETRY_AFTER_S = 5
 _ENDS_IN_A_ROW = 100
 
 
@@ -73,6 +71,7 @@ class SessionLife(TurnSessions, Steps):
         self.archiver = Archiver(
             context, announcer, tasks, journal, lanes, self.notices, self.latest, on_archived
         )
+        self.room = Room(context, settings.max_sessions, self.sessions, self.archiver)
         self.records = SessionRecords(context)
         taking_over = TakingOver(context, announcer, journal, self.sessions, self.records, self.notices, self)
         self.adoption = Adoption(context, tasks, journal, self.sessions, taking_over.adopt, self.end_left)
@@ -98,7 +97,7 @@ class SessionLife(TurnSessions, Steps):
         session = self.sessions.get(user_id)
         self.check_home(user_id)
         begins = session is None or session.is_over(presence.generation)
-        if begins and self._why_no_room(user_id):
+        if begins and self.room.why_none(user_id):
             if session is not None:
                 self.end(session, Reason.DISCONNECT)
             return None
@@ -221,7 +220,7 @@ class SessionLife(TurnSessions, Steps):
         self.check_home(user_id)
         session = self.archiver.waiting_session(user_id) or self.call(user_id)
         if session is None:
-            self.check_room(user_id)
+            self.room.check(user_id)
             session = self.start(user_id, presence)
             self.call(user_id)
         return session
@@ -277,31 +276,6 @@ class SessionLife(TurnSessions, Steps):
         """
         if self._stopping or self._context.draining:
             raise UnavailableError("The server is stopping; try again in a moment.")
-
-    def check_room(self, user_id: str) -> None:
-        """Sees whether a session can begin for a user who has none.
-
-        Raises:
-            UnavailableError: None can.
-        """
-        why = self._why_no_room(user_id)
-        if why:
-            raise UnavailableError(why, retry_after_s=_RETRY_AFTER_S)
-
-    def _why_no_room(self, user_id: str) -> str:
-        """Why no session can begin, in the place of the user's own if there is one; empty where one can."""
-        most = self._settings.max_sessions
-        if (
-            most
-            and user_id not in self.sessions
-            and len(self.sessions) + len(self.archiver.pending_users) >= most
-        ):
-            self._context.set_alarm("sessions-full", lapses=True, limit=most)
-            return f"The server has as many sessions as it takes (chat.max_sessions, {most}); try again."
-        # Each connection of a user begins a session, also while the disk fails or a reply holds up archives.
-        if self.archiver.pending_of(user_id) >= _MOST_ENDINGS_PER_USER:
-            return "Your earlier dialogs are not archived yet, so no further one can begin; try again."
-        return ""
 
     def start(self, user_id: str, presence: Presence, conversation_id: str | None = None) -> Session:
         """Begins a session for a user who has none; without a connection, the fallback is to end it."""

@@ -259,7 +259,7 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
                 return session
             self._life.end(session, Reason.SUPERSEDED)
         else:
-            self._life.check_room(user_id)
+            self._life.room.check(user_id)
         return self._life.start(user_id, presence, conversation_id)
 
     def update_user_activity(self, user_id: str) -> None:

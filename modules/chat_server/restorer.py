@@ -128,7 +128,7 @@ class Restorer:
             if found is None:
                 raise no_such_archive()
         if user.id not in self._life.sessions:
-            self._life.check_room(user.id)
+            self._life.room.check(user.id)
         superseded = await self._life.supersede(user.id) or (begun.superseded if begun is not None else None)
         if found is not None:
             _keep(self._begun, user.id, _Begun(archive_id, found.conversation.id, superseded))
