@@ -125,13 +125,18 @@ class Link:
         return Redis.from_pool(pool)
 
     async def close(self) -> None:
-        """Closes all connections; whoever waits is told."""
+        """Closes all connections; whoever waits is told. What is under way has its time, which is short."""
         await end([*self._batches.tasks, *self._in_order.tasks])
         self._batches.refuse()
         self._in_order.refuse()
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
+        if self._client is None:
+            return
+        client, self._client = self._client, None
+        for _ in range(CONNECTIONS):  # a connection that is being made now would be left open
+            await self._places.acquire()
+        await client.aclose()
+        for _ in range(CONNECTIONS):
+            self._places.release()
 
     async def subscriber(self, route: str) -> Redis:
         """A client for subscriptions alone, to where the channel of that route is published; to be closed."""
