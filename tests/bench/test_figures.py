@@ -101,7 +101,7 @@ def test_a_series_is_drawn_with_a_line_for_each_peer(tmp_path: Path) -> None:
         samples.add(point, "ours", 0, value)
         samples.add(point, "raw", 0, value / 2)
     (file,) = save_plots(samples, ["ours", "raw", "nobody"], tmp_path / "run.md")
-    assert file.name == "run-memory-<each>.svg"
+    assert file.name == "run-memory-each-.svg"
     drawn = ET.fromstring(file.read_text())
     lines = [each.attrib["points"] for each in drawn.iter() if each.tag.endswith("polyline")]
     assert [len(line.split()) for line in lines] == [2, 2]

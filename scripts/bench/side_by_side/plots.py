@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -30,7 +31,7 @@ def save_plots(samples: Samples, peers: Sequence[str], page: Path) -> list[Path]
     """Writes them beside a page."""
     files = []
     for name, drawn in plots_of(samples, peers).items():
-        file = page.with_name(f"{page.stem}-{name.replace(' ', '-')}.svg")
+        file = page.with_name(f"{page.stem}-{re.sub(r'[^a-z0-9]+', '-', name.lower())}.svg")
         file.write_text(drawn)
         files.append(file)
     return files
