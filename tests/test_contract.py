@@ -488,7 +488,7 @@ FILES = (
     row(
         "an id whose name exceeds 200 bytes is refused",
         "core/test_users_and_events::test_an_id_that_can_have_no_folder_is_refused",
-        "process/test_users::test_an_id_without_a_folder_name_in_the_configuration_stops_the_start",
+        "cli/test_refused_starts::test_a_wrong_value_stops_the_start_with_one_line",
     ),
     row(
         "an archive's id is its file's name; the newest first, by end, then by number",
