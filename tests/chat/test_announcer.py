@@ -58,8 +58,8 @@ async def say(announcer: Announcer, message_id: str) -> None:
     await announcer.message("a1", "c1", Message("user", "text", message_id, 0), "r")
 
 
-async def test_nothing_passes_a_message_that_could_not_be_published(context: FakeContext) -> None:
-    """Whoever has got what was before is told of a gap, and not of what comes behind it."""
+async def lose_one(context: FakeContext) -> tuple[Announcer, str]:
+    """A message is published, and then one that can't be; where the log stood in between."""
     announcer = Announcer(context)
     await say(announcer, "m1")
     first = str((await context.engine.replay("a1", None)).resume_id)
@@ -67,6 +67,12 @@ async def test_nothing_passes_a_message_that_could_not_be_published(context: Fak
     await say(announcer, "m2")
     await settle()
     context.away = False
+    return announcer, first
+
+
+async def test_nothing_passes_a_message_that_could_not_be_published(context: FakeContext) -> None:
+    """Whoever has got what was before is told of a gap, and not of what comes behind it."""
+    announcer, first = await lose_one(context)
     assert not (await context.engine.replay("a1", first)).gap
     await announcer.archives("a1", "imported")
     assert (await context.engine.replay("a1", first)).gap
@@ -75,13 +81,7 @@ async def test_nothing_passes_a_message_that_could_not_be_published(context: Fak
 
 async def test_once_the_engine_is_back_a_gap_is_told_without_another_event(context: FakeContext) -> None:
     """Soon."""
-    announcer = Announcer(context)
-    await say(announcer, "m1")
-    first = str((await context.engine.replay("a1", None)).resume_id)
-    context.away = True
-    await say(announcer, "m2")
-    await settle()
-    context.away = False
+    announcer, first = await lose_one(context)
     await context.manual_clock.advance(1.0)
     await settle()
     assert (await context.engine.replay("a1", first)).gap
