@@ -36,8 +36,7 @@ async def test_a_promise_that_is_broken_in_the_code_is_told(tmp_path: Path, name
     code = broken_copy(name, tmp_path / "code")
     told = []
     for seed in range(3):
-        plan = Plan(tmp_path / f"run-{seed}", seed, seconds=60, troubles=FAULTS[name].troubles, code=code)
-        outcome = await run(plan)
+        outcome = await run(FAULTS[name].plan(tmp_path / f"run-{seed}", seed, code))
         if FAULTS[name].is_found_by(outcome.violations):
             return
         told += outcome.violations

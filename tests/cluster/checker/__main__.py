@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from tests.cluster.checker.broken import FAULTS, broken_copy
@@ -18,9 +18,10 @@ from tests.cluster.checker.history import History
 from tests.cluster.checker.nemesis import KINDS
 from tests.cluster.checker.run import Plan, run
 from tests.cluster.checker.violation import Violation, story
-from tests.support.process import CHECKOUT
 
 _MOST_SHOWN = 10
+_RESTS_S = 45
+"""Longer than it takes until all that was open has ended, after whatever trouble."""
 
 
 def main() -> int:
@@ -32,18 +33,8 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cluster-check-"))
     folder.mkdir(parents=True, exist_ok=True)
-    code = CHECKOUT if options.broken is None else broken_copy(options.broken, folder / "code")
     print(f"seed {seed}, in {folder}", flush=True)
-    plan = Plan(
-        folder=folder / "run",
-        seed=seed,
-        seconds=options.minutes * 60,
-        sessions=options.sessions,
-        users=options.users,
-        nodes=options.nodes,
-        troubles=_troubles(options),
-        code=code,
-    )
+    plan = _plan(options, folder, seed)
     begun_s = time.monotonic()
     outcome = asyncio.run(run(plan, lambda line: print(line, flush=True)))
     print(f"{outcome.summary()}; {(time.monotonic() - begun_s) / 60:.1f} minutes")
@@ -78,10 +69,19 @@ def _tell(history: History, violations: list[Violation], folder: Path) -> int:
     return 1
 
 
-def _troubles(options: argparse.Namespace) -> Collection[str]:
-    if options.troubles is not None:
-        return list(options.troubles)
-    return KINDS if options.broken is None else FAULTS[options.broken].troubles
+def _plan(options: argparse.Namespace, folder: Path, seed: int) -> Plan:
+    if options.broken is None:
+        plan = Plan(folder / "run", seed, seconds=3600, sessions=10_000, rest_s=_RESTS_S)
+    else:
+        plan = FAULTS[options.broken].plan(folder / "run", seed, broken_copy(options.broken, folder / "code"))
+    asked = {
+        "seconds": None if options.minutes is None else options.minutes * 60,
+        "sessions": options.sessions,
+        "users": options.users,
+        "nodes": options.nodes,
+        "troubles": options.troubles,
+    }
+    return replace(plan, **{name: value for name, value in asked.items() if value is not None})
 
 
 def _options() -> argparse.Namespace:
@@ -90,17 +90,21 @@ def _options() -> argparse.Namespace:
         description="Clients come, talk and go on several nodes while everything fails at random; then the "
         "whole history is checked.",
     )
-    parser.add_argument("--sessions", type=int, default=10_000, help="end after so many (10000)")
-    parser.add_argument("--minutes", type=float, default=60, help="end after so long, at the latest (60)")
+    parser.add_argument("--sessions", type=int, help="end after so many (10000)")
+    parser.add_argument("--minutes", type=float, help="end after so long, at the latest (60)")
     parser.add_argument("--seed", type=int, help="make the same choices as a run before")
-    parser.add_argument("--users", type=int, default=24, help="how many come and go (24)")
-    parser.add_argument("--nodes", type=int, default=3, help="how many nodes there are (3)")
+    parser.add_argument("--users", type=int, help="how many come and go (24)")
+    parser.add_argument("--nodes", type=int, help="how many nodes there are (3)")
     parser.add_argument(
         "--troubles", nargs="*", choices=KINDS, help="let only these happen; none, without any"
     )
     parser.add_argument("--folder", type=Path, help="where all of it is kept; without it, a temporary one")
     parser.add_argument("--again", type=Path, metavar="RUN", help="check the history of a run once more")
-    parser.add_argument("--broken", choices=sorted(FAULTS), help="with this fault in it; 0 when it is found")
+    parser.add_argument(
+        "--broken",
+        choices=sorted(FAULTS),
+        help="with this fault in it, as it comes out soonest; 0 when it is found",
+    )
     return parser.parse_args()
 
 

@@ -7,11 +7,14 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests.cluster.checker.run import Plan
 from tests.cluster.checker.violation import Violation
 from tests.support.process import CHECKOUT
 
 _TABLE = Path(__file__).with_name("broken.toml")
+_LASTS_S = 75
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,19 @@ class Fault:
 
     Attributes:
         why: What is broken, in words.
-        troubles: By which it comes out soonest.
         breaks: The promises, as the checker calls them; it must tell of one.
         changes: What is done; more than one thing where each alone is made up for by the other.
+        run: What of a `Plan` brings it out soonest: which troubles, for how long, and so on.
     """
 
     why: str
-    troubles: tuple[str, ...]
     breaks: tuple[str, ...]
     changes: tuple[Change, ...]
+    run: Mapping[str, Any]
+
+    def plan(self, folder: Path, seed: int, code: Path) -> Plan:
+        """The run that is to find it in that code."""
+        return Plan(folder, seed, code=code, **{"seconds": _LASTS_S, **self.run})
 
     def is_found_by(self, violations: Iterable[Violation]) -> bool:
         """Whether one of them is told."""
@@ -58,13 +65,12 @@ def _faults() -> Mapping[str, Fault]:
 def _fault(
     *,
     why: str,
-    troubles: list[str],
     breaks: list[str],
-    also: dict[str, str] | None = None,
+    run: dict[str, Any],
+    also: Iterable[dict[str, str]] = (),
     **change: str,
 ) -> Fault:
-    changes = [Change(**each) for each in (change, also) if each]
-    return Fault(why, tuple(troubles), tuple(breaks), tuple(changes))
+    return Fault(why, tuple(breaks), tuple(Change(**each) for each in (change, *also)), run)
 
 
 FAULTS = _faults()

@@ -75,6 +75,13 @@ class Circumstances:
 
     def sound(self, stream: Stream) -> list[Span]:
         """When a stream was open, its client alive, and its node reachable."""
+        return self._sound[id(stream)]
+
+    @cached_property
+    def _sound(self) -> dict[int, list[Span]]:
+        return {id(stream): self._sound_of(stream) for stream in self.history.streams}
+
+    def _sound_of(self, stream: Stream) -> list[Span]:
         if stream.opened_ms is None:
             return []
         end = stream.closed_ms if stream.silent_ms is None else stream.silent_ms

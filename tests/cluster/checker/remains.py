@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.checker.events import NOT_PUBLISHED
 from tests.cluster.checker.history import Archive, Line
 from tests.cluster.checker.sessions import ADOPTED, ENDED, STARTED
+from tests.cluster.checker.untold import NOT_PUBLISHED
 from tests.support import saved
 from tests.support.valkey import ValkeyProcess
 

@@ -27,6 +27,8 @@ ONE_AT_A_TIME = "a user has one session at a time"
 LISTED = "a user's archives are listed in the order of their ends"
 LEASE = "a client that falls silent is noticed within its lease"
 NOTHING_LEFT = "nothing is left when everybody has gone"
+_ON_ITS_WAY_MS = 500
+"""Between a departure and its hook the fallback may look, and be the first to end what was idle for long."""
 STARTED, ENDED, ADOPTED = "session started", "session ended", "session adopted"
 
 
@@ -108,7 +110,8 @@ def check_sessions(history: History) -> Iterator[Violation]:
             at = max(archive.moved_ms for archive in conversation.archives)
             yield Violation(ARCHIVED_ONCE, conversation.user, at, f"{conversation.id} is in {ids}")
         yield from _check_there(circumstances, conversation, streams_of[conversation.user])
-        yield from _check_reason(circumstances, conversation, answered[conversation.user])
+        user = conversation.user
+        yield from _check_reason(circumstances, conversation, answered[user], calls[user])
     for user, of_user in by_user.items():
         yield from _check_bounds(circumstances, user, of_user, streams_of[user], calls[user])
     yield from _check_one_at_a_time(history)
@@ -159,19 +162,23 @@ def _check_there(
 
 
 def _check_reason(
-    circumstances: Circumstances, conversation: Conversation, answered: list[Said]
+    circumstances: Circumstances, conversation: Conversation, answered: list[Said], calls: list[Span]
 ) -> Iterator[Violation]:
     end = conversation.end
     if end is None or _is_excused(circumstances, end, archived=bool(conversation.archives)):
         return
-    why = _why_unexplained(circumstances, conversation, end, answered)
+    why = _why_unexplained(circumstances, conversation, end, answered, calls)
     if why:
         what = f"{conversation.id} ended for {end.reason} on node {end.node}, but {why}"
         yield Violation(EXPLAINED, conversation.user, end.at_ms, what)
 
 
 def _why_unexplained(
-    circumstances: Circumstances, conversation: Conversation, end: Line, answered: list[Said]
+    circumstances: Circumstances,
+    conversation: Conversation,
+    end: Line,
+    answered: list[Said],
+    calls: list[Span],
 ) -> str:
     history, user = circumstances.history, conversation.user
     grace_ms = history.rules.grace_ms
@@ -192,6 +199,13 @@ def _why_unexplained(
         called = [each for each in answered if each.conversation == conversation.id]
         if any(quiet.holds(each.begun_ms) for each in called):
             return "there were calls in the time"
+        seen_ms = max((span.end for span in circumstances.present(user) if span.begin < end.at_ms), default=0)
+        if any(pause.begin <= end.at_ms and seen_ms < pause.end for pause in circumstances.calm_pauses):
+            return ""  # the departure may have been late, or not at all where the engine lost what it knew
+        if end.at_ms < seen_ms + grace_ms + _ON_ITS_WAY_MS:
+            return ""
+        if not any(call.end + SLACK_MS >= seen_ms and call.begin < end.at_ms for call in calls):
+            return "nobody had called in the grace, or without a connection"
         return ""
     if end.reason == "request":
         for asked in history.asked:
@@ -216,6 +230,7 @@ def _check_bounds(
     rules = history.rules
     here = joined([*(Span(each.asked_ms, each.closed_ms) for each in streams), *calls])
     until = [*here, Span(history.stop_ms, history.stop_ms + 1)]
+    spoken = {said.conversation for said in history.said if said.user == user}
     for before, back in pairwise(until):
         left_ms = before.end
         open_then = [each for each in of_user if each.first_ms <= left_ms]
@@ -229,6 +244,8 @@ def _check_bounds(
             bound_ms = max(bound_ms, rules.timeout_ms + rules.check_ms)
         due_ms = after(left_ms, bound_ms + LOADED_MS, circumstances.calm_pauses)
         ended_ms = last.end.at_ms if last.end is not None else ALWAYS
+        if last.end is None and last.id not in spoken and circumstances.moved_between(left_ms, due_ms):
+            continue  # it was empty, and is forgotten with its home
         if due_ms < back.begin and ended_ms > due_ms:
             end = "never" if ended_ms == ALWAYS else f"{(ended_ms - left_ms) / 1000:.1f} s later"
             allowed = f"{(due_ms - left_ms) / 1000:.1f} s"

@@ -114,7 +114,7 @@ class Tab:
         query = f"?lease={self._books.history.rules.lease_ms // 1000}" if self._leased else ""
         try:
             async with asyncio.timeout(_OPENS_WITHIN_S):
-                self._feed = await Feed.open(
+                feed = await Feed.open(
                     self._books.ports[node],
                     self._books.token(self._user),
                     lambda event: self._take(stream, event),
@@ -124,7 +124,11 @@ class Tab:
         except (OSError, TimeoutError):
             self._note_end("never")
             return None
-        return self._feed
+        if stream is not self._stream:
+            feed.close(reset=True)  # the tab was dropped meanwhile
+            return None
+        self._feed = feed
+        return feed
 
     def _close(self, *, reset: bool) -> None:
         if self._feed is not None:

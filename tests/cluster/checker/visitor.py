@@ -28,10 +28,12 @@ class Visitor:
         books: Where all of it is written down.
         name: Who.
         dice: Every choice.
+        away_s: For how long the user stays away at most.
     """
 
-    def __init__(self, books: Books, name: str, dice: random.Random) -> None:
+    def __init__(self, books: Books, name: str, dice: random.Random, away_s: float) -> None:
         self.name = name
+        self._away_s = away_s
         self._books = books
         self._dice = dice
         self._tabs = [Tab(books, name, number, dice) for number in range(2)]
@@ -48,7 +50,7 @@ class Visitor:
                 await asyncio.sleep(self._dice.uniform(0, 1.5) * grace_s)
                 await self.say()
             if fate < 0.15:
-                await at_most(40, over)
+                await at_most(self._away_s, over)
             elif fate < 0.25:
                 await asyncio.sleep(self._dice.uniform(0.5, 1.2) * grace_s)  # a return that may be too late
             else:
