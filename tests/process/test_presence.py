@@ -383,7 +383,7 @@ async def test_an_id_that_cant_be_continued_is_told_as_a_gap(
             assert connected.data["gap"] is True
             assert connected.id == newest
             await chat(http, server.url, "behind the gap")
-            assert contents([await gapped.next()]) == [("user", "behind the gap")]
+            assert contents([await gapped.next("message")]) == [("user", "behind the gap")]
     async with stream(http, server.url + SUBSCRIBE, last_event_id=connected.id) as resumed:
         assert (await resumed.next("connected")).data["gap"] is False
         assert contents([await resumed.next()]) == [("user", "behind the gap")]
