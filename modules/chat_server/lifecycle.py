@@ -75,6 +75,8 @@ class SessionLife(TurnSessions, Steps):
         self.records = SessionRecords(context)
         taking_over = TakingOver(context, announcer, journal, self.sessions, self.records, self.notices, self)
         self.adoption = Adoption(context, tasks, journal, self.sessions, taking_over.adopt, self.end_left)
+        self._departed: set[str] = set()
+        """Conversations whose users had departed at the last look, and that are open still."""
         self._at_home: set[str] = set()
         """The users whose home this node is, where there may be others."""
 
@@ -295,15 +297,24 @@ class SessionLife(TurnSessions, Steps):
             self._archive(ended, reason)
 
     async def end_idle(self) -> None:
-        """The fallback: ends the sessions whose users have been inactive for too long."""
+        """The fallback: ends the sessions whose users have been inactive for too long.
+
+        Who has departed is left to the departure, which says why, until the next look: it may be lost.
+        """
         timeout_s = self._settings.session_timeout_ms / 1000
         connected_too = self._settings.session_timeout_scope == "idle"
         idle_sessions = self.sessions.idle(self._clock.monotonic_s(), timeout_s)
         ended_count = 0
+        departed_before, self._departed = self._departed, set()
         for idle in idle_sessions:
             if self._lanes.length(idle.user_id):
                 continue  # a call that still runs is activity
             presence = await self._context.presence_of(idle.user_id)
+            conversation_id = idle.conversation.id
+            has_departed = idle.generation is not None and presence.state is PresenceState.ABSENT
+            if has_departed and conversation_id not in departed_before:
+                self._departed.add(conversation_id)
+                continue
             ended = self.sessions.expire(idle, presence.state, connected_too=connected_too)
             if ended is not None:
                 ended_count += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modules.chat_server.journal import FileSystemDialogueJournal, Reason
-from potoserver import ProblemError
+from potoserver import Departure, ProblemError
 
 from ..support.clock import ManualClock, settle
 from .support import A1, Chat, LedResponder, conversation, question, reasons, texts
@@ -200,6 +200,29 @@ async def test_a_connected_idle_user_is_ended_only_under_scope_idle(tmp_path: Pa
         await chat.context.disconnect(connection)
         await chat.until(5)
         assert reasons(await chat.archives()) == [Reason.TIMEOUT, Reason.DISCONNECT]
+
+
+async def test_the_fallback_leaves_who_has_departed_to_the_departure(tmp_path: Path) -> None:
+    """It is on its way, and knows why the dialog has ended. Unless it does not come."""
+    async with Chat.in_memory(tmp_path, settings={"session_check_interval_ms": 86_400_000}) as chat:
+        for number in (1, 2):
+            connection, _ = await chat.context.connect("a1")
+            await chat.ask("x")
+            await chat.until(3600)
+            on_its_way: list[Departure] = []
+            chat.context.on_departure = on_its_way.append  # type: ignore[method-assign]
+            await chat.context.disconnect(connection)
+            await chat.until(5)
+            (departure,) = on_its_way
+            del chat.context.on_departure
+            await chat.module._life.end_idle()
+            assert len(await chat.archives()) == number - 1
+            if number == 1:
+                chat.context.on_departure(departure)
+            else:
+                await chat.module._life.end_idle()
+            await chat.quiet()
+        assert reasons(await chat.archives()) == [Reason.DISCONNECT, Reason.TIMEOUT]
 
 
 async def test_a_session_begun_by_a_call_is_ended_by_the_departure_of_who_connected_since(

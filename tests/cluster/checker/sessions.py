@@ -27,8 +27,6 @@ ONE_AT_A_TIME = "a user has one session at a time"
 LISTED = "a user's archives are listed in the order of their ends"
 LEASE = "a client that falls silent is noticed within its lease"
 NOTHING_LEFT = "nothing is left when everybody has gone"
-_ON_ITS_WAY_MS = 500
-"""Between a departure and its hook the fallback may look, and be the first to end what was idle for long."""
 STARTED, ENDED, ADOPTED = "session started", "session ended", "session adopted"
 
 
@@ -202,7 +200,7 @@ def _why_unexplained(
         seen_ms = max((span.end for span in circumstances.present(user) if span.begin < end.at_ms), default=0)
         if any(pause.begin <= end.at_ms and seen_ms < pause.end for pause in circumstances.calm_pauses):
             return ""  # the departure may have been late, or not at all where the engine lost what it knew
-        if end.at_ms < seen_ms + grace_ms + _ON_ITS_WAY_MS:
+        if end.at_ms < seen_ms + grace_ms + SLACK_MS:
             return ""
         if not any(call.end + SLACK_MS >= seen_ms and call.begin < end.at_ms for call in calls):
             return "nobody had called in the grace, or without a connection"
