@@ -75,6 +75,7 @@ class Announcer:
             told: What the user's log holds.
             since_ms: A message since then must be in the log, where that has nothing of the dialog.
         """
+        told = _without_late(told)
         growing = {event.group: str(event.data["requestId"]) for event in told if event.group is not None}
         first = _first_untold(messages, told)
         if first is None:
@@ -207,3 +208,12 @@ def _first_untold(messages: Sequence[Message], told: Sequence[Event]) -> int | N
         if event.type == "message" and event.data["messageId"] in places:
             return places[event.data["messageId"]] + 1
     return None
+
+
+def _without_late(told: Sequence[Event]) -> list[Event]:
+    """The log without the pieces of replies that are there as a whole.
+
+    What a node that was cut off had sent may arrive when its successor has told all.
+    """
+    finished = {event.data["messageId"] for event in told if event.type == "message"}
+    return [event for event in told if event.group not in finished]

@@ -87,3 +87,21 @@ async def test_once_the_engine_is_back_a_gap_is_told_without_another_event(conte
     assert (await context.engine.replay("a1", first)).gap
     await say(announcer, "m3")
     assert [event.data["messageId"] for event in await context.engine.logged("a1")] == ["m3"]
+
+
+@pytest.mark.parametrize(
+    ("log", "published"),
+    [
+        (("q1", "r1", "q2", "r2", "r2+"), []),
+        (("q1", "r1", "r1+", "q2"), ["message r2"]),
+        (("q1", "r1", "q2", "r2+"), ["message r2"]),
+        (("q1", "r1", "q2", "r3+"), ["failed r3"]),
+    ],
+)
+async def test_a_piece_that_comes_when_its_reply_is_there_is_no_reply_that_grows(
+    context: FakeContext, log: tuple[str, ...], published: list[str]
+) -> None:
+    """A node that was cut off had sent it: its successor tells nothing twice, and of no failure."""
+    await Announcer(context).go_on("a1", "c", MESSAGES, told(*log), 0)
+    events = await context.engine.logged("a1")
+    assert [f"{event.type} {event.data['messageId']}" for event in events] == published
