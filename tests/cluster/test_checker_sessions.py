@@ -175,17 +175,6 @@ def timed_out_before_the_late_departure(history: History) -> None:
     history.troubles.append(kill(1, 5500, 5600))
 
 
-def timed_out_while_the_departure_was_on_its_way(history: History) -> None:
-    """The last call was long ago, and the fallback looked just then."""
-    del history.said[2]
-    history.archives[0].messages = history.archives[0].messages[:4]
-    history.archives[0].count = 4
-    history.streams[2].got = []
-    history.streams[3].after = "e-2201"
-    end_for(history, "timeout")
-    end_at(history, 0, 6300)
-
-
 def forgotten_empty(history: History) -> None:
     """Nothing was said in it, and its home died when the user had left."""
     del history.archives[0]
@@ -199,7 +188,6 @@ def forgotten_empty(history: History) -> None:
 
 EXCUSED: list[Break] = [
     timed_out_before_the_late_departure,
-    timed_out_while_the_departure_was_on_its_way,
     forgotten_empty,
     recovered_after_a_death,
     ended_while_severed,
