@@ -32,9 +32,10 @@ prepare_environment() {
 # one, the tests that want it say why they don't run. "long" asks for WebKit, too.
 prepare_programs() {
     prepare_program Chromium "chromium chromium-browser google-chrome" chromium fonts-dejavu-core
-    prepare_program Firefox "firefox-esr firefox" firefox-esr
     prepare_program nginx nginx nginx-light
-    [[ "$1" != long ]] || prepare_program WebKit WebKitWebDriver webkit2gtk-driver xvfb
+    [[ "$1" == long ]] || return 0
+    prepare_program Firefox "firefox-esr firefox" firefox-esr
+    prepare_program WebKit WebKitWebDriver webkit2gtk-driver xvfb
 }
 
 # Makes sure of one: its name, what it may be called on PATH, its packages.

@@ -35,15 +35,14 @@ _FIND_FAULTS = """const { violations } = await axe.run({ resultTypes: ["violatio
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test runs in Chromium. In the others most run in the long form alone, as `each_browser` says."""
+    """Each test runs in Chromium, and in the long form in the others."""
     if "kind" in metafunc.fixturenames:
         kinds = ENGINES[:1] if metafunc.definition.get_closest_marker("chromium_only") else ENGINES
-        short = metafunc.definition.get_closest_marker("each_browser") is not None
-        metafunc.parametrize("kind", [_parameter(kind, short=short) for kind in kinds], scope="session")
+        metafunc.parametrize("kind", [_parameter(kind) for kind in kinds], scope="session")
 
 
-def _parameter(kind: type[Engine], *, short: bool) -> object:
-    marks = [] if short or kind is Chromium else [pytest.mark.long]
+def _parameter(kind: type[Engine]) -> object:
+    marks = [] if kind is Chromium else [pytest.mark.long]
     if kind.program() is None:
         reason = f"there is no {kind.__name__} here; as root on Debian ./scripts/test installs it"
         marks.append(pytest.mark.skip(reason=reason))

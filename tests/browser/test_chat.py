@@ -8,7 +8,6 @@ import time
 
 import aiohttp
 import jwt
-import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.chat_page import PACED, SLOW, ChatPage
@@ -124,7 +123,6 @@ async def test_a_reply_appears_as_it_streams_and_can_be_stopped(
     await expect(view.page.locator(".message.assistant .meta")).to_contain_text("stopped before its end")
 
 
-@pytest.mark.each_browser
 async def test_a_reload_in_mid_reply_shows_it_growing_on(
     context: BrowserContext, start_server: StartServer
 ) -> None:

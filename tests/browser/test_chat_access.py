@@ -65,7 +65,6 @@ async def test_no_state_of_the_page_has_a_serious_fault(
         await expect(view.page.get_by_role("dialog")).to_have_count(0)
 
 
-@pytest.mark.each_browser
 async def test_the_page_is_used_by_keyboard_alone(context: BrowserContext, server: Place) -> None:
     """From signing in to going on with an archived dialog; the focus is always somewhere, and can be seen."""
     page = await context.new_page()

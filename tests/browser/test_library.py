@@ -43,7 +43,6 @@ async def connections(http: aiohttp.ClientSession, server: Place) -> int:
     return int((await answer.json())["connections"])
 
 
-@pytest.mark.each_browser
 async def test_what_a_cut_connection_missed_comes_once(
     bare: BrowserContext, server: Place, http: aiohttp.ClientSession, console: Console
 ) -> None:

@@ -91,6 +91,8 @@ class Client:
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, entry: LogEntry) -> None:
+        if self._ended.is_set():
+            return  # as a server does: nothing passes a gap while the stream is not closed yet
         if self._held is not None:
             self._held.append(entry)
         elif self.last is None or entry.id.seq > self.last.seq:

@@ -31,6 +31,9 @@ pytestmark = pytest.mark.process
 GRACE_MS = 1000
 WITH_ARCHIVE = (Given.ARCHIVE, Given.RESTORING, Given.NAMING, Given.PINNING, Given.DELETING)
 STARTED_MS = 1_705_313_523_120
+IN_LONG_FORM = ("delete", "import", "name", "pin", "restore", "told")
+"""What users do with archives: in the short form each system call of these fails, or ends the process, in
+`tests/journal/test_restoring.py`."""
 
 
 @dataclass
@@ -346,7 +349,13 @@ def test_every_point_has_its_own_name() -> None:
     assert len({point.name for point in CRASH_POINTS}) == len(CRASH_POINTS)
 
 
-@pytest.mark.parametrize("of", sorted({point.of for point in CRASH_POINTS}))
+@pytest.mark.parametrize(
+    "of",
+    [
+        pytest.param(of, marks=[pytest.mark.long] if of in IN_LONG_FORM else [])
+        for of in sorted({point.of for point in CRASH_POINTS})
+    ],
+)
 async def test_kill_9_at_every_named_point_loses_and_doubles_nothing(tmp_path: Path, of: str) -> None:
     """Every point is reached; who returns goes on with the same conversation, the other's is `recovered`."""
     points = [point for point in CRASH_POINTS if point.of == of]

@@ -61,11 +61,11 @@ async def post(running: RunningServer, path: str, data: Any, **headers: str) -> 
 )
 def test_a_body_that_would_take_long_is_refused_at_once(raw: bytes, why: str) -> None:
     """400, before it is read into values."""
-    begun_s = time.perf_counter()
+    begun_s = time.process_time()
     with pytest.raises(ProblemError, match=why) as raised:
         parse_json(raw)
     assert raised.value.status == 400
-    assert time.perf_counter() - begun_s < QUICK_S
+    assert time.process_time() - begun_s < QUICK_S
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_a_body_at_the_limits_is_read() -> None:
 async def test_unknown_fields_without_number_are_named_up_to_a_limit(running: RunningServer) -> None:
     """And cost no more for it."""
     many = {f"k{number}": 1 for number in range(40_000)}
-    begun_s = time.perf_counter()
+    begun_s = time.process_time()
     status, document = await running.call("Sample/echo", many | {"someText": "a"})
-    assert time.perf_counter() - begun_s < QUICK_S
+    assert time.process_time() - begun_s < QUICK_S
     assert (status, len(document["errors"])) == (422, 50)
 
 
