@@ -28,7 +28,8 @@ from .taking_over import Steps, TakingOver
 from .turns import TurnSessions
 from .user_tasks import UserTasks
 
-_ENDS_IN_A_ROW = 100
+_TOGETHER = 100
+"""Of so many idle users at once the engine is asked who is there."""
 
 
 class SessionLife(TurnSessions, Steps):
@@ -306,21 +307,25 @@ class SessionLife(TurnSessions, Steps):
         idle_sessions = self.sessions.idle(self._clock.monotonic_s(), timeout_s)
         ended_count = 0
         departed_before, self._departed = self._departed, set()
-        for idle in idle_sessions:
-            if self._lanes.length(idle.user_id):
-                continue  # a call that still runs is activity
-            presence = await self._context.presence_of(idle.user_id)
-            conversation_id = idle.conversation.id
-            has_departed = idle.generation is not None and presence.state is PresenceState.ABSENT
-            if has_departed and conversation_id not in departed_before:
-                self._departed.add(conversation_id)
-                continue
-            ended = self.sessions.expire(idle, presence.state, connected_too=connected_too)
-            if ended is not None:
-                ended_count += 1
-                self._archive(ended, Reason.TIMEOUT)
-                if ended_count % _ENDS_IN_A_ROW == 0:
-                    await asyncio.sleep(0)  # a hundred thousand may be idle at once; others have their turn
+        for start in range(0, len(idle_sessions), _TOGETHER):
+            # A call that still runs is activity.
+            some = [
+                idle
+                for idle in idle_sessions[start : start + _TOGETHER]
+                if not self._lanes.length(idle.user_id)
+            ]
+            presences = await self._context.presences_of([idle.user_id for idle in some])
+            for idle, presence in zip(some, presences, strict=True):
+                conversation_id = idle.conversation.id
+                has_departed = idle.generation is not None and presence.state is PresenceState.ABSENT
+                if has_departed and conversation_id not in departed_before:
+                    self._departed.add(conversation_id)
+                    continue
+                ended = self.sessions.expire(idle, presence.state, connected_too=connected_too)
+                if ended is not None:
+                    ended_count += 1
+                    self._archive(ended, Reason.TIMEOUT)
+            await asyncio.sleep(0)  # a hundred thousand may be idle at once; others have their turn
         self._monitoring_log.debug(
             "sessions checked", sessions=len(self.sessions), idle=len(idle_sessions), ended=ended_count
         )
