@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any, ClassVar
 
 from aiohttp import web
 from aiohttp_sse import sse_response
 
-from scripts.bench.side_by_side.commands import EVENT, Command, obey, text_of
+from scripts.bench.side_by_side.commands import EVENT, text_of
 from scripts.bench.side_by_side.peers.base import PythonPeer
+from scripts.bench.side_by_side.peers.on_aiohttp import Subscribe, serve
 
 
 class AiohttpSsePeer(PythonPeer):
@@ -39,7 +39,7 @@ class Queues:
                 queue.put_nowait(text)
 
 
-def app_of(queues: Queues) -> web.Application:
+def subscribe_to(queues: Queues) -> Subscribe:
     async def subscribe(request: web.Request) -> web.StreamResponse:
         user_id = request.query["user"]
         async with sse_response(request) as response:
@@ -55,17 +55,9 @@ def app_of(queues: Queues) -> web.Application:
                 of_user.discard(queue)
         return response
 
-    async def command(request: web.Request) -> web.Response:
-        await obey(Command.of(await request.json()), queues)
-        return web.Response()
-
-    app = web.Application()
-    app.router.add_get("/subscribe", subscribe)
-    app.router.add_post("/command", command)
-    return app
+    return subscribe
 
 
 if __name__ == "__main__":
-    web.run_app(
-        app_of(Queues()), host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, backlog=1024
-    )
+    queues = Queues()
+    serve(subscribe_to(queues), queues)

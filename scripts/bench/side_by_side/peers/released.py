@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import ClassVar
 
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
-from scripts.bench.side_by_side.commands import Command, frame_of, obey
+from scripts.bench.side_by_side.commands import frame_of
 from scripts.bench.side_by_side.peers.base import PythonPeer
+from scripts.bench.side_by_side.peers.on_aiohttp import Subscribe, serve
 from scripts.bench.side_by_side.peers.raw import Streams
 
 _CONNECTED = b"event: connected\ndata: {}\n\n"
@@ -52,7 +52,7 @@ def _chunk(frame: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(frame), frame)
 
 
-def app_of(streams: Streams) -> web.Application:
+def subscribe_to(streams: Streams) -> Subscribe:
     async def subscribe(request: web.Request) -> web.StreamResponse:
         response = Response()
         await response.prepare(request)
@@ -66,22 +66,9 @@ def app_of(streams: Streams) -> web.Application:
         streams.add(user_id, transport)
         return response
 
-    async def command(request: web.Request) -> web.Response:
-        await obey(Command.of(await request.json()), streams)
-        return web.Response()
-
-    app = web.Application()
-    app.router.add_get("/subscribe", subscribe)
-    app.router.add_post("/command", command)
-    return app
+    return subscribe
 
 
 if __name__ == "__main__":
-    web.run_app(
-        app_of(Streams(lambda data: _chunk(frame_of(data)))),
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        access_log=None,
-        print=None,
-        backlog=1024,
-    )
+    streams = Streams(lambda data: _chunk(frame_of(data)))
+    serve(subscribe_to(streams), streams)
