@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.conftest import Place
+from tests.browser.conftest import Place, sign_in
 from tests.support.process import ServerProcess
 
 PACED = {"POTO_CHAT__ECHO__DELAY_MS": "40"}
@@ -34,6 +34,14 @@ class ChatPage:
         await chat.page.goto(server if isinstance(server, str) else server.url)
         await chat.until_connected()
         return chat
+
+    @classmethod
+    async def open_two(
+        cls, context: BrowserContext, server: Place | ServerProcess
+    ) -> tuple[ChatPage, ChatPage]:
+        """Signs a context in, and opens two tabs there."""
+        await sign_in(context, server)
+        return await cls.open(context, server), await cls.open(context, server)
 
     @property
     def messages(self) -> Locator:

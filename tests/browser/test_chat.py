@@ -107,8 +107,7 @@ async def test_a_reply_appears_as_it_streams_and_can_be_stopped(
 ) -> None:
     """What there is of it stays, and says so, here and in every other tab."""
     server = await start_server(**SLOW)
-    await sign_in(context, server)
-    view, other = await ChatPage.open(context, server), await ChatPage.open(context, server)
+    view, other = await ChatPage.open_two(context, server)
     await view.send(WORDS)
     await expect(view.messages.nth(1)).to_contain_text("word3")
     await view.button("Stop the reply").click()
@@ -187,8 +186,7 @@ async def test_a_browser_that_goes_offline_says_so_at_once_in_every_tab(
 ) -> None:
     """Though the stream itself does not end by that; what is said meanwhile is sent when it is back."""
     console.expect(CUT)
-    await sign_in(context, server)
-    view, other = await ChatPage.open(context, server), await ChatPage.open(context, server)
+    view, other = await ChatPage.open_two(context, server)
     await context.set_offline(True)
     for each in (view, other):
         await expect(each.state).to_contain_text("The connection was lost.")

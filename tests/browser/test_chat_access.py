@@ -126,9 +126,7 @@ async def test_the_list_of_dialogs_keeps_the_focus_when_it_is_drawn_anew(
     context: BrowserContext, server: Place
 ) -> None:
     """A dialog that another tab ends or deletes takes nobody out of the list."""
-    await sign_in(context, server)
-    view = await ChatPage.open(context, server)
-    other = await ChatPage.open(context, server)
+    view, other = await ChatPage.open_two(context, server)
     await view.archive("Plans for the garden")
     await view.page.bring_to_front()
     await view.entries.first.focus()

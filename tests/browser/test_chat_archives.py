@@ -82,9 +82,7 @@ async def test_an_archive_is_renamed_pinned_and_deleted_in_all_tabs(
     context: BrowserContext, server: Place
 ) -> None:
     """Each change is seen at once, wherever the page is open."""
-    await sign_in(context, server)
-    view = await ChatPage.open(context, server)
-    other = await ChatPage.open(context, server)
+    view, other = await ChatPage.open_two(context, server)
     await view.archive("Plans for the garden")
     await view.archive("Something else")
     await view.page.bring_to_front()

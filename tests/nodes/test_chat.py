@@ -36,6 +36,11 @@ async def say(server: RunningServer, text: str, **headers: str) -> dict[str, Any
     return dict(answer)
 
 
+async def make_home(server: RunningServer) -> None:
+    """The user is at home where the first call comes to."""
+    assert (await server.call("ChatServerModule/getSessionInfo"))[0] == 200
+
+
 def set_ahead(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
     """Sets one node's clock ten minutes ahead of the engine's and of the other node's."""
     clock = server.core.clock
@@ -144,7 +149,7 @@ async def test_a_node_that_stops_hands_its_users_over(start: Start) -> None:
     """No session ends: the other node goes on with the same conversation."""
     pair = await start(grace_ms=5000)
     home, other = pair.servers
-    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    await make_home(home)
     async with stream(other.session, f"{other.url}/subscribe") as reader:
         conversation = (await reader.next("connected")).data["conversation"]
         await say(other, "before")
@@ -164,7 +169,7 @@ async def test_a_silent_session_is_handed_over_with_its_conversation(start: Star
     """Nothing was said, so no file tells of it."""
     pair = await start(grace_ms=5000)
     home, other = pair.servers
-    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    await make_home(home)
     async with stream(other.session, f"{other.url}/subscribe") as reader:
         conversation = (await reader.next("connected")).data["conversation"]
         assert pair.at_home() == 0
@@ -179,7 +184,7 @@ async def test_a_reply_in_flight_is_finished_before_its_user_is_handed_over(star
     led = LedResponder()
     pair = await start(led)
     home, other = pair.servers
-    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200
+    await make_home(home)
     asking = asyncio.create_task(say(other, "slow"))
     await until(lambda: led.asked == [["slow"]])
     stopping = asyncio.create_task(home.server.stop())
@@ -260,7 +265,7 @@ async def test_a_message_that_the_last_home_did_not_tell_of_is_a_gap(
 
     pair = await start(grace_ms=5000)
     home, other = pair.servers
-    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    await make_home(home)
     async with stream(other.session, f"{other.url}/subscribe") as reader:
         await reader.next("connected")
         await say(other, "told")
@@ -291,7 +296,7 @@ async def test_a_message_that_was_not_told_is_told_by_the_next_home_whatever_the
     pair = await start(grace_ms=5000)
     home, other = pair.servers
     set_ahead(monkeypatch, pair.servers[who_is_ahead])
-    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    await make_home(home)
     async with stream(other.session, f"{other.url}/subscribe") as reader:
         await reader.next("connected")
         await say(other, "told")
@@ -323,7 +328,7 @@ async def test_what_was_told_long_ago_is_not_told_again_whatever_the_clocks_show
     pair = await start(grace_ms=5000)
     home, other = pair.servers
     set_ahead(monkeypatch, pair.servers[who_is_ahead])
-    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    await make_home(home)
     async with stream(other.session, f"{other.url}/subscribe") as reader:
         await reader.next("connected")
         await say(other, "before")
@@ -359,7 +364,7 @@ async def test_a_home_whose_clock_is_ahead_ends_sessions_with_the_grace(
     home, other = pair.servers
     right = home.core.clock.wall_ms
     monkeypatch.setattr(type(home.core.clock), "wall_ms", lambda _: right() + 600_000)
-    assert (await home.call("ChatServerModule/getSessionInfo"))[0] == 200  # at home on the first
+    await make_home(home)
     async with stream(other.session, f"{other.url}/subscribe") as reader:
         await reader.next("connected")
         await say(other, "before")
@@ -373,7 +378,7 @@ async def test_a_home_that_nobody_needs_is_given_up(start: Start, monkeypatch: p
     monkeypatch.setattr("potoserver.nodes.homes._LOOK_S", 0.1)
     pair = await start()
     first = pair.servers[0]
-    assert (await first.call("ChatServerModule/getSessionInfo"))[0] == 200
+    await make_home(first)
     await say(first, "here", Authorization="Bearer admin-token")
     assert await first.core.engine.home_of("a1") is not None
     await until(lambda: "a1" not in first.core.homes._here)
