@@ -29,7 +29,10 @@ class Post(Protocol):
         """This node's name."""
 
     def nodes(self) -> Sequence[NodeInfo]:
-        """The nodes that live."""
+        """The nodes that live, as of a while ago."""
+
+    async def find_nodes(self) -> Sequence[NodeInfo]:
+        """The nodes that live now. Raises UnavailableError while that can't be known."""
 
     async def send(self, node_id: str, payload: bytes) -> None:
         """Sends to a node. Raises UnavailableError while that can't be done."""
@@ -148,14 +151,25 @@ class NodeCalls:
             self._tasks.spawn(self._say(self._post.send(node_id, gone.encode())), f"say gone to {node_id}")
 
     def _look(self) -> None:
-        """Cuts the calls from and to nodes that live no more: who waits for them is told."""
+        """Sees whether a call is from or to a node that may be gone."""
         self._watching = False
         living = {node.id for node in self._post.nodes()}
-        for node_id, exchange in list(self._exchanges.values()):
-            if node_id not in living:
-                exchange.cut()
+        unknown = [(node_id, each) for node_id, each in self._exchanges.values() if node_id not in living]
+        if unknown:
+            self._tasks.spawn(self._cut_dead(unknown), "cut calls of the dead")
         if self._exchanges:
             self._watch()
+
+    async def _cut_dead(self, calls: Sequence[tuple[str, Exchange]]) -> None:
+        """Cuts those calls whose node lives no more: who waits for them is told.
+
+        A node that has joined within the last second is not known here yet, but calls already.
+        """
+        with suppress(UnavailableError):  # they are looked at again
+            living = {node.id for node in await self._post.find_nodes()}
+            for node_id, exchange in calls:
+                if node_id not in living:
+                    exchange.cut()
 
     def _watch(self) -> None:
         if not self._watching:

@@ -45,11 +45,11 @@ class AckPlaces:
         key = (user_id, connection_id)
         engine = self._core.engine
         before = self._nodes.pop(key, None)
-        lives = before is not None and before in [each.id for each in engine.nodes()]
-        if before is not None and lives and await self._pass_on(before, key):
+        asked = before if before in [each.id for each in engine.nodes()] else None
+        if asked is not None and await self._pass_on(asked, key):
             return True
         node_id = await engine.node_of(user_id, connection_id)
-        if node_id is None or node_id in (engine.node_id, before):
+        if node_id is None or node_id in (engine.node_id, asked):
             return False  # the last two: its end is under way
         return await self._pass_on(node_id, key)
 

@@ -93,6 +93,17 @@ async def test_a_connection_whose_node_has_another_name_now_is_found_again(serve
         assert lapses_at_s(one, connection) > before_s
 
 
+async def test_an_ack_for_a_node_that_has_just_joined_is_taken(servers: Servers) -> None:
+    """Before the node that gets the ack has looked again who is there."""
+    one, two = servers
+    async with connected(one) as (_, connection):
+        await end(two.core.engine._life._tasks)
+        registry = two.core.engine._registry
+        registry._nodes = [each for each in registry._nodes if each.id == two.core.engine.node_id]
+        for _ in range(2):
+            assert (await ack(two, connection))[0] == 204
+
+
 async def test_an_ack_for_a_node_that_has_died_is_503_and_then_404(servers: Servers) -> None:
     """So the client asks again, and when its node is declared dead subscribes anew."""
     one, two = servers

@@ -31,6 +31,8 @@ class Wire:
         self.loses: Callable[[str, Message], bool] = lambda _, __: False
         self.away: set[str] = set()
         self.dead: set[str] = set()
+        self.unseen: set[str] = set()
+        """They live, but the others have not looked since they joined."""
 
     def carry(self, sender: str, node_id: str, payload: bytes) -> None:
         message = Message.decode(payload)
@@ -47,8 +49,14 @@ class Post:
     def nodes(self) -> list[NodeInfo]:
         return [
             NodeInfo(each, draining=False, connections=0)
-            for each in self._wire.nodes.keys() - self._wire.dead
+            for each in self._wire.nodes.keys() - self._wire.dead - self._wire.unseen
         ]
+
+    async def find_nodes(self) -> list[NodeInfo]:
+        if self.node_id in self._wire.away:
+            raise UnavailableError("The engine is away.")
+        self._wire.unseen = set()
+        return self.nodes()
 
     async def send(self, node_id: str, payload: bytes) -> None:
         if self.node_id in self._wire.away:
@@ -274,6 +282,28 @@ async def test_the_death_of_a_node_cuts_its_calls_on_both_sides(wire: Wire, cloc
     await clock.advance(1)
     with pytest.raises(CutOffError):
         await call
+
+
+@pytest.mark.parametrize("engine_is_away", [False, True])
+async def test_a_call_from_or_to_a_node_that_has_just_joined_is_not_cut(
+    wire: Wire, clock: ManualClock, engine_is_away: bool
+) -> None:
+    """It is not known to the other node before that looks again."""
+    thought = asyncio.Event()
+
+    async def think(_: str, __: Part, ___: AsyncIterator[bytes]) -> AsyncGenerator[Part, None]:
+        await thought.wait()
+        yield Part({"thought": True})
+
+    call = asyncio.create_task(_gather(serve(wire, think), Part()))
+    await settle()
+    wire.unseen = {"a", "b"}
+    wire.away = {"a", "b"} if engine_is_away else set()
+    await clock.advance(1)
+    await settle()
+    wire.away = set()
+    thought.set()
+    assert [part.fields for part in await call] == [{"thought": True}]
 
 
 async def test_a_call_while_the_engine_is_away_fails_at_once(wire: Wire) -> None:
