@@ -374,13 +374,13 @@ async def test_a_home_whose_clock_is_ahead_ends_sessions_with_the_grace(
 
 async def test_a_home_that_nobody_needs_is_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what a node knows of users does not grow; a user with a session stays."""
-    monkeypatch.setattr("potoserver.nodes.homes._IDLE_S", 0.3)
     monkeypatch.setattr("potoserver.nodes.homes._LOOK_S", 0.1)
     pair = await start()
     first = pair.servers[0]
     await make_home(first)
     await say(first, "here", Authorization="Bearer admin-token")
     assert await first.core.engine.home_of("a1") is not None
+    monkeypatch.setattr("potoserver.nodes.homes._IDLE_S", 0.3)
     await until(lambda: "a1" not in first.core.homes._here)
     async with asyncio.timeout(LIMIT_S):
         while await first.core.engine.home_of("a1") is not None:

@@ -88,6 +88,14 @@ async def until_open(served: Served, count: int) -> None:
             await asyncio.sleep(0.002)
 
 
+async def until_shown(served: Served, board: Board) -> None:
+    """Waits until the one endless call is open, and its method has begun."""
+    await until_open(served, 1)
+    async with asyncio.timeout(LIMIT_S):
+        while board.looking != 1:
+            await asyncio.sleep(0.002)
+
+
 def expiring_token(served: Served) -> str:
     """One that is good for a minute."""
     expires_s = served.clock.now_ms() // 1000 + 60
@@ -134,7 +142,7 @@ async def test_a_reader_that_takes_nothing_is_cut_in_time(tmp_path: Path) -> Non
     board = Board()
     async with serving(tmp_path, [board], connections_per_user=1) as served:
         stalled = await stall(served)
-        await until_open(served, 1)
+        await until_shown(served, board)
         for _ in range(PICTURES):
             await board.show_next()
         assert board.looking == 1
@@ -152,7 +160,7 @@ async def test_a_reader_that_is_not_there_is_cut_though_the_kernel_takes_all_for
     board = Board()
     async with serving(tmp_path, [board]) as served:
         stalled = await stall(served)
-        await until_open(served, 1)
+        await until_shown(served, board)
         async with asyncio.timeout(LIMIT_S):
             while board.looking:
                 await served.clock.advance(5)
@@ -169,7 +177,7 @@ async def test_a_token_that_expires_ends_the_call_of_a_slow_reader(tmp_path: Pat
         token = expiring_token(served)
         await served.clock.advance(59)
         stalled = await stall(served, token)
-        await until_open(served, 1)
+        await until_shown(served, board)
         for _ in range(2 * PICTURES):
             await board.show_next()
         await served.clock.advance(1)
@@ -189,7 +197,7 @@ async def test_who_takes_drop_by_drop_does_not_outstay_a_token(tmp_path: Path) -
         token = expiring_token(served)
         await served.clock.advance(59)
         dripping = await stall(served, token)
-        await until_open(served, 1)
+        await until_shown(served, board)
         for _ in range(PICTURES):
             await board.show_next()
         await served.clock.advance(1)
