@@ -9,6 +9,7 @@ from potoserver.alarms import Alarms
 from potoserver.clock import Clock
 from potoserver.endless import EndlessCalls
 from potoserver.engine.base import Engine
+from potoserver.expiries import Expiries
 from potoserver.heartbeat import Heartbeat
 from potoserver.logs import Logs
 from potoserver.metrics import Metrics
@@ -52,6 +53,7 @@ class Core:
     tasks: OwnedTasks
     subscriptions: Subscriptions
     heartbeat: Heartbeat
+    expiries: Expiries
     hooks: Hooks
     endless: EndlessCalls
     homes: Homes

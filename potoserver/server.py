@@ -26,6 +26,7 @@ from potoserver.engine.presence import Cause
 from potoserver.engine_listener import CoreListener
 from potoserver.engine_watch import EngineWatch
 from potoserver.errors import ProblemError, UnavailableError
+from potoserver.expiries import Expiries
 from potoserver.heartbeat import Heartbeat
 from potoserver.lifeline import Lifeline
 from potoserver.listen import bind, listening
@@ -112,6 +113,7 @@ class PotoServer:
                 event_logger,
                 acks_come=lambda: made_engine.available,
             ),
+            expiries=Expiries(clock),
             hooks=Hooks(settings.hooks, clock, metrics, tasks, logs.get, made_engine.acknowledge, places.run),
             endless=EndlessCalls(settings.limits.connections_per_user, metrics),
             homes=homes,

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -15,6 +16,13 @@ from potoserver.engine.presence import Cause
 from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection
+
+
+class StreamListener(Protocol):
+    """Who is told of a stream's end. An object that is there anyhow: no function is made for each stream."""
+
+    def on_lost(self, cause: Cause) -> None:
+        """The stream has ended."""
 
 
 class EventStream(ABC):
@@ -34,7 +42,7 @@ class EventStream(ABC):
         """Ends the stream. Whoever listens is told the cause at once. Idempotent."""
 
     @abstractmethod
-    def listen(self, on_lost: Callable[[Cause], None]) -> None:
+    def listen(self, listener: StreamListener) -> None:
         """Sets who is told, once, that the stream has ended; at once if it has already."""
 
     @abstractmethod
@@ -63,29 +71,58 @@ class Subscription:
         stream: Its wire.
         outbox_bytes: What may be held before the subscription is ended as `slow`.
         since_ms: When it came: wall time, milliseconds since 1970 UTC.
+        expires_ms: When the proof of who asks expires, in wall time too; None for never.
     """
 
     __slots__ = (
         "_at_gap",
         "_held",
         "_held_bytes",
+        "_on_ended",
         "_outbox_bytes",
         "connection",
+        "ended",
+        "expires_ms",
         "position",
         "since_ms",
         "stream",
     )
 
-    def __init__(self, connection: Connection, stream: EventStream, outbox_bytes: int, since_ms: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        stream: EventStream,
+        outbox_bytes: int,
+        since_ms: int,
+        expires_ms: int | None = None,
+    ) -> None:
         self.connection = connection
         self.stream = stream
         self.since_ms = since_ms
+        self.expires_ms = expires_ms
+        self.ended = False
+        self._on_ended: Callable[[Subscription, Cause], None] | None = None
         self._outbox_bytes = outbox_bytes
         self._held: deque[tuple[EventId | None, Frame]] | None = deque()
         self._held_bytes = 0
         self._at_gap = False
         self.position: EventId | None = None
         """The newest log event that the client was sent, or has."""
+
+    def __lt__(self, other: Subscription) -> bool:
+        """Whether it expires earlier than another one that does; for `Expiries`."""
+        return (self.expires_ms or 0) < (other.expires_ms or 0)
+
+    def listen(self, on_ended: Callable[[Subscription, Cause], None]) -> None:
+        """Sets who is told, once, that it has ended; at once if it has already."""
+        self._on_ended = on_ended
+        self.stream.listen(self)
+
+    def on_lost(self, cause: Cause) -> None:
+        """Its stream has ended."""
+        self.ended = True
+        if self._on_ended is not None:
+            self._on_ended(self, cause)
 
     def deliver(self, event_id: EventId | None, frame: Frame) -> None:
         """Sends an event, or holds it. A log event that the client has already is left out."""

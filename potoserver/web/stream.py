@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -14,7 +13,7 @@ from typing_extensions import override
 from potoserver.clock import Clock, TimerHandle
 from potoserver.engine.presence import Cause
 from potoserver.events import Frame
-from potoserver.subscriptions import EventStream
+from potoserver.subscriptions import EventStream, StreamListener
 from potoserver.web.peer import (
     StallWatch,
     give_up_soon,
@@ -74,7 +73,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         "_cause",
         "_chunked",
         "_clock",
-        "_on_lost",
+        "_listener",
         "_outbox_bytes",
         "_patience",
         "_paused",
@@ -102,7 +101,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._outbox_bytes = outbox_bytes
         self._send_timeout_s = send_timeout_s
         self._clock = clock
-        self._on_lost: Callable[[Cause], None] | None = None
+        self._listener: StreamListener | None = None
         self._patience: TimerHandle | None = None
         """Ends when an orderly end has waited long enough for the reader."""
         self._cause: Cause | None = None
@@ -192,10 +191,11 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._lose(cause)
 
     @override
-    def listen(self, on_lost: Callable[[Cause], None]) -> None:
-        self._on_lost = on_lost
+    def listen(self, listener: StreamListener) -> None:
         if self._cause is not None:
-            on_lost(self._cause)
+            listener.on_lost(self._cause)
+        else:
+            self._listener = listener
 
     @override
     def expect_taken(self, upto_bytes: int) -> None:
@@ -224,8 +224,9 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     def _lose(self, cause: Cause) -> None:
         self._cause = cause
-        if self._on_lost is not None:
-            self._on_lost(cause)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.on_lost(cause)
 
     def _keep(self, written: list[bytes], size: int) -> None:
         if self._waiting is None:

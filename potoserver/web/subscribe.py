@@ -9,7 +9,6 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from potoserver.clock import TimerHandle
 from potoserver.core import Core
 from potoserver.engine.base import TooManyConnectionsError
 from potoserver.engine.presence import Attachment, Cause
@@ -110,7 +109,9 @@ class SubscribeHandler:
             return
         connection = Connection(f"c-{secrets.token_urlsafe(9)}", user_id, generation=0)
         outbox_bytes = core.settings.limits.outbox_bytes
-        subscription = Subscription(connection, stream, outbox_bytes, core.clock.now_ms())
+        subscription = Subscription(
+            connection, stream, outbox_bytes, core.clock.now_ms(), opening.identity.expires_ms
+        )
         # Registered before anybody is told: an event published from here on is held for the client.
         core.subscriptions.add(subscription)
         try:
@@ -174,10 +175,7 @@ class SubscribeHandler:
             subscription.connection.id, subscription.connection.user_id, attachment.generation
         )
         core.heartbeat.add(subscription, opening.lease_s)
-        expiry: TimerHandle | None = None
-        expires_ms = opening.identity.expires_ms
-        if expires_ms is not None:
-            expiry = core.clock.call_at_wall(expires_ms, lambda: subscription.stream.close(Cause.EXPIRED))
+        core.expiries.add(subscription)
         self._logger.info(
             "SSE subscribed",
             user=connection.user_id,
@@ -189,16 +187,16 @@ class SubscribeHandler:
         if attachment.arrived:
             core.hooks.arrived(connection.user_id)
         core.hooks.connection_opened(connection)
+        subscription.listen(self._ended)
 
-        def on_lost(cause: Cause) -> None:
-            if expiry is not None:
-                expiry.cancel()
-            core.heartbeat.remove(connection.id)
-            core.subscriptions.remove(connection)
-            # As it is by then: its generation may be another one.
-            core.tasks.spawn(self._detach(subscription.connection, cause), f"detach {connection.id}")
-
-        subscription.stream.listen(on_lost)
+    def _ended(self, subscription: Subscription, cause: Cause) -> None:
+        core = self._core
+        # As it is by now: its generation may be another one.
+        connection = subscription.connection
+        core.heartbeat.remove(connection.id)
+        core.expiries.remove(subscription)
+        core.subscriptions.remove(connection)
+        core.tasks.spawn(self._detach(connection, cause), f"detach {connection.id}")
 
     async def _detach(self, connection: Connection, cause: Cause) -> None:
         core = self._core

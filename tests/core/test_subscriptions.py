@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 from potoserver.engine.base import LogEntry, Replay
 from potoserver.engine.presence import Cause
 from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection
-from potoserver.subscriptions import EventStream, Subscription, Subscriptions
+from potoserver.subscriptions import EventStream, StreamListener, Subscription, Subscriptions
 
 
 class RecordedStream(EventStream):
@@ -30,7 +29,7 @@ class RecordedStream(EventStream):
     def close(self, cause: Cause) -> None:
         self.cause = self.cause or cause
 
-    def listen(self, on_lost: Callable[[Cause], None]) -> None:
+    def listen(self, listener: StreamListener) -> None:
         raise NotImplementedError
 
     def expect_taken(self, upto_bytes: int) -> None:
