@@ -35,6 +35,7 @@ TINY = Size(
     leavers=3,
     on_disk=6,
     left_open=2,
+    archived=2,
     deltas=5,
     calls_s=0.05,
     idle_s=0.05,
@@ -45,11 +46,12 @@ TINY = Size(
 async def test_every_row_can_be_measured(tmp_path: Path) -> None:
     """Of this server, through its real paths; of few starts, since a start is what takes longest."""
     by_name = {scene.name: scene for scene in SCENES}
-    alone = {"leave", "growth", "start"}
+    alone = {"leave", "growth", "dialogs", "start"}
     rows = tuple(row for name, scene in by_name.items() if name not in alone for row in scene.rows)
     scenes = [
         Scene("all", (Start(), *rows), (Potoserver,), {"presence": {"grace_ms": 100}}, prepare=make_users),
         by_name["leave"],
+        by_name["dialogs"],
         Scene("open", rows[:1], (RawPeer,)),
         Scene("growth", by_name["growth"].rows, (RawPeer,)),
     ]
@@ -57,7 +59,7 @@ async def test_every_row_can_be_measured(tmp_path: Path) -> None:
     await run.measure()
     assert run.left_out == []
     peers = [set(run.samples.by_peer(figure)) for figure in run.samples.figures]
-    assert sum("potoserver" in of_figure for of_figure in peers) == 35
+    assert sum("potoserver" in of_figure for of_figure in peers) == 41
     assert {"potoserver", "raw asyncio"} in peers, "connects of both"
     assert {"potoserver", "plain loop"} in peers, "archives of both"
     assert sum(of_figure == {"raw asyncio"} for of_figure in peers) == 10, "its growth"

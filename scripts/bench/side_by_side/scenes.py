@@ -13,6 +13,7 @@ from scripts.bench.side_by_side.peers.released import ReleasedPeer
 from scripts.bench.side_by_side.peers.starlette import StarlettePeer
 from scripts.bench.side_by_side.rows.base import Scene
 from scripts.bench.side_by_side.rows.chat import Chat
+from scripts.bench.side_by_side.rows.dialogs import Dialogs, make_archives
 from scripts.bench.side_by_side.rows.ends import Ends
 from scripts.bench.side_by_side.rows.fan_out import FanOut
 from scripts.bench.side_by_side.rows.growth import Growth
@@ -46,4 +47,5 @@ SCENES = (
     Scene("leave", (Leaving(),), (Potoserver, PlainPeer), {"presence": {"grace_ms": GRACE_MS}}, repeats=1),
     Scene("start", (Start(),), (Potoserver,), repeats=1, prepare=make_users, asked_for=True),
     Scene("growth", (Growth(),), (Potoserver, RawPeer), repeats=1),
+    Scene("dialogs", (Dialogs(),), (Potoserver,), repeats=1, prepare=make_archives),
 )

@@ -26,7 +26,7 @@ class Size:
     Attributes:
         warm: How many connect before anything is measured, so that what comes once has come.
         held: How many users are connected where connections are held.
-        steps: How many are connected one after the other where growth is looked at.
+        steps: How many are connected, or have a dialog, one after the other where growth is looked at.
         crowd: How many get one event.
         broadcasts: How many events a crowd gets.
         stamps: How many events single ones of those held get.
@@ -34,6 +34,7 @@ class Size:
         leavers: How many users leave at once, each with an open dialog.
         on_disk: How many users there are on disk at a start.
         left_open: How many dialogs of theirs were left open.
+        archived: How many archives are made where growth is looked at.
         deltas: How many words a reply has that streams.
         calls_s: For how long calls are made.
         idle_s: For how long nothing is done: a heartbeat's interval, in which each connection has one.
@@ -50,6 +51,7 @@ class Size:
     leavers: int = 10_000
     on_disk: int = 1_000_000
     left_open: int = 10_000
+    archived: int = 100
     deltas: int = 1_000
     calls_s: float = 5.0
     idle_s: float = 15.0
@@ -72,6 +74,7 @@ SHORT = Size(
     leavers=50,
     on_disk=200,
     left_open=20,
+    archived=10,
     deltas=50,
     calls_s=0.3,
     idle_s=0.3,
