@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from aiohttp import hdrs, web
 
@@ -37,11 +38,17 @@ class ClientAddresses:
             if forwarded is None:
                 break
             address = forwarded
-        if isinstance(address, ipaddress.IPv6Address):
-            return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
-        return str(address or "")
+        return _client_of(address)
 
 
+@lru_cache(maxsize=1024)
+def _client_of(address: _Address | None) -> str:
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
+    return str(address or "")
+
+
+@lru_cache(maxsize=1024)  # one and the same for each call on a connection
 def _parse(text: str) -> _Address | None:
     """An address, which some proxies write with the port."""
     text = text.strip()

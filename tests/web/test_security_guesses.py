@@ -11,6 +11,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from potoserver.web.client_address import ClientAddresses
+from potoserver.web.credentials import Credentials, Identity
 from potoserver.web.guesses import WRONG_TOKENS_PER_MINUTE
 from tests.support.clock import ManualClock
 from tests.support.server import RunningServer, RunServer, log_lines
@@ -94,6 +95,48 @@ async def test_an_expired_token_is_no_guess(running: RunningServer, clock: Manua
     for _ in range(WRONG_TOKENS_PER_MINUTE):
         assert await call(running, forged) == 401
     assert await call(running, forged) == 429
+
+
+async def test_a_remembered_token_lasts_no_longer_than_its_claims(
+    running: RunningServer, clock: ManualClock
+) -> None:
+    """It ends with its `exp`; and it is not valid again before its `nbf`, where the clock is put back."""
+    start_s, since_ms = divmod(clock.wall_ms(), 1000)
+    claims = {"sub": "eve", "nbf": start_s, "exp": start_s + 10}
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    for _ in range(3):
+        assert await call(running, token) == 200
+    clock.step_wall(-since_ms - 1)
+    assert await call(running, token) == 401, "it is not valid yet"
+    clock.step_wall(1)
+    for _ in range(3):
+        assert await call(running, token) == 200
+    clock.step_wall(9_999)
+    assert await call(running, token) == 200
+    clock.step_wall(1)
+    assert await call(running, token) == 401, "it has expired"
+
+
+async def test_a_signature_is_checked_twice_at_most(
+    running: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From each address; what the token stands for is remembered then. A wrong one is looked at each time."""
+    checked: list[str] = []
+    verify = Credentials.verify
+
+    def count(credentials: Credentials, token: str) -> Identity | None:
+        checked.append(token)
+        return verify(credentials, token)
+
+    monkeypatch.setattr(Credentials, "verify", count)
+    good, forged = (
+        jwt.encode({"sub": "eve"}, secret, algorithm="HS256") for secret in (SECRET, SECRET + "!")
+    )
+    for headers in ({}, {"X-Forwarded-For": "192.0.2.1"}):
+        for _ in range(5):
+            assert await call(running, good, **headers) == 200
+            assert await call(running, forged, **headers) == 401
+    assert (checked.count(good), checked.count(forged)) == (4, 10)
 
 
 async def test_another_client_of_the_proxy_is_not_locked_out(running: RunningServer) -> None:
