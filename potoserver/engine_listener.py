@@ -40,7 +40,7 @@ class CoreListener(EngineListener):
         # once: when the engine has lost its data this is about every user. No event passes the gap meanwhile.
         core = self._core
         spread_s = _GAP_SPREAD * core.settings.retry_ms / 1000
-        for subscription in core.subscriptions.of_user(user_id).values():
+        for subscription in core.subscriptions.of_user(user_id):
             subscription.stop_at_gap()
             close = partial(subscription.stream.close, Cause.KICKED)
             core.clock.call_later(spread_s * random.random(), close)  # noqa: S311 - spread, no secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Protocol
@@ -170,7 +170,8 @@ class Subscriptions:
     def __init__(self, metrics: Metrics, event_logger: FilteringBoundLogger | None = None) -> None:
         self._metrics = metrics
         self._event_logger = event_logger
-        self._by_user: dict[str, dict[str, Subscription]] = {}
+        self._by_user: dict[str, tuple[Subscription, ...]] = {}
+        """Tuples: most users have one connection, and who goes through one meets no change of it."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -178,15 +179,19 @@ class Subscriptions:
 
     def __iter__(self) -> Iterator[Subscription]:
         for of_user in list(self._by_user.values()):
-            yield from list(of_user.values())
+            yield from of_user
 
-    def of_user(self, user_id: str) -> dict[str, Subscription]:
-        """The user's subscriptions on this node by connection id; empty without one."""
-        return dict(self._by_user.get(user_id, {}))
+    def of_user(self, user_id: str) -> tuple[Subscription, ...]:
+        """The user's subscriptions on this node, as they are now; empty without one."""
+        return self._by_user.get(user_id, ())
+
+    def has(self, user_id: str, connection_id: str) -> bool:
+        """Whether the user has that connection on this node."""
+        return any(each.connection.id == connection_id for each in self.of_user(user_id))
 
     def count_of(self, user_id: str) -> int:
         """How many subscriptions the user has on this node."""
-        return len(self._by_user.get(user_id, ()))
+        return len(self.of_user(user_id))
 
     def find(self, search: str, limit: int) -> list[Subscription]:
         """At most so many subscriptions, those of the users who came last first.
@@ -198,7 +203,7 @@ class Subscriptions:
         found = (
             subscription
             for user_id, of_user in reversed(self._by_user.items())
-            for subscription in of_user.values()
+            for subscription in of_user
             if search in user_id or search in subscription.connection.id
         )
         return list(islice(found, limit))
@@ -206,30 +211,33 @@ class Subscriptions:
     def add(self, subscription: Subscription) -> None:
         """Registers a subscription, before anybody is told of it: no event from now on is missed."""
         connection = subscription.connection
-        self._by_user.setdefault(connection.user_id, {})[connection.id] = subscription
+        self._by_user[connection.user_id] = (*self.of_user(connection.user_id), subscription)
         self._count += 1
         self._metrics.connections.set(self._count)
 
     def remove(self, connection: Connection) -> None:
         """Takes a subscription out, before anybody is told that it is gone. Idempotent."""
-        of_user = self._by_user.get(connection.user_id)
-        if of_user is None or of_user.pop(connection.id, None) is None:
+        of_user = self.of_user(connection.user_id)
+        left = tuple([each for each in of_user if each.connection.id != connection.id])
+        if len(left) == len(of_user):
             return
-        if not of_user:
+        if left:
+            self._by_user[connection.user_id] = left
+        else:
             del self._by_user[connection.user_id]
         self._count -= 1
         self._metrics.connections.set(self._count)
 
     def attached_anew(self, user_id: str, generation: int) -> None:
         """The user's subscriptions on this node belong to that generation from now on."""
-        for subscription in self.of_user(user_id).values():
+        for subscription in self.of_user(user_id):
             subscription.connection = replace(subscription.connection, generation=generation)
 
     def deliver(self, user_id: str, entry: LogEntry) -> None:
         """Sends a log event to the user's subscriptions on this node."""
-        of_user = self._by_user.get(user_id)
+        of_user = self.of_user(user_id)
         if of_user:
-            self._send(list(of_user.values()), entry.type, entry.frame, entry.id)
+            self._send(of_user, entry.type, entry.frame, entry.id)
 
     def broadcast(self, event_type: str, frame: Frame) -> int:
         """Sends an event to every subscription on this node; returns to how many."""
@@ -246,7 +254,7 @@ class Subscriptions:
             self.log_event(event_type, own, None, 1)
 
     def _send(
-        self, subscriptions: list[Subscription], event_type: str, frame: Frame, event_id: EventId | None
+        self, subscriptions: Sequence[Subscription], event_type: str, frame: Frame, event_id: EventId | None
     ) -> None:
         for subscription in subscriptions:
             subscription.deliver(event_id, frame)

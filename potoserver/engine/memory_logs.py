@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,8 @@ class MemoryLogs:
         self._clock = clock
         self._metrics = metrics
         self._is_here = is_here
-        self._by_user: dict[str, _Log] = {}
+        self._by_user: dict[str, _Log | str] = {}
+        """Of a user who is here and has had no event, the log's epoch alone."""
 
     def __len__(self) -> int:
         """How many users have one."""
@@ -66,7 +67,7 @@ class MemoryLogs:
     def stop(self) -> None:
         """Sets no timer off any more."""
         for log in self._by_user.values():
-            if log.sweep is not None:
+            if isinstance(log, _Log) and log.sweep is not None:
                 log.sweep.cancel()
 
     def append(self, user_id: str, event: Event) -> LogEntry:
@@ -87,6 +88,12 @@ class MemoryLogs:
 
     def replay(self, user_id: str, after: str | None) -> Replay:
         """What came after an id, as `Engine.replay`."""
+        log = self._by_user.get(user_id)
+        if log is None and self._is_here(user_id):
+            log = self._by_user[user_id] = _new_epoch()
+        if isinstance(log, str):
+            newest = EventId(log, 0)
+            return Replay((), gap=after is not None and EventId.parse(after) != newest, resume_id=newest)
         log = self._log_of(user_id)
         self._trim(log)
         newest = EventId(log.epoch, log.newest)
@@ -100,31 +107,35 @@ class MemoryLogs:
 
     def all_of(self, user_id: str) -> list[Event]:
         """The events in a user's log."""
-        logged = self._by_user.get(user_id, ())
-        return [Event(each.entry.type, _data_of(each.entry.frame), each.group) for each in logged]
+        return [
+            Event(each.entry.type, _data_of(each.entry.frame), each.group) for each in self._logged(user_id)
+        ]
 
     def has(self, user_id: str, event_type: str, text: str) -> bool:
         """Whether an event of the type has this in its data."""
-        entries = (each.entry for each in self._by_user.get(user_id, ()))
+        entries = (each.entry for each in self._logged(user_id))
         return any(entry.type == event_type and text.encode() in entry.frame.raw for entry in entries)
 
     def forget(self, user_id: str) -> bool:
         """Has the user's next event begin a log anew; whether there was one."""
         log = self._by_user.pop(user_id, None)
-        if log is not None and log.sweep is not None:
+        if isinstance(log, _Log) and log.sweep is not None:
             log.sweep.cancel()
         return log is not None
 
     def sweep_later(self, user_id: str) -> None:
         """The user is gone: forgets the log, if there is one, once its events have lapsed."""
+        if user_id in self._by_user:
+            self._schedule_sweep(user_id, self._log_of(user_id))
+
+    def _logged(self, user_id: str) -> Iterable[_Logged]:
         log = self._by_user.get(user_id)
-        if log is not None:
-            self._schedule_sweep(user_id, log)
+        return log if isinstance(log, _Log) else ()
 
     def _log_of(self, user_id: str) -> _Log:
         log = self._by_user.get(user_id)
-        if log is None:
-            log = self._by_user[user_id] = _Log(epoch=secrets.token_hex(5))
+        if not isinstance(log, _Log):
+            log = self._by_user[user_id] = _Log(log or _new_epoch())
             if not self._is_here(user_id):
                 self._schedule_sweep(user_id, log)
         return log
@@ -169,6 +180,10 @@ class MemoryLogs:
             self._schedule_sweep(user_id, log)
         else:
             del self._by_user[user_id]
+
+
+def _new_epoch() -> str:
+    return secrets.token_hex(5)
 
 
 def _data_of(frame: Frame) -> Any:

@@ -54,7 +54,7 @@ class AckPlaces:
         return await self._pass_on(node_id, key)
 
     def _take_here(self, user_id: str, connection_id: str) -> bool:
-        if connection_id not in self._core.subscriptions.of_user(user_id):
+        if not self._core.subscriptions.has(user_id, connection_id):
             return False
         self._core.heartbeat.acknowledge(connection_id)
         return True

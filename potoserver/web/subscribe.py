@@ -69,6 +69,7 @@ class SubscribeHandler:
         self._acks = RateLimiter(per_minute, core.clock, core.metrics)
         self._ack_places = AckPlaces(core)
         self._logger = core.logs.get("sse")
+        self._on_ended = self._ended  # one for all streams: each look at a method makes another object
 
     async def subscribe(self, request: web.Request) -> web.StreamResponse:
         """Answers 200 and a stream, also where it has to say `unavailable`.
@@ -187,7 +188,7 @@ class SubscribeHandler:
         if attachment.arrived:
             core.hooks.arrived(connection.user_id)
         core.hooks.connection_opened(connection)
-        subscription.listen(self._ended)
+        subscription.listen(self._on_ended)
 
     def _ended(self, subscription: Subscription, cause: Cause) -> None:
         core = self._core

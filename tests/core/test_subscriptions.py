@@ -112,5 +112,5 @@ def test_a_users_connections_live_in_the_generation_that_they_are_attached_to_an
     for name, user in (("c1", "a1"), ("c2", "a1"), ("c3", "a2")):
         everyone.add(Subscription(Connection(name, user, 1), RecordedStream(), 1000, since_ms=0))
     everyone.attached_anew("a1", 7)
-    found = {each.connection for user in ("a1", "a2") for each in everyone.of_user(user).values()}
+    found = {each.connection for user in ("a1", "a2") for each in everyone.of_user(user)}
     assert found == {Connection("c1", "a1", 7), Connection("c2", "a1", 7), Connection("c3", "a2", 1)}
