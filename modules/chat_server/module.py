@@ -319,7 +319,11 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
             system_prompt: What the model is told before the dialog, for this reply alone. It is not kept.
         """
         request = ChatRequest(message, json_output, reasoning_enabled, system_prompt)
-        async for item in self._turns.accept(call, request).follow():
+        reply = self._turns.accept(call, request)
+        if call.whole:
+            yield Done(await reply.answer())
+            return
+        async for item in reply.follow():
             yield item
 
     @rpc

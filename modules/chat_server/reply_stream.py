@@ -33,7 +33,9 @@ class ReplyStream:
         self._blocks: list[_Piece] = []
         self._pieces: list[_Piece] = []
         self._outcome: ChatReply | Exception | None = None
-        self._changed = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._changed: asyncio.Event | None = None
+        """There while somebody waits for what comes next."""
 
     @property
     def text(self) -> str:
@@ -57,11 +59,21 @@ class ReplyStream:
     def finish(self, outcome: ChatReply | Exception) -> None:
         """Ends it with the answer, or the error that followers get raised."""
         self._outcome = outcome
+        self._finished.set()
         self._wake()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def answer(self) -> ChatReply:
+        """The answer, once it is there, or the error raised."""
+        await self._finished.wait()
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        assert self._outcome is not None, "it has finished"
+        return self._outcome
 
     async def follow(self) -> AsyncIterator[ReplyDelta | Done[ChatReply]]:
         """All of it from the first piece, each as it comes, then the answer."""
@@ -82,12 +94,11 @@ class ReplyStream:
             elif self._outcome is not None:
                 break
             else:
+                self._changed = self._changed or asyncio.Event()
                 await self._changed.wait()
             if piece is not None and (piece.text or piece.reasoning):
                 yield ReplyDelta(text=piece.text, reasoning=piece.reasoning)
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        yield Done(self._outcome)
+        yield Done(await self.answer())
 
 
 class DeltaMerger:

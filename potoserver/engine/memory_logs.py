@@ -33,6 +33,8 @@ class _Log:
     size_bytes: int = 0
     events: deque[_Logged] | None = None
     """None while there is none: an empty deque holds 700 bytes, and few users have events."""
+    growing: dict[str, int] | None = None
+    """How many events there are of each group; None without one."""
     sweep: TimerHandle | None = None
     """Set at least while the user is absent."""
 
@@ -82,6 +84,9 @@ class MemoryLogs:
         if log.events is None:
             log.events = deque()
         log.events.append(_Logged(entry, self._clock.monotonic_s(), event.group))
+        if event.group is not None:
+            log.growing = log.growing or {}
+            log.growing[event.group] = log.growing.get(event.group, 0) + 1
         log.size_bytes += len(entry.frame.raw)
         self._trim(log)
         return entry
@@ -142,12 +147,19 @@ class MemoryLogs:
 
     @staticmethod
     def _remove_group(log: _Log, group: str) -> None:
-        if log.events is None:
-            return
-        kept = deque(each for each in log if each.group != group)
-        if len(kept) != len(log.events):
-            log.events = kept
-            log.size_bytes = sum(len(each.entry.frame.raw) for each in kept)
+        """Takes a group's events out: they are among the newest, so the others are hardly looked at."""
+        left = (log.growing or {}).pop(group, 0)
+        behind = []
+        while left and log.events:
+            each = log.events.pop()
+            if each.group == group:
+                left -= 1
+                log.size_bytes -= len(each.entry.frame.raw)
+            else:
+                behind.append(each)
+        if behind and log.events is not None:
+            log.events.extend(reversed(behind))
+        log.growing = log.growing or None
 
     def _trim(self, log: _Log) -> None:
         """Drops from the old end what exceeds a bound; what is dropped can't be continued from."""
@@ -160,6 +172,11 @@ class MemoryLogs:
             dropped = log.events.popleft()
             log.size_bytes -= len(dropped.entry.frame.raw)
             log.floor = dropped.entry.id.seq
+            if dropped.group is not None and log.growing is not None:
+                log.growing[dropped.group] -= 1
+                if not log.growing[dropped.group]:
+                    del log.growing[dropped.group]
+                    log.growing = log.growing or None
             self._metrics.events_dropped.inc()
         if not log.events:
             log.events = None

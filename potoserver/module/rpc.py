@@ -48,11 +48,13 @@ class Call:
         user: Who asks.
         request_id: The request's id, as in logs and problem documents.
         idempotency_key: The `Idempotency-Key` header: 1 to 128 visible ASCII characters, or None.
+        whole: The caller gets one answer: a streaming method that ends with `Done` need yield nothing before.
     """
 
     user: User
     request_id: str
     idempotency_key: str | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

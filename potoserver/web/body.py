@@ -115,8 +115,11 @@ async def read_raw(request: web.Request, most_bytes: int | None = None) -> bytes
             raise ProblemError(413, f"A body may have at most {most_bytes} bytes here.") from None
     limit_s = core.settings.limits.body_timeout_s
     try:
-        async with core.clock.timeout(limit_s):
+        if request.content.is_eof():  # it came with the head, as small ones do
             raw = await request.read()
+        else:
+            async with core.clock.timeout(limit_s):
+                raw = await request.read()
     except TimeoutError:
         core.alarms.set("slow-senders", lapses=True)
         # What is still to come of the body is not looked at any more, so nothing can follow it.

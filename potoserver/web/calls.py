@@ -82,16 +82,16 @@ class CallHandler:
             raise ProblemError(404, "There is no such method.")
         if method.roles and not method.roles & identity.user.roles:
             raise ProblemError(403, f"This needs the role {' or '.join(sorted(method.roles))}.")
-        call = Call(identity.user, request[REQUEST_ID], _idempotency_key_of(request))
+        follows = method.streams and _wants_events(request)
+        whole = method.streams and not (follows or method.endless)
+        call = Call(identity.user, request[REQUEST_ID], _idempotency_key_of(request), whole)
         release = self._at_once.take(identity.user.id)
         if method.body_bytes is not None:
             release = self._large.take(identity.user.id, release)
         try:
             arguments = await self._arguments(request, method)
             refuse_new_work(self._core)  # the body may have been long in coming
-            follows = method.streams and _wants_events(request)
-            whole = method.streams and not (follows or method.endless)
-            running = await self._elsewhere.invoke(module_name, method, arguments, call, whole=whole)
+            running = await self._elsewhere.invoke(module_name, method, arguments, call)
         except BaseException:
             release()
             raise

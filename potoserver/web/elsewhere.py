@@ -40,17 +40,17 @@ class CallsElsewhere:
         self._runner = CallRunner(core)
         core.node_calls.offer(_NAME, self._serve)
 
-    async def invoke(
-        self, module_name: str, method: RpcMethod, arguments: Any, call: Call, *, whole: bool = False
-    ) -> Any:
+    async def invoke(self, module_name: str, method: RpcMethod, arguments: Any, call: Call) -> Any:
         """As `RpcMethod.invoke`, once it is clear where: a coroutine, or for a stream an async generator.
+
+        A stream that is answered as a whole is gathered where it is made, so its pieces need not travel, and
+        is a coroutine.
 
         Args:
             module_name: Whose method it is.
             method: The method.
             arguments: What it is called with.
             call: Who asks.
-            whole: A stream is gathered where it is made, so its pieces need not travel, and is a coroutine.
 
         Raises:
             ProblemError: The home refuses the call.
@@ -58,24 +58,23 @@ class CallsElsewhere:
         """
         if not self._core.modules[module_name].homed or method.anywhere:
             running = method.invoke(arguments, call)
-            return self._gathered(running) if whole else running
+            return self._gathered(running) if call.whole else running
 
         user_id = method.whom(arguments, call)
 
         async def here() -> Any:
             running = self._held(method, arguments, call, user_id)
-            return self._gathered(running) if whole else running
+            return self._gathered(running) if call.whole else running
 
         async def there(node_id: str) -> Any:
-            head = _head_of(module_name, method, call) | {"whole": whole}
-            request = Part(head, _body_of(arguments))
+            request = Part(_head_of(module_name, method, call), _body_of(arguments))
             answer = self._core.node_calls.call(node_id, _NAME, request)
             try:
                 await anext(answer)  # it is taken
             except BaseException:
                 await answer.aclose()
                 raise
-            return _stream(answer) if method.streams and not whole else _result(answer)
+            return _stream(answer) if method.streams and not call.whole else _result(answer)
 
         return await self._core.homes.run(user_id, here, there)
 
@@ -120,7 +119,7 @@ class CallsElsewhere:
         yield Part({"is": "taken"})
         running = self._held(method, arguments, call, user_id)
         name = f"call {module_name}.{method.name}"
-        if request.fields["whole"]:
+        if call.whole:
             answer = self._run_whole(self._gathered(running), name, call)
         elif method.streams:
             answer = self._run_stream(running, name, call, endless=method.endless)
@@ -136,7 +135,7 @@ class CallsElsewhere:
         if method is None:
             raise ProblemError(501, "The node that was asked has no such method.")
         user = User(fields["user"], fields["name"], fields["email"], frozenset(fields["roles"]))
-        return fields["module"], method, Call(user, fields["request"], fields["key"])
+        return fields["module"], method, Call(user, fields["request"], fields["key"], fields["whole"])
 
     async def _run_stream(
         self, running: AsyncGenerator[Any, None], name: str, call: Call, *, endless: bool
@@ -180,6 +179,7 @@ def _head_of(module_name: str, method: RpcMethod, call: Call) -> dict[str, Any]:
         "roles": sorted(user.roles),
         "request": call.request_id,
         "key": call.idempotency_key,
+        "whole": call.whole,
     }
 
 

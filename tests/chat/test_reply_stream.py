@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 
 import pytest
 
 from modules.chat_server.reply_stream import ReplyStream
 from modules.chat_server.wire import ChatReply, ReplyDelta
-from potoserver import Done
+from potoserver import Done, ProblemError
+from tests.support.clock import settle
 
 ANSWER = ChatReply(conversation_id="c", message_id="m", reply="", reasoning=None, finish_reason="stop")
 
@@ -50,6 +52,20 @@ async def test_a_follower_in_the_midst_of_a_block_goes_on_where_it_was() -> None
     stream.finish(ANSWER)
     got += [item.text async for item in following if isinstance(item, ReplyDelta)]
     assert "".join(got) == "".join(texts)
+
+
+async def test_who_wants_the_answer_alone_is_told_that() -> None:
+    """Once it is there, whatever pieces come before; the error likewise."""
+    stream, failing = ReplyStream(), ReplyStream()
+    answers = [asyncio.ensure_future(each.answer()) for each in (stream, failing)]
+    stream.append("a piece", "")
+    await settle()
+    assert not any(answer.done() for answer in answers)
+    stream.finish(ANSWER)
+    failing.finish(ProblemError(502, "The model failed."))
+    assert await answers[0] == await stream.answer() == ANSWER
+    with pytest.raises(ProblemError):
+        await answers[1]
 
 
 def test_what_is_kept_is_bounded_by_the_reply() -> None:

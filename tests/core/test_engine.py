@@ -270,6 +270,23 @@ async def test_a_finished_reply_replaces_its_deltas_in_the_log(engine: Engine) -
         assert [entry.id for entry in replay.entries] == [other, finished]
 
 
+async def test_a_finished_reply_replaces_what_the_log_still_has_of_it(engine: Engine) -> None:
+    """Also where its first deltas have left by a bound; nothing else goes with it, nor at another time."""
+    for number in range(12):
+        await engine.publish("a1", Event("delta", f"{number}" + "x" * 1000, group="m-1"))
+        await engine.publish("a1", Event("delta", f"{number}", group="m-2"))
+    note = Event("note", "in between")
+    await engine.publish("a1", note)
+    await engine.publish("a1", Event("delta", "last", group="m-1"))
+    kept = [each for each in await engine.logged("a1") if each.group != "m-1"]
+    assert note in kept
+    finished = Event("message", "Hello")
+    await engine.publish("a1", Event("message", "Hello", replaces="m-1"))
+    assert await engine.logged("a1") == [*kept, finished]
+    await engine.publish("a1", Event("message", "Hello", replaces="m-1"))
+    assert (await engine.logged("a1"))[-3:] == [note, finished, finished]
+
+
 async def test_a_log_that_comes_back_has_another_epoch(engine: Engine, bench: Bench) -> None:
     """Nothing is kept of a user who is gone, and an old id is never taken for one of the new log."""
     old = await engine.publish("a1", Event("note"))

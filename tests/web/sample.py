@@ -86,7 +86,8 @@ class Sample(ServerModule):
         self.finished.append("count")
 
     @rpc
-    async def spell(self, word: str) -> AsyncIterator[str | Done[Visit]]:
+    async def spell(self, call: Call, word: str) -> AsyncIterator[str | Done[Visit]]:
+        self.calls.append(call)
         for letter in word:
             yield letter
         yield Done(Visit(Place(street_name=word), "v"))

@@ -363,6 +363,7 @@ async def test_a_stream_gives_deltas_and_done(running: RunningServer, sample: Sa
         ("done", {"visitedPlace": {"streetName": "hü", "houseNumber": 1}, "visitorId": "v"}),
     ]
     assert sample.finished == ["spell"]
+    assert not sample.calls[-1].whole
     async with running.session.post(
         f"{running.url}/Sample/count", data='{"upto": 0}', headers=EVENTS
     ) as answer:
@@ -370,12 +371,15 @@ async def test_a_stream_gives_deltas_and_done(running: RunningServer, sample: Sa
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/event-stream;q=0", ""])
-async def test_without_asking_for_events_a_stream_is_gathered(running: RunningServer, accept: str) -> None:
-    """Into its result, or the list of its items."""
+async def test_without_asking_for_events_a_stream_is_gathered(
+    running: RunningServer, sample: Sample, accept: str
+) -> None:
+    """Into its result, or the list of its items; the method may know."""
     headers = JSON | {"Accept": accept}
     assert (await post(running, "Sample/count", '{"upto": 3}', headers))[1] == [0, 1, 2]
     _, result, _ = await post(running, "Sample/spell", '{"word": "a"}', headers)
     assert result["visitorId"] == "v"
+    assert sample.calls[-1].whole
 
 
 async def test_an_error_before_the_first_item_has_its_own_status(running: RunningServer) -> None:
