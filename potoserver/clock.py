@@ -7,7 +7,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -83,13 +83,16 @@ class Clock(ABC):
         finally:
             handle.cancel()
 
-    @asynccontextmanager
-    async def timeout(self, delay_s: float) -> AsyncIterator[asyncio.Timeout]:
+    def timeout(self, delay_s: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
         """Cancels what runs inside after `delay_s` seconds, as `asyncio.timeout` does.
 
         Raises:
             TimeoutError: The time ran out.
         """
+        return self._timeout(delay_s)
+
+    @asynccontextmanager
+    async def _timeout(self, delay_s: float) -> AsyncIterator[asyncio.Timeout]:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(None) as scope:
             handle = self.call_later(delay_s, lambda: scope.reschedule(loop.time()))
@@ -138,6 +141,10 @@ class SystemClock(Clock):
     @override
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
         return asyncio.get_running_loop().call_later(max(0.0, delay_s), callback)
+
+    @override
+    def timeout(self, delay_s: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
+        return asyncio.timeout(delay_s)  # the same, and each hook of each connection has one
 
 
 def iso_utc(at_ms: int) -> str:

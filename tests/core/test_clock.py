@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -263,3 +264,22 @@ async def test_a_watch_that_was_stopped_says_nothing() -> None:
     await kit.clock.advance(100)
     assert kit.lines == []
     ClockWatch(kit.clock, kit.alarms).stop()
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), ManualClock()])
+async def test_what_takes_too_long_is_cancelled_and_told_as_a_timeout(
+    clock: SystemClock | ManualClock,
+) -> None:
+    """And what is done in time is left alone, whatever runs after it."""
+    async with clock.timeout(3600):
+        await asyncio.sleep(0)
+
+    async def endless() -> None:
+        async with clock.timeout(0.001):
+            await asyncio.get_running_loop().create_future()
+
+    late = asyncio.create_task(endless())
+    if isinstance(clock, ManualClock):
+        await clock.advance(0.001)
+    with pytest.raises(TimeoutError):
+        await late

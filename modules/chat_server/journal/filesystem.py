@@ -26,6 +26,7 @@ from .grouping import GroupedAppends
 from .keyed import find_question, with_reply
 from .layout import Layout, archive_order, user_of
 from .metrics import JournalMetrics
+from .newcomers import Newcomers
 from .records import (
     ArchivePage,
     ArchiveSummary,
@@ -120,6 +121,8 @@ class FileSystemDialogueJournal(DialogueJournal):
         self._import = ArchiveImport(self._tools, self._archives)
         self._threads = Threads(_THREADS, "journal")
         self._calls = UserCalls(self._tools, self._threads, watch)
+        # Of several nodes, another one may have made a folder that this one's file system does not show yet.
+        self._newcomers = None if shared else Newcomers(self._disk, self._layout, self._calls, self._threads)
         self._visits = Threads(_VISIT_THREADS, "journal-visit")
         self._appends = GroupedAppends(clock, append_log)
         self._appending = Appending(self._tools, self._calls, self._appends, append_log)
@@ -345,6 +348,8 @@ class FileSystemDialogueJournal(DialogueJournal):
             with _reading():
                 return self._archives.untold(user.id)
 
+        if self._newcomers is not None and not await self._newcomers.has_folder(user.id):
+            return None
         return await self._calls.blocking(user, read)
 
     @override

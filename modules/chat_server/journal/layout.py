@@ -68,6 +68,14 @@ class Layout:
         """One folder for each user."""
         return self.root / "users"
 
+    def folder(self, user_id: str) -> Path:
+        """The folder of one user.
+
+        Raises:
+            ValueError: The id has no safe folder name.
+        """
+        return self.users / folder_name(user_id)
+
     def user(self, user_id: str) -> UserPaths:
         """The paths of one user.
 
