@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 _EVENT_TYPE = re.compile(r"[!-~][ -~]{0,127}")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _EVENT_ID = re.compile(r"([a-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
 
 
@@ -57,7 +58,7 @@ class Event:
 
 def to_json(value: Any) -> str:
     """Compact JSON on a single line, non-ASCII kept as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 class Frame:

@@ -140,7 +140,8 @@ class Generation:
             ):
                 async for chunk in chunks:
                     self._model = chunk.model or self._model
-                    text, reasoning = self._within_bounds(chunk.text), self._within_bounds(chunk.reasoning)
+                    text = self._within_bounds(chunk.text)
+                    reasoning = self._within_bounds(chunk.reasoning) if chunk.reasoning else ""
                     if text:
                         merger.append(text)
                     if text or reasoning:

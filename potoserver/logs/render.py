@@ -9,6 +9,7 @@ from typing import Any
 from potoserver.clock import iso_utc
 from potoserver.logs.entry import MAX_TEXT_CHARS, Entry
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 _RESERVED = frozenset({"timestamp", "level", "logger", "event", "exception"})
 _COLOURS = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31;1m"}
 _RESET = "\x1b[0m"
@@ -26,7 +27,7 @@ def json_line(entry: Entry) -> bytes:
         content[f"{name}_" if name in _RESERVED else name] = value
     if entry.error is not None:
         content["exception"] = _traceback(entry.error)
-    text = json.dumps(content, ensure_ascii=False, separators=(", ", ": "))
+    text = _ENCODER.encode(content)
     return (escape_controls(text) + "\n").encode("utf-8")
 
 

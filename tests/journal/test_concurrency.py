@@ -162,6 +162,40 @@ async def test_waiting_appends_are_grouped(tmp_path: Path) -> None:
     assert len(yaml_files(tmp_path)) == 40
 
 
+class HeldWrites(Disk):
+    """Without flushes; holds every write until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(fsync=False)
+        self.held = threading.Event()
+        self.reached = threading.Semaphore(0)
+        self.threads: set[str] = set()
+
+    @override
+    def write_all(self, handle: Handle, data: bytes) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.reached.release()
+        self.held.wait(30)
+        super().write_all(handle, data)
+
+
+async def test_without_a_flush_what_waits_is_written_by_one_thread(tmp_path: Path) -> None:
+    """Nothing but the system's own memory is waited for: more of them would only be in each other's way."""
+    disk = HeldWrites()
+    users = [User(f"u{number}") for number in range(10)]
+    async with opened(tmp_path, disk=disk) as journal:
+        tasks = [asyncio.create_task(journal.add_message(users[0], message(0), FIRST))]
+        assert await asyncio.to_thread(disk.reached.acquire, timeout=10)
+        tasks += [asyncio.create_task(journal.add_message(user, message(0), FIRST)) for user in users[1:]]
+        async with asyncio.timeout(10):
+            while len(journal._appends._waiting) < len(users) - 1:
+                await asyncio.sleep(0.001)
+        disk.held.set()
+        await asyncio.gather(*tasks)
+    assert len(disk.threads) == 1
+    assert len(yaml_files(tmp_path)) == 10
+
+
 async def test_who_is_cancelled_leaves_the_others_of_the_batch_their_answers(tmp_path: Path) -> None:
     """A batch is told of one by one."""
     appends = GroupedAppends(ManualClock(), LogRecord()("journal:append"))

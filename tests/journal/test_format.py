@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 from modules.chat_server.journal import Conversation, Dialog, Message, Reason
 from modules.chat_server.journal.dialog_yaml import (
     NotADialogError,
+    _emitted,
+    _Quoted,
+    _written,
     emit_footer,
     emit_head,
     emit_message,
@@ -263,6 +266,15 @@ def test_what_is_written_is_read_back(messages: list[Message], user: str) -> Non
         ended.reason,
         len(messages),
     )
+
+
+@given(st.lists(texts, min_size=1), st.booleans())
+def test_what_is_written_quickly_is_what_the_emitter_writes(values: list[str], item: bool) -> None:
+    """To the byte, a mapping as well as an item of a list; what it would escape is left to it."""
+    fields: dict[str, object] = {f"name_{number}": _Quoted(text) for number, text in enumerate(values)}
+    part = [fields] if item else fields
+    assert _written(part) in (None, _emitted(part))
+    assert _written({"name": _Quoted("What is “plain”? É, 中, and ~ is.")}) is not None
 
 
 def test_several_lines_stay_readable() -> None:

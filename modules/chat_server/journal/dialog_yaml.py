@@ -40,6 +40,8 @@ _FIELD: Final = re.compile(rb"^(?:- |  )?[a-z_]+:", re.MULTILINE)
 """A field in that form. Lines of a literal block are indented by four."""
 
 _NOT_LITERAL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_AS_IT_IS: Final = re.compile(r"[ !#-\[\]-~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]*")
+"""What the emitter writes between double quotes without an escape."""
 _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 _STAND_INS: Final = range(0xE000, 0xF900)
 _ISO_MS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
@@ -158,7 +160,22 @@ def _text(text: str) -> str:
     return _Literal(text) if readable else _Quoted(text)
 
 
-def _dump(part: object) -> bytes:
+def _dump(part: dict[str, object] | list[dict[str, object]]) -> bytes:
+    return _written(part) or _emitted(part)
+
+
+def _written(part: dict[str, object] | list[dict[str, object]]) -> bytes | None:
+    """What `_emitted` gives, at a tenth of its cost, for texts on one line without an escape; else None."""
+    begins, joint, fields = ("- ", "\n  ", part[0]) if isinstance(part, list) else ("", "\n", part)
+    lines = []
+    for name, value in fields.items():
+        if not isinstance(value, _Quoted) or not _AS_IT_IS.fullmatch(value):
+            return None
+        lines.append(f'{name}: "{value}"')
+    return f"{begins}{joint.join(lines)}\n".encode()
+
+
+def _emitted(part: dict[str, object] | list[dict[str, object]]) -> bytes:
     # The C emitter takes characters beyond the BMP for unprintable: it escapes them and refuses a literal
     # block. So that emoji stay readable, each is written as a private character that the part does not
     # use, and put back afterwards.

@@ -39,6 +39,11 @@ class Disk:
     def __init__(self, *, fsync: bool) -> None:
         self._fsync = fsync
 
+    @property
+    def flushes(self) -> bool:
+        """Whether a flush reaches the medium, and so may take long."""
+        return self._fsync
+
     def _call(self, name: str, function: Callable[..., Any], *arguments: object) -> Any:
         """Makes one call; the one place to override for fault injection. `name` is the method's."""
         return function(*arguments)

@@ -124,7 +124,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         # Of several nodes, another one may have made a folder that this one's file system does not show yet.
         self._newcomers = None if shared else Newcomers(self._disk, self._layout, self._calls, self._threads)
         self._visits = Threads(_VISIT_THREADS, "journal-visit")
-        self._appends = GroupedAppends(clock, append_log)
+        self._appends = GroupedAppends(clock, append_log, flushes=self._disk.flushes)
         self._appending = Appending(self._tools, self._calls, self._appends, append_log)
 
     @override

@@ -21,6 +21,9 @@ _SINGLE_WORDS = 64
 _WORDS = re.compile(rf"(?:\s*\S+){{1,{_SINGLE_WORDS}}}|\s+")
 """What a long reply goes on with: a piece for each word would be more work than the reply is worth."""
 
+_AT_A_TIME = 16
+"""So many pieces before the others have their turn."""
+
 
 class EchoResponder(Responder):
     """Repeats the question, verbatim, word by word; without a pause, the first 64 so and the rest by 64.
@@ -56,7 +59,7 @@ class EchoResponder(Responder):
                 break
             if self._delay_s:
                 await self._clock.sleep(self._delay_s)
-            else:
+            elif number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)  # a long message must not hold up everybody else
             yield Chunk(text=words[0])
             at = words.end()
