@@ -102,14 +102,14 @@ class Announcer:
     async def _make_sure(self) -> None:
         try:
             for user_id in list(self._unsure):
-                await self._settle(user_id)
+                await self.settle(user_id)
         except UnavailableError:
             pass
         if self._unsure:
             self._context.clock.call_later(_LOOK_AGAIN_S, self._look_again)
 
-    async def _settle(self, user_id: str) -> None:
-        """Looks whether the user's messages were published, and tells of a gap where one was not.
+    async def settle(self, user_id: str) -> None:
+        """Returns once the user's connections got each message, or are told of a gap.
 
         Raises:
             UnavailableError: The engine is away.
@@ -187,7 +187,7 @@ class Announcer:
     async def _publish(self, user_id: str, event: Event) -> bool:
         try:
             if user_id in self._unsure:
-                await self._settle(user_id)
+                await self.settle(user_id)
             await self._context.publish(user_id, event)
         except UnavailableError as error:
             self._logger.warning("event not published", user=user_id, type=event.type, error=str(error))

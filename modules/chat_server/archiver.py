@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from potoserver import Cause, ModuleContext, User
+from potoserver import Cause, ModuleContext, UnavailableError, User
 
 from .announcer import Announcer
 from .journal.base import DialogueJournal
-from .journal.errors import FencedError
+from .journal.errors import FencedError, JournalUnavailableError
 from .journal.records import Reason
 from .lanes import Lanes, Ticket
 from .latest import LatestArchives
@@ -262,6 +262,7 @@ class Archiver:
         user_id, conversation_id = ending.session.user_id, ending.session.conversation.id
         about = {"user": user_id, "conversation": conversation_id, "reason": ending.reason.value}
         try:
+            await self._tell_all(user_id)
             archive_id = await self._journal.archive_conversation(
                 User(user_id), conversation_id, reason=ending.reason, ended_ms=ending.ended_ms
             )
@@ -289,6 +290,15 @@ class Archiver:
         self._notices.put(user_id, notice)
         await self._announcer.archived(user_id, notice)
         self._on_archived(user_id, archive_id)
+
+    async def _tell_all(self, user_id: str) -> None:
+        """Nobody would look in an archive for what was not told: a dialog that has such stays open for it."""
+        try:
+            await self._announcer.settle(user_id)
+        except UnavailableError as error:
+            raise JournalUnavailableError(
+                "The dialog can't be archived before your connections were told all of it."
+            ) from error
 
     def _forget_when_done(self, user_id: str) -> None:
         backlog = self._by_user.get(user_id)

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from modules.chat_server.journal import JournalUnavailableError, MemoryDialogueJournal, Reason
 from modules.chat_server.module import UnfinishedError
-from potoserver import User
+from potoserver import Event, User
 
 from ..support.clock import ManualClock, settle
 from .support import A1, Chat, LedResponder, reasons, texts
@@ -316,6 +316,41 @@ async def test_shutdown_says_when_something_is_left(tmp_path: Path) -> None:
         with pytest.raises(UnfinishedError, match="1 dialogs are left"):
             await chat.context.stop(chat.module)
         assert chat.module.unfinished == 1
+
+
+async def test_a_dialog_of_which_not_all_was_told_is_left_open_by_a_stop(tmp_path: Path) -> None:
+    """The engine is away: in an archive nobody would look for what is to be told yet."""
+    led = LedResponder()
+    async with Chat(tmp_path, responder=led) as chat:
+        call = chat.begin("x")
+        while not led.asked:
+            await settle()
+        chat.context.away = True
+        led.answer("untold")
+        assert (await call.answer()).reply == "untold"
+        with pytest.raises(UnfinishedError, match="1 dialogs are left"):
+            await chat.context.stop(chat.module)
+    async with Chat(tmp_path) as chat:
+        await chat.ask("more")
+        assert await chat.open_texts() == ["x", "untold", "more", "more"]
+
+
+async def test_what_was_not_told_is_before_the_archive(tmp_path: Path) -> None:
+    """Whoever comes back with an id from before is told of a gap, though nobody is connected at a stop."""
+    led = LedResponder()
+    async with Chat(tmp_path, responder=led) as chat:
+        call = chat.begin("x")
+        while not led.asked:
+            await settle()
+        await chat.context.publish("a1", Event("note"))
+        before = (await chat.context.engine.replay("a1", None)).resume_id
+        chat.context.away = True
+        led.answer("untold")
+        await call.answer()
+        chat.context.away = False
+        await chat.context.stop(chat.module)
+        assert (await chat.context.engine.replay("a1", str(before))).gap
+        assert chat.module.unfinished == 0
 
 
 async def test_a_departure_during_shutdown_finds_nothing(tmp_path: Path) -> None:
