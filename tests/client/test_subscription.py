@@ -47,7 +47,7 @@ async def publish(running: RunningServer, first: int, last: int) -> None:
 
 def close_all(running: RunningServer, cause: Cause = Cause.KICKED) -> None:
     """Ends every stream, as an operator may."""
-    for subscription in list(running.core.subscriptions.of_user("a1").values()):
+    for subscription in running.core.subscriptions.of_user("a1"):
         subscription.stream.close(cause)
 
 

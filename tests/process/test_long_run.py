@@ -41,6 +41,8 @@ _CACHES = {
     "Notices._by_user": 65_536,
     "Notices._by_user[]": 3 * 65_536,
     "Guesses._known": 65_536,
+    "guesses._Verified": 65_536,
+    "credentials.Identity": 65_536,
     "Usage._by_user": 65_536,
     "usage._Known": 65_536,
     "MemoryEngine._state": 1000,
