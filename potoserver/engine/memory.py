@@ -63,9 +63,8 @@ class MemoryEngine(Engine):
         self._metrics = metrics
         self._listener: EngineListener | None = None
         self._here: dict[str, _Here] = {}
-        self._online: set[str] = set()
         self._leaving: dict[str, _Here] = {}
-        """In the order in which they left, which is that of their departures."""
+        """Those in the grace, in the order in which they left, which is that of their departures."""
         self._logs = MemoryLogs(backlog, clock, metrics, lambda user_id: user_id in self._here)
         self._generation = 0
         self._state: dict[str, dict[str, tuple[str, float]]] = {}
@@ -170,8 +169,7 @@ class MemoryEngine(Engine):
             del self._leaving[user_id]
         if connection_id not in here.connections:
             here.connections += (connection_id,)
-        self._online.add(user_id)
-        self._metrics.users_online.set(len(self._online))
+        self._count_online()
         return Attachment(here.generation, arrived=arrived)
 
     @override
@@ -186,9 +184,13 @@ class MemoryEngine(Engine):
                 here.last_seen_ms = self._clock.now_ms()
                 here.grace = self._clock.call_later(self._grace_s, lambda: self._depart(user_id, here))
                 self._leaving[user_id] = here
-                self._online.discard(user_id)
-                self._metrics.users_online.set(len(self._online))
+                self._count_online()
         return len(here.connections)
+
+    def _count_online(self) -> int:
+        count = len(self._here) - len(self._leaving)
+        self._metrics.users_online.set(count)
+        return count
 
     def _depart(self, user_id: str, here: _Here) -> None:
         if self._listener is None:
@@ -229,11 +231,11 @@ class MemoryEngine(Engine):
 
     @override
     async def online_users(self) -> list[str]:
-        return sorted(self._online)
+        return sorted(self._here.keys() - self._leaving.keys())
 
     @override
     async def count_online(self) -> int:
-        return len(self._online)
+        return self._count_online()
 
     @override
     async def count_leaving(self) -> int:

@@ -159,7 +159,7 @@ async def test_the_embedded_engine_forgets_who_is_gone(clock: ManualClock) -> No
         await engine.acknowledge(departure)
     await engine.get_state("u1", "s")
     assert len(node.departures) == 1000
-    kept = (engine._here, engine._logs, engine._state, engine._lapses, engine._online)
+    kept = (engine._here, engine._logs, engine._state, engine._lapses, engine._leaving)
     assert [len(each) for each in kept] == [0] * 5
 
 
