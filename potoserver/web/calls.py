@@ -16,7 +16,7 @@ from typing_extensions import override
 from potoserver.clock import TimerHandle
 from potoserver.core import Core
 from potoserver.errors import FieldError, ProblemError
-from potoserver.events import to_json
+from potoserver.events import Frame, to_json
 from potoserver.module.download import Download
 from potoserver.module.rpc import Call, RpcMethod
 from potoserver.web.auth import Authenticator, unauthorized
@@ -241,13 +241,13 @@ class CallHandler:
                 await buffer.wait()
                 part = buffer.take()
                 if isinstance(part, Item):
-                    await response.send(part.json, event="delta")
+                    await response.write(Frame.encode("delta", part.json).raw)
                     continue
                 if isinstance(part, End):
-                    await response.send(part.result or "null", event="done")
+                    frame = Frame.encode("done", part.result or "null")
                 else:
-                    document = to_json(problem_document(part.problem, call.request_id))
-                    await response.send(document, event="error")
+                    frame = Frame.encode("error", to_json(problem_document(part.problem, call.request_id)))
+                await response.write(frame.raw)
                 return
         except (ReplyOverflowError, ConnectionError, TimeoutError) as error:
             if not is_cut:
