@@ -32,11 +32,14 @@ class Turnstile:
     async def passing(self) -> AsyncIterator[None]:
         """Waits for a place, and keeps it for the length of the block or as long as one may."""
         held = True
-        try:
-            async with self._clock.timeout(self._line_s):
-                await self._places.acquire()
-        except TimeoutError:
-            held = False
+        if self._places.locked():
+            try:
+                async with self._clock.timeout(self._line_s):
+                    await self._places.acquire()
+            except TimeoutError:
+                held = False
+        else:
+            await self._places.acquire()  # at once: no line, and no time to be measured
 
         def give_up() -> None:
             nonlocal held

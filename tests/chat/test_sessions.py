@@ -18,7 +18,9 @@ def at(seconds: float) -> Moment:
 def test_a_conversation_id_has_the_contracts_form() -> None:
     """`sse-<ms>-<9 of a-z0-9>`."""
     assert re.fullmatch(r"sse-1704110400000-[a-z0-9]{9}", new_conversation_id(1_704_110_400_000))
-    assert len({new_conversation_id(1) for _ in range(100)}) == 100
+    ids = {new_conversation_id(1) for _ in range(2000)}
+    assert len(ids) == 2000
+    assert all(len({each[place] for each in ids}) == 36 for place in range(-9, 0))
 
 
 def test_a_connection_starts_a_session_and_further_ones_share_it() -> None:
