@@ -150,12 +150,7 @@ def parse_json(raw: bytes, most_values: int = MAX_VALUES) -> Any:
     """
     _check_shape(raw, most_values)
     try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            object_pairs_hook=_unique,
-        )
+        value = _DECODER.decode(raw.decode("utf-8"))
     except UnicodeDecodeError:
         raise _not_json("it is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -282,6 +277,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise _not_json("an object has a name twice")
     return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
 
 
 def _walk(value: Any) -> Iterator[tuple[_Path, Any]]:
