@@ -31,11 +31,15 @@ class EventStream(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def write(self, *frames: Frame) -> None:
-        """Sends frames without waiting. A reader behind which too much waits ends the stream as `slow`.
+    def write(self, frame: Frame) -> None:
+        """Sends a frame without waiting. A reader behind which too much waits ends the stream as `slow`.
 
-        What is written at once while nothing waits counts as one thing, and never as too much.
+        What is written while nothing waits is never too much.
         """
+
+    @abstractmethod
+    def write_together(self, frames: Sequence[Frame]) -> None:
+        """Sends frames, as `write`: all of them count as one."""
 
     @abstractmethod
     def close(self, cause: Cause) -> None:
@@ -126,16 +130,20 @@ class Subscription:
 
     def deliver(self, event_id: EventId | None, frame: Frame) -> None:
         """Sends an event, or holds it. A log event that the client has already is left out."""
+        if self._held is not None:
+            self._hold(self._held, event_id, frame)
+        elif event_id is None or (not self._at_gap and self._is_new(event_id)):
+            self.stream.write(frame)
+
+    def _hold(
+        self, held: deque[tuple[EventId | None, Frame]], event_id: EventId | None, frame: Frame
+    ) -> None:
         if self._at_gap and event_id is not None:
             return
-        if self._held is not None:
-            self._held.append((event_id, frame))
-            self._held_bytes += len(frame.raw)
-            if self._held_bytes > self._outbox_bytes:
-                self.stream.close(Cause.SLOW)
-            return
-        if event_id is None or self._is_new(event_id):
-            self.stream.write(frame)
+        held.append((event_id, frame))
+        self._held_bytes += len(frame.raw)
+        if self._held_bytes > self._outbox_bytes:
+            self.stream.close(Cause.SLOW)
 
     def stop_at_gap(self) -> None:
         """Log events are missing here: sends no further one, lest the client go on behind the gap."""
@@ -156,7 +164,7 @@ class Subscription:
         for event_id, frame in chain(((entry.id, entry.frame) for entry in replay.entries), held):
             if event_id is None or self._is_new(event_id):
                 frames.append(frame)
-        self.stream.write(*frames)
+        self.stream.write_together(frames)
 
 
 class Subscriptions:

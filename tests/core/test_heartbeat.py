@@ -149,8 +149,8 @@ async def test_what_a_tick_takes_does_not_lengthen_the_interval(clock: ManualClo
     """Heartbeats come when they are due, or the bound for a dead client would not hold under load."""
 
     class SlowStream(RecordedStream):
-        def write(self, *frames: Frame) -> None:
-            super().write(*frames)
+        def write(self, frame: Frame) -> None:
+            super().write(frame)
             clock.pass_time(0.5)
 
     heartbeat = Heartbeat(clock, heartbeat_s=15, send_timeout_s=20)

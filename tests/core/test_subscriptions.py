@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from potoserver.engine.base import LogEntry, Replay
 from potoserver.engine.presence import Cause
@@ -22,7 +23,10 @@ class RecordedStream(EventStream):
         """How much of it the reader has; None for all."""
         self.silent = False
 
-    def write(self, *frames: Frame) -> None:
+    def write(self, frame: Frame) -> None:
+        self.write_together([frame])
+
+    def write_together(self, frames: Sequence[Frame]) -> None:
         if self.cause is None:
             self.written += [frame.raw for frame in frames]
 
