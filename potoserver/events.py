@@ -68,18 +68,20 @@ class Frame:
     transport directly.
     """
 
-    __slots__ = ("_chunked", "raw")
+    __slots__ = ("chunked", "raw")
+
+    chunked: bytes
+    """The bytes as one chunk of a chunked body; made when they are first asked for."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
-        self._chunked: bytes | None = None
 
-    @property
-    def chunked(self) -> bytes:
-        """The bytes as one chunk of a chunked body."""
-        if self._chunked is None:
-            self._chunked = b"%x\r\n%b\r\n" % (len(self.raw), self.raw)
-        return self._chunked
+    def __getattr__(self, name: str) -> bytes:
+        """Makes what is asked for the first time: each delivery after that reads a plain attribute."""
+        if name != "chunked":
+            raise AttributeError(name)
+        self.chunked = b"%x\r\n%b\r\n" % (len(self.raw), self.raw)
+        return self.chunked
 
     @classmethod
     def encode(

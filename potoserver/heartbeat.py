@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import math
 from collections import deque
 from collections.abc import Callable
@@ -16,8 +17,14 @@ from potoserver.events import HEARTBEAT, Frame
 from potoserver.subscriptions import Subscription
 
 PING = Frame.encode("ping", "{}")
-_TICKS_PER_HEARTBEAT = 15
-"""At least; a tick is never longer than a second, so that leases are held to the second."""
+_BEATS = 15
+"""An interval has so many parts, or a second each if that is more, to which connections go in turn."""
+_TICKS_PER_BEAT = 8
+"""A tick is an eighth of a second at most: with 10,000 connections it takes less than a millisecond."""
+_LATEST_S = 1.0
+"""Of what the timer comes too late, so much is made up for: the ticks of that time follow at once."""
+_ON_ITS_WAY_S = 0.5
+"""After so long nearly every client has what it was sent, and nothing is to be remembered of it."""
 _PINGS_PER_LEASE = 3
 
 
@@ -25,7 +32,8 @@ _PINGS_PER_LEASE = 3
 class _Lease:
     """What a client promised: an ack within `seconds`, and when it is asked next."""
 
-    subscription: Subscription
+    subscription: Subscription | None
+    """None once it has ended."""
     seconds: int
     lapses_at_s: float
     ping_at_s: float
@@ -60,18 +68,26 @@ class Heartbeat:
     ) -> None:
         self._event_logger = event_logger
         self._clock = clock
-        ticks = max(_TICKS_PER_HEARTBEAT, math.ceil(heartbeat_s))
+        self._beats = max(_BEATS, math.ceil(heartbeat_s))
+        ticks = self._beats * _TICKS_PER_BEAT
         self._tick_s = heartbeat_s / ticks
         self._send_timeout_s = send_timeout_s
         self._acks_come = acks_come
-        self._expected: deque[tuple[float, list[tuple[str, int]]]] = deque()
-        """When to look what has become of a tick's heartbeats, and up to where each stream must be taken."""
+        self._behind = max(1, min(ticks - 1, round(min(_ON_ITS_WAY_S, send_timeout_s / 2) / self._tick_s)))
+        """So many ticks after a heartbeat it is looked whose was not taken yet."""
+        self._expected: deque[tuple[float, str, int]] = deque()
+        """Of whose was not: when to look again, the connection, and up to where its stream must be taken."""
         self._due: list[dict[str, Subscription]] = [{} for _ in range(ticks)]
         """By tick and connection id: each connection has its heartbeat at one tick of every round."""
         self._ticks_of: dict[str, int] = {}
         self._tick = 0
         self._joined = 0
         self._leases: dict[str, _Lease] = {}
+        self._looks: list[tuple[float, int, _Lease]] = []
+        """A heap of when to look at which lease: one entry for each, and for some time after its end."""
+        self._looked = 0
+        self._no_acks_s = -math.inf
+        """When it was last seen that no ack can come."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -92,21 +108,25 @@ class Heartbeat:
             lease_s: It ends with cause `lease` when no ack comes for so many seconds; None for no lease.
         """
         connection_id = subscription.connection.id
+        part, beat = divmod(self._joined % len(self._due), self._beats)
         self._joined += 1
-        tick = self._ticks_of[connection_id] = self._joined % len(self._due)
+        tick = self._ticks_of[connection_id] = (beat * _TICKS_PER_BEAT + part + 1) % len(self._due)
         self._due[tick][connection_id] = subscription
         if lease_s is not None:
             now_s = self._clock.monotonic_s()
-            self._leases[connection_id] = _Lease(
+            lease = self._leases[connection_id] = _Lease(
                 subscription, lease_s, now_s + lease_s, now_s + lease_s / _PINGS_PER_LEASE
             )
+            self._look_again(lease)
 
     def remove(self, connection_id: str) -> None:
         """The connection has ended. Idempotent."""
         tick = self._ticks_of.pop(connection_id, None)
         if tick is not None:
             del self._due[tick][connection_id]
-        self._leases.pop(connection_id, None)
+        lease = self._leases.pop(connection_id, None)
+        if lease is not None:
+            lease.subscription = None
 
     def acknowledge(self, connection_id: str) -> None:
         """An ack came. Without a lease it changes nothing."""
@@ -123,41 +143,54 @@ class Heartbeat:
         next_s = self._clock.monotonic_s()
         while True:
             # By the time when it was due: what a tick's work takes would make every interval longer.
-            next_s = max(next_s + self._tick_s, self._clock.monotonic_s())
+            next_s = max(next_s + self._tick_s, self._clock.monotonic_s() - _LATEST_S)
             await self._clock.sleep(next_s - self._clock.monotonic_s())
             self._tick = (self._tick + 1) % len(self._due)
             # In a call of its own: a name of this endless one would hold the last connection for ever.
             self._look(self._clock.monotonic_s())
 
     def _look(self, now_s: float) -> None:
-        due = list(self._due[self._tick].values())
+        due = tuple(self._due[self._tick].values())
         for subscription in due:
             subscription.stream.write(HEARTBEAT)
-        if due:
-            sent = [(subscription.connection.id, subscription.stream.sent_bytes) for subscription in due]
-            self._expected.append((now_s + self._send_timeout_s, sent))
-        # Half a tick early rather than a whole one late, where this tick comes a little sooner than that one.
-        while self._expected and self._expected[0][0] <= now_s + self._tick_s / 2:
-            for connection_id, upto_bytes in self._expected.popleft()[1]:
-                self._expect_taken(connection_id, upto_bytes)
         if due and self._event_logger is not None:
             self._event_logger.info("SSE heartbeat", bytes=len(HEARTBEAT.raw), connections=len(due))
-        acks_come = self._acks_come()
-        for lease in list(self._leases.values()):
-            if not acks_come:
-                lease.lapses_at_s = now_s + lease.seconds
-            self._check_lease(lease, now_s)
+        self._look_behind(now_s)
+        if not self._acks_come():
+            self._no_acks_s = now_s
+        while self._looks and self._looks[0][0] <= now_s:
+            self._check_lease(heapq.heappop(self._looks)[2], now_s)
+
+    def _look_behind(self, now_s: float) -> None:
+        """Looks who has not taken a heartbeat of some ticks ago, and who has not even at the end."""
+        expected_at_s = now_s + self._send_timeout_s - self._behind * self._tick_s
+        for connection_id, subscription in self._due[self._tick - self._behind].items():
+            stream = subscription.stream
+            if not stream.all_taken:
+                self._expected.append((expected_at_s, connection_id, stream.sent_bytes))
+        # Half a tick early rather than a whole one late, where this tick comes a little sooner than that one.
+        while self._expected and self._expected[0][0] <= now_s + self._tick_s / 2:
+            _, connection_id, upto_bytes = self._expected.popleft()
+            self._expect_taken(connection_id, upto_bytes)
 
     def _expect_taken(self, connection_id: str, upto_bytes: int) -> None:
         tick = self._ticks_of.get(connection_id)
         if tick is not None:
             self._due[tick][connection_id].stream.expect_taken(upto_bytes)
 
+    def _look_again(self, lease: _Lease) -> None:
+        self._looked += 1  # no two entries are alike, so that no leases are compared
+        heapq.heappush(self._looks, (min(lease.lapses_at_s, lease.ping_at_s), self._looked, lease))
+
     def _check_lease(self, lease: _Lease, now_s: float) -> None:
+        if lease.subscription is None:
+            return
         stream = lease.subscription.stream
+        lease.lapses_at_s = max(lease.lapses_at_s, self._no_acks_s + lease.seconds)
         if now_s >= lease.lapses_at_s:
             stream.close(Cause.LEASE)
-        elif now_s >= lease.ping_at_s:
+            return
+        if now_s >= lease.ping_at_s:
             taken_bytes = stream.taken_bytes
             if lease.taken_bytes < taken_bytes < lease.asked_at_bytes:
                 # It takes what it is sent, as fast as its link allows, and can't have seen the last `ping`
@@ -168,3 +201,4 @@ class Heartbeat:
             lease.taken_bytes, lease.asked_at_bytes = taken_bytes, stream.sent_bytes
             if self._event_logger is not None:
                 self._event_logger.info("SSE event", type="ping", id=None, bytes=len(PING.raw), connections=1)
+        self._look_again(lease)

@@ -63,6 +63,11 @@ class EventStream(ABC):
     def taken_bytes(self) -> int:
         """How much of it the next hop, the client or a proxy, is known to have. Costs a system call."""
 
+    @property
+    @abstractmethod
+    def all_taken(self) -> bool:
+        """Whether it has all of it. Costs a system call, and less than the comparison of the two."""
+
 
 class Subscription:
     """One open event stream of a user.
@@ -249,7 +254,7 @@ class Subscriptions:
 
     def broadcast(self, event_type: str, frame: Frame) -> int:
         """Sends an event to every subscription on this node; returns to how many."""
-        everyone = list(self)
+        everyone = list(chain.from_iterable(self._by_user.values()))
         self._send(everyone, event_type, frame, None)
         return len(everyone)
 

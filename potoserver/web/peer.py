@@ -16,6 +16,7 @@ from potoserver.clock import Clock, TimerHandle
 _LOOKS_PER_TIMEOUT = 4
 """How often a reader that keeps its bytes waiting is looked at, so by how much of the time it is cut late."""
 _UNSENT_BYTES = 65_536
+_INT = bytes(4)
 _TCP_INFO_LAST_ACK_MS = 56
 """Where Linux's `struct tcp_info` has the time since the last acknowledgement, in ms."""
 _UNREACHABLE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
@@ -57,13 +58,17 @@ def reset_when_closed(sock: socket.socket, *, on: bool) -> None:
 
 def untaken_bytes(transport: asyncio.Transport) -> int:
     """What was written and the other end's kernel has not acknowledged; ours, where that is not told."""
-    waiting = transport.get_write_buffer_size()
+    return transport.get_write_buffer_size() + unacknowledged_bytes(transport)
+
+
+def unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """What our kernel has, and the other end's kernel has not acknowledged; 0, where that is not told."""
     sock = transport.get_extra_info("socket")
     try:
-        queued: int = struct.unpack("i", ioctl(sock.fileno(), TIOCOUTQ, bytes(4)))[0]
+        queued: int = struct.unpack("i", ioctl(sock.fileno(), TIOCOUTQ, _INT))[0]
     except (OSError, ValueError):
-        return waiting
-    return waiting + queued
+        return 0
+    return queued
 
 
 def is_silent(error: BaseException) -> bool:

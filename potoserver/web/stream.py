@@ -21,6 +21,7 @@ from potoserver.web.peer import (
     hold_back_unsent,
     is_silent,
     silent_for_s,
+    unacknowledged_bytes,
     untaken_bytes,
 )
 
@@ -223,6 +224,11 @@ class TransportStream(asyncio.Protocol, EventStream):
     @override
     def taken_bytes(self) -> int:
         return self._sent_bytes - self._waiting_bytes - untaken_bytes(self._transport)
+
+    @property
+    @override
+    def all_taken(self) -> bool:
+        return not self._paused and not unacknowledged_bytes(self._transport)
 
     def _abort(self) -> None:
         """Ends the connection. What waits here is thrown away; what the kernel has, it may still bring."""

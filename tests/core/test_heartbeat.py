@@ -60,6 +60,28 @@ async def test_heartbeats_are_spread_over_the_interval(heartbeat: Heartbeat, clo
     assert before == 150
 
 
+async def test_no_tick_keeps_others_waiting_for_many_heartbeats(
+    heartbeat: Heartbeat, clock: ManualClock
+) -> None:
+    """A second's heartbeats go out in eight parts, each as large as the others."""
+    streams = [connect(heartbeat, number) for number in range(1200)]
+    for tick in range(1, 121):
+        await clock.advance(1 / 8)
+        assert sum(len(stream.written) for stream in streams) == 10 * tick
+
+
+async def test_the_ends_of_heartbeats_are_looked_for_only_where_they_are_missing(
+    heartbeat: Heartbeat, clock: ManualClock
+) -> None:
+    """Nothing is remembered of a client that has what it was sent: there may be fifty thousand."""
+    streams = [connect(heartbeat, number) for number in range(30)]
+    streams[7].taken = 0
+    await clock.advance(16)
+    assert [connection_id for _, connection_id, _ in heartbeat._expected] == ["c7"]
+    await clock.advance(20)
+    assert streams[7].cause is None  # it is heard, and only takes nothing
+
+
 async def test_a_connection_that_has_ended_is_let_go(heartbeat: Heartbeat, clock: ManualClock) -> None:
     """Nothing of it is held until the next one comes, which may be never."""
     streams = [weakref.ref(connect(heartbeat, number, lease_s=30)) for number in range(30)]

@@ -48,6 +48,10 @@ class RecordedStream(EventStream):
     def taken_bytes(self) -> int:
         return self.sent_bytes if self.taken is None else self.taken
 
+    @property
+    def all_taken(self) -> bool:
+        return self.taken_bytes == self.sent_bytes
+
 
 def entry(seq: int) -> LogEntry:
     event_id = EventId("e", seq)

@@ -106,6 +106,20 @@ async def fill(running: RunningServer) -> None:
     pytest.fail("the kernel takes everything")
 
 
+async def stream_on_a_pair(
+    clock: ManualClock,
+) -> tuple[TransportStream, asyncio.Transport, socket.socket]:
+    """A stream, its transport, and the reader's socket, without a server."""
+    ours, theirs = socket.socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    stream = TransportStream(
+        transport, chunked=True, outbox_bytes=OUTBOX_BYTES, send_timeout_s=20, clock=clock
+    )
+    transport.set_protocol(stream)
+    transport.set_write_buffer_limits(high=0)
+    return stream, transport, theirs
+
+
 # How much may wait
 
 
@@ -256,13 +270,7 @@ async def test_the_end_of_a_stream_that_was_full_is_told_once(clock: ManualClock
     loop = asyncio.get_running_loop()
     complaints: list[dict[str, object]] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
-    ours, theirs = socket.socketpair()
-    transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-    stream = TransportStream(
-        transport, chunked=True, outbox_bytes=OUTBOX_BYTES, send_timeout_s=20, clock=clock
-    )
-    transport.set_protocol(stream)
-    transport.set_write_buffer_limits(high=0)
+    stream, transport, theirs = await stream_on_a_pair(clock)
     while not transport.get_write_buffer_size():
         stream.write(Frame(b"data: x\n\n"))
     stream.close(Cause.SHUTDOWN)
@@ -273,6 +281,31 @@ async def test_the_end_of_a_stream_that_was_full_is_told_once(clock: ManualClock
     await settle()
     assert transport.is_closing()
     assert complaints == []
+
+
+async def test_a_stream_that_has_ended_sends_nothing_more(clock: ManualClock) -> None:
+    """Neither after an orderly end, nor while that waits for its reader, nor after a reset."""
+    loop = asyncio.get_running_loop()
+    for full in (False, True):
+        for cause in (Cause.SHUTDOWN, Cause.SLOW):
+            stream, transport, theirs = await stream_on_a_pair(clock)
+            stream.write(Frame(b"data: x\n\n"))
+            while full and not transport.get_write_buffer_size():
+                stream.write(Frame(b"data: x\n\n"))
+            stream.close(cause)
+            sent_bytes = stream.sent_bytes
+            for _ in range(10):  # asyncio warns of the fifth write to a connection that is lost
+                stream.write(Frame(b"data: late\n\n"))
+            stream.write_together([Frame(b"data: late\n\n")] * 2)
+            assert stream.sent_bytes == sent_bytes
+            with theirs:
+                theirs.setblocking(False)
+                received = b""
+                while chunk := await loop.sock_recv(theirs, 1_000_000):
+                    received += chunk
+            assert received.endswith(b"0\r\n\r\n") == (cause is Cause.SHUTDOWN)
+            assert b"late" not in received
+            await settle()
 
 
 # What no client should do
