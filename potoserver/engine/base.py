@@ -335,7 +335,7 @@ class Engine(ABC):
 
         Returns:
             Whether it is in the log. If not, and there is a log, it was begun anew: an id from before is a
-            gap, and who is connected is told of it, at the latest with the user's next event.
+            gap, and who is connected is told of it.
         """
 
     @abstractmethod

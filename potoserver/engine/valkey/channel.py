@@ -50,6 +50,7 @@ class Channel:
         keys: The channels' names.
         node_id: Gives this node's name as it is now.
         on_published: Told of each event of a user's log.
+        on_begun_anew: Told of each user whose log was begun anew.
         on_broadcast: Told of each broadcast: type and data.
         on_message: Told what another node sends: its name and the payload.
         on_listening: Told that it listens (again): what was sent before is lost.
@@ -63,6 +64,7 @@ class Channel:
         node_id: Callable[[], str],
         *,
         on_published: Callable[[Published], None],
+        on_begun_anew: Callable[[str], None],
         on_broadcast: Callable[[str, str], None],
         on_message: Callable[[str, bytes], None],
         on_listening: Callable[[], None],
@@ -72,6 +74,7 @@ class Channel:
         self._keys = keys
         self._node_id = node_id
         self._on_published = on_published
+        self._on_begun_anew = on_begun_anew
         self._on_broadcast = on_broadcast
         self._on_message = on_message
         self._on_listening = on_listening
@@ -146,12 +149,18 @@ class Channel:
             if message is not None and message["type"] == "message":
                 if message["channel"] == own.encode():
                     self._heard_at_s = now_s
-                self._take(message["data"])
+                self._hear(message["data"])
             elif now_s - self._heard_at_s > SILENCE_S and self._link.trouble is None:
                 raise TimeoutError(f"nothing came through for {SILENCE_S:g} s")
 
+    def _hear(self, data: bytes) -> None:
+        try:
+            self._take(data)
+        except Exception:  # what comes behind it must be heard all the same; an event is missed with the next
+            self._logger.exception("engine fault", bytes=len(data))
+
     def _take(self, data: bytes) -> None:
-        """The first word says what it is: e(vent), b(roadcast), m(essage), or p(ing)."""
+        """The first word says what it is: e(vent), a(new), b(roadcast), m(essage), or p(ing)."""
         if data == b"p":
             return
         head, _, rest = data.partition(b"\n")
@@ -170,6 +179,8 @@ class Channel:
                     data_json=rest[type_end:].decode(),
                 )
             )
+        elif kind == b"a":
+            self._on_begun_anew(decode(rest))
         elif kind == b"b":
             type_end = int(fields[0])
             self._on_broadcast(rest[:type_end].decode(), rest[type_end:].decode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,6 +17,9 @@ from potoserver.engine.valkey.channel import Published
 from potoserver.engine.valkey.keys import CHUNK
 from potoserver.errors import UnavailableError
 from potoserver.events import EventId, Frame
+
+_FROM_ANEW: Final = EventId("", 0)
+"""Of no log that there is: what is being read must be read once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,17 @@ class Delivery:
             frame = Frame.encode(published.type, published.data_json, event_id)
             place.at = event_id
             self._on_entry(published.user_id, LogEntry(event_id, published.type, frame))
+
+    def doubt(self, user_id: str) -> None:
+        """The user's log was begun anew: reads it, so that the gap is told though no other event comes."""
+        place = self._places.get(user_id)
+        if place is None:
+            return
+        if place.reading:
+            place.heard = _FROM_ANEW
+        else:
+            place.reading = True
+            self._spawn(self.catch_up([user_id]))
 
     def doubt_all(self) -> list[str]:
         """The channel was broken: nothing is told of these users until `catch_up`."""

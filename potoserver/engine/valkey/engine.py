@@ -110,6 +110,7 @@ class ValkeyEngine(Engine):
             keys,
             lambda: registry.node_id,
             on_published=self._delivery.take,
+            on_begun_anew=self._delivery.doubt,
             on_broadcast=self._tell_broadcast,
             on_message=self._tell_message,
             on_listening=self._found_listening,

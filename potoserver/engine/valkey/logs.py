@@ -111,7 +111,9 @@ class EventLogs:
 
     async def ensure(self, user_id: str, event_type: str, text: str) -> bool:
         """Begins a log anew in which no event of the type has this in its data; returns whether one has."""
-        call = script("ensure_logged").of_user(self._keys, user_id, "", type=event_type, text=text)
+        call = script("ensure_logged").of_user(
+            self._keys, user_id, "", type=event_type, text=text, channels=self._keys.channel("")
+        )
         return bool(await self._link.run(call))
 
     def _replay(self, user_id: str, after: EventId) -> Call:

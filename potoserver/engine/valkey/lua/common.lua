@@ -71,6 +71,17 @@ local function keep_log()
   end
 end
 
+-- Tells each node that holds a connection of the user.
+local function tell_nodes(message)
+  local told = {}
+  for _, node in ipairs(redis.call('HVALS', connections)) do
+    if not told[node] then
+      told[node] = true
+      redis.call('PUBLISH', channels .. node, message)
+    end
+  end
+end
+
 local function seq_of(entry)
   return tonumber(string.match(entry[1], '^%d+'))
 end

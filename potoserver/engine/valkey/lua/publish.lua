@@ -24,11 +24,5 @@ save_log(opened)
 keep_log()
 local message = table.concat({'e', opened.epoch, whole(before), whole(seq), #user, #type}, ' ')
   .. '\n' .. user .. type .. data
-local told = {}
-for _, node in ipairs(redis.call('HVALS', connections)) do
-  if not told[node] then
-    told[node] = true
-    redis.call('PUBLISH', channels .. node, message)
-  end
-end
+tell_nodes(message)
 return {opened.epoch, seq, dropped}
