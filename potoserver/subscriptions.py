@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Protocol
@@ -16,6 +17,9 @@ from potoserver.engine.presence import Cause
 from potoserver.events import EventId, Frame
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection
+
+_AT_ONCE = 500
+"""To so many a broadcast goes before everybody else has a turn: about two milliseconds."""
 
 
 class StreamListener(Protocol):
@@ -89,6 +93,7 @@ class Subscription:
         "_held_bytes",
         "_on_ended",
         "_outbox_bytes",
+        "broadcast_number",
         "connection",
         "ended",
         "expires_ms",
@@ -110,6 +115,8 @@ class Subscription:
         self.since_ms = since_ms
         self.expires_ms = expires_ms
         self.ended = False
+        self.broadcast_number = 0
+        """The newest of the broadcasts to very many that it was sent, or that was before its time."""
         self._on_ended: Callable[[Subscription, Cause], None] | None = None
         self._outbox_bytes = outbox_bytes
         self._held: deque[tuple[EventId | None, Frame]] | None = deque()
@@ -186,6 +193,10 @@ class Subscriptions:
         self._by_user: dict[str, tuple[Subscription, ...]] = {}
         """Tuples: most users have one connection, and who goes through one meets no change of it."""
         self._count = 0
+        self._unreached: list[Subscription] = []
+        """Whom the broadcast that is under way may have yet to reach."""
+        self._under_way = Frame(b"")
+        self._broadcasts = 0
 
     def __len__(self) -> int:
         return self._count
@@ -224,6 +235,7 @@ class Subscriptions:
     def add(self, subscription: Subscription) -> None:
         """Registers a subscription, before anybody is told of it: no event from now on is missed."""
         connection = subscription.connection
+        subscription.broadcast_number = self._broadcasts
         self._by_user[connection.user_id] = (*self.of_user(connection.user_id), subscription)
         self._count += 1
         self._metrics.connections.set(self._count)
@@ -250,16 +262,50 @@ class Subscriptions:
         """Sends a log event to the user's subscriptions on this node."""
         of_user = self.of_user(user_id)
         if of_user:
+            if self._unreached:
+                self._reach(of_user)
             self._send(of_user, entry.type, entry.frame, entry.id)
 
     def broadcast(self, event_type: str, frame: Frame) -> int:
-        """Sends an event to every subscription on this node; returns to how many."""
+        """Sends an event to every subscription on this node; returns to how many.
+
+        Where these are very many, others have their turns meanwhile. To each one events go in the order
+        in which they were given: whatever is sent next to one that was not reached yet comes behind this.
+        """
+        self._finish()
         everyone = list(chain.from_iterable(self._by_user.values()))
-        self._send(everyone, event_type, frame, None)
-        return len(everyone)
+        count = len(everyone)
+        if count <= _AT_ONCE:
+            self._send(everyone, event_type, frame, None)
+        else:
+            self._unreached, self._under_way = everyone, frame
+            self._broadcasts += 1
+            self._count_sent(event_type, frame, None, count)
+            self._go_on(frame)
+        return count
+
+    def _go_on(self, frame: Frame) -> None:
+        if frame is self._under_way:  # else that broadcast was done with when the next one came
+            self._reach(self._unreached[-_AT_ONCE:])
+            del self._unreached[-_AT_ONCE:]
+            if self._unreached:
+                asyncio.get_running_loop().call_soon(self._go_on, frame)
+
+    def _finish(self) -> None:
+        """Has the broadcast that is under way reach everyone before anything else does."""
+        self._reach(self._unreached)
+        self._unreached = []
+
+    def _reach(self, subscriptions: Iterable[Subscription]) -> None:
+        frame, number = self._under_way, self._broadcasts
+        for subscription in subscriptions:
+            if subscription.broadcast_number != number:
+                subscription.broadcast_number = number
+                subscription.deliver(None, frame)
 
     def tell_each(self, event_type: str, frame: Callable[[], Frame]) -> None:
         """Sends every subscription on this node an event of its own."""
+        self._finish()
         for subscription in self:
             own = frame()
             subscription.deliver(None, own)
@@ -271,8 +317,11 @@ class Subscriptions:
     ) -> None:
         for subscription in subscriptions:
             subscription.deliver(event_id, frame)
-        self._metrics.events_delivered.inc(len(subscriptions))
-        self.log_event(event_type, frame, event_id, len(subscriptions))
+        self._count_sent(event_type, frame, event_id, len(subscriptions))
+
+    def _count_sent(self, event_type: str, frame: Frame, event_id: EventId | None, connections: int) -> None:
+        self._metrics.events_delivered.inc(connections)
+        self.log_event(event_type, frame, event_id, connections)
 
     def log_event(self, event_type: str, frame: Frame, event_id: EventId | None, connections: int) -> None:
         """Logs an event that was sent, while every event is to be logged: never its data."""
@@ -287,5 +336,6 @@ class Subscriptions:
 
     def close_all(self, cause: Cause) -> None:
         """Ends every subscription of this node."""
+        self._finish()
         for subscription in self:
             subscription.stream.close(cause)

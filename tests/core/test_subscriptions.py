@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Sequence
 
@@ -112,6 +113,69 @@ def test_a_users_events_reach_that_users_connections_only() -> None:
     assert streams["c2"].written == [b"open", b"1", b"all", b"2"]
     assert streams["c3"].written == [b"open", b"all"]
     assert (len(everyone), everyone.count_of("a1"), everyone.count_of("a2")) == (2, 1, 1)
+
+
+def crowd(size: int) -> tuple[Subscriptions, list[RecordedStream]]:
+    """So many users with an open connection each."""
+    everyone, streams = Subscriptions(Metrics()), [RecordedStream() for _ in range(size)]
+    for number, stream in enumerate(streams):
+        each = Subscription(Connection(f"c{number}", f"u{number}", 1), stream, 1000, since_ms=0)
+        everyone.add(each)
+        each.open(Frame(b"open"), Replay((), gap=False, resume_id=EventId("e", 0)))
+        stream.written.clear()
+    return everyone, streams
+
+
+async def test_others_have_their_turns_while_very_many_are_told() -> None:
+    """A broadcast to fifty thousand would keep everyone else waiting for a quarter of a second."""
+    everyone, streams = crowd(2300)
+    told = []
+
+    def look() -> None:
+        told.append(sum(len(stream.written) for stream in streams))
+        if told[-1] < len(streams):
+            asyncio.get_running_loop().call_soon(look)
+
+    assert everyone.broadcast("all", Frame(b"all")) == 2300
+    look()
+    await asyncio.sleep(0)
+    while told[-1] < len(streams):
+        await asyncio.sleep(0)
+    assert all(later - sooner <= 500 for sooner, later in itertools.pairwise([0, *told]))
+    assert {tuple(stream.written) for stream in streams} == {(b"all",)}
+
+
+async def test_each_connection_gets_events_in_their_order_while_very_many_are_told() -> None:
+    """What is sent behind a broadcast that is under way comes behind it, whoever is to be reached yet."""
+    everyone, streams = crowd(2300)
+    everyone.broadcast("all", Frame(b"first"))
+    everyone.deliver("u5", entry(1))
+    everyone.deliver("u2299", entry(1))
+    late = RecordedStream()
+    comes = Subscription(Connection("late", "late", 1), late, 1000, since_ms=0)
+    everyone.add(comes)
+    comes.open(Frame(b"open"), Replay((), gap=False, resume_id=EventId("e", 0)))
+    everyone.deliver("late", entry(1))
+    await asyncio.sleep(0)
+    everyone.broadcast("all", Frame(b"second"))
+    everyone.deliver("u2298", entry(1))
+    everyone.remove(Connection("c2297", "u2297", 1))
+    everyone.tell_each("own", lambda: Frame(b"own"))
+    everyone.broadcast("all", Frame(b"last"))
+    everyone.close_all(Cause.SHUTDOWN)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    expected = [b"first", b"second", b"own", b"last"]
+    assert late.written == [b"open", b"1", *expected[1:]]
+    for number, stream in enumerate(streams):
+        if number in (5, 2299):
+            assert stream.written == [b"first", b"1", *expected[1:]]
+        elif number == 2298:
+            assert stream.written == [b"first", b"second", b"1", b"own", b"last"]
+        elif number == 2297:
+            assert stream.written == [b"first", b"second"]
+        else:
+            assert stream.written == expected
 
 
 def test_a_users_connections_live_in_the_generation_that_they_are_attached_to_anew() -> None:
