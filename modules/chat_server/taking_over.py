@@ -16,7 +16,7 @@ from .sessions import Moment, Session, Sessions
 _LOOKED_AT: Final = 5
 """Of how many archives, the newest, it is seen whether a session that left nothing open has become one."""
 _RECENT_MS: Final = 60_000
-"""A message that is older was told long ago, or its event would be forgotten by now anyway."""
+"""Where the log has nothing of the dialog, an older message counts as told, its event as forgotten since."""
 
 
 class Steps(Protocol):
@@ -111,10 +111,10 @@ class TakingOver:
         And that a reply will not come which it was in the middle of.
         """
         since_ms = self._context.presence_now_ms() - _RECENT_MS  # by the clock that stamped the messages
-        if dialog.last_activity_ms < since_ms:
+        told = await self._context.published_of(user_id)
+        if not told and dialog.last_activity_ms < since_ms:
             return
         messages = await self._journal.get_conversation(User(user_id))
-        told = await self._context.published_of(user_id)
         await self._announcer.go_on(user_id, dialog.conversation.id, messages, told, since_ms)
 
     def _adopt(self, user_id: str, dialog: OpenDialog, generation: int | None = None) -> Session:

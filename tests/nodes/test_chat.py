@@ -284,11 +284,16 @@ async def test_a_message_that_the_last_home_did_not_tell_of_is_a_gap(
                 await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("who_is_ahead", [0, 1], ids=["last home", "next home"])
+@pytest.mark.parametrize(
+    ("who_is_ahead", "recent_ms"),
+    [(0, 60_000), (1, 60_000), (1, -60_000)],
+    ids=["last home", "next home", "minutes later"],
+)
 async def test_a_message_that_was_not_told_is_told_by_the_next_home_whatever_the_clocks_show(
-    start: Start, monkeypatch: pytest.MonkeyPatch, who_is_ahead: int
+    start: Start, monkeypatch: pytest.MonkeyPatch, who_is_ahead: int, recent_ms: int
 ) -> None:
     """The reply that was kept and not told comes to who is there, once, and there is no gap."""
+    monkeypatch.setattr("modules.chat_server.taking_over._RECENT_MS", recent_ms)
 
     async def away(*_: Any) -> bool:
         raise UnavailableError("away")
