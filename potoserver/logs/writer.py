@@ -12,8 +12,6 @@ from potoserver.logs.entry import Entry
 
 _BATCH = 1000
 _RETRY_S = 1.0
-_GATHER_S = 0.01
-"""How long lines wait for others. A thread woken by each line would take the processor from who logs it."""
 
 
 class Sink(Protocol):
@@ -103,8 +101,6 @@ class Writer:
                 self._drop(len(entries) - kept)
             elif self._dropped and self._queue.qsize() < self._capacity // 2:
                 self._report()
-            if going and self._queue.empty():
-                time.sleep(_GATHER_S)
         self._sink.close()
 
     def _write(self, entries: Sequence[Entry]) -> int:

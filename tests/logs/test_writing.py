@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -298,41 +297,3 @@ def test_a_folder_that_can_not_be_made_is_told_at_the_start(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         Logs(LogSettings(), tmp_path / "file", None).start()
-
-
-def test_lines_that_come_while_others_are_written_go_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread is not woken for each: it would take the processor from who logs."""
-    gather, written = threading.Event(), threading.Event()
-    rested: list[float] = []
-
-    def rest(seconds: float) -> None:
-        rested.append(seconds)
-        gather.wait(LIMIT_S)
-
-    monkeypatch.setattr("potoserver.logs.writer.time", SimpleNamespace(time_ns=time.time_ns, sleep=rest))
-
-    class Counts:
-        def __init__(self) -> None:
-            self.batches: list[int] = []
-
-        def write(self, entries: Sequence[Entry]) -> int:
-            self.batches.append(len(entries))
-            written.set()
-            return len(entries)
-
-        def close(self) -> None:
-            pass
-
-    sink = Counts()
-    writer = Writer(sink, 100, lambda: None)
-    writer.start()
-    writer.put(Entry.capture("a", "info", "first", {}))
-    assert written.wait(LIMIT_S)
-    until(lambda: rested)
-    for _ in range(50):
-        writer.put(Entry.capture("a", "info", "more", {}))
-    gather.set()
-    until(lambda: len(sink.batches) == 2)
-    writer.stop(LIMIT_S)
-    assert sink.batches[:2] == [1, 50]
-    assert max(rested) < 0.1
