@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from potoserver.engine.presence import Cause, PresenceState
+from potoserver.engine.presence import Attachment, Cause, PresenceState
 from potoserver.engine.valkey import connections, registry
 from potoserver.engine.valkey.scripts import Call
 from potoserver.errors import UnavailableError
@@ -87,6 +87,30 @@ async def test_a_node_that_was_taken_for_dead_joins_anew(cluster: Cluster, grace
     assert one.told.gaps == []
     assert (await one.engine.claim_home("a1", above=home.token)).token > home.token
     assert "b2" not in await two.engine.online_users()
+
+
+async def test_what_was_told_by_a_name_that_valkey_has_lost_is_taken_back(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that ends before it is attached by the node's new name leaves nobody online."""
+    cluster.grace_s = 0.2
+    one = await cluster.node()
+    attach_all = one.engine._connections.attach_all
+
+    async def end_before() -> list[tuple[str, Attachment]]:
+        await one.engine.detach("a1", "c1", Cause.CLOSED)
+        return await attach_all()
+
+    monkeypatch.setattr(one.engine._connections, "attach_all", end_before)
+    async with one.silent():
+        with cluster.client() as client:
+            client.delete(*client.scan_iter(f"{cluster.prefix}:*", 1000))
+        await one.engine.attach("a1", "c1")
+        lost = await one.engine.claim_home("a1")
+    await one.told.until(lambda: [each.user_id for each in one.told.departures] == ["a1"])
+    assert await one.engine.count_online() == 0
+    claimed = await one.engine.claim_home("a1")
+    assert (claimed.node_id, claimed.token > lost.token) == (one.id, True)
 
 
 async def test_a_claimers_death_gives_a_departure_on_while_its_hooks_run(cluster: Cluster) -> None:

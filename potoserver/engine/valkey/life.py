@@ -88,6 +88,8 @@ class Life:
         """It has lost what it knew."""
         self._reattach = False
         """This node has a new name, by which not all of its connections are known yet."""
+        self._forgotten: list[str] = []
+        """Names of this node that Valkey has lost: what was told by one since, no other node takes back."""
         self._catching_up: asyncio.Task[None] | None = None
         self._reaping: asyncio.Task[None] | None = None
         link.on_away = self._away
@@ -175,6 +177,8 @@ class Life:
             if state in ("lost", "unknown"):
                 self._logger.warning("engine has lost what it knew")
                 self._lost = True
+            if state == "unknown":
+                self._forgotten.append(self._registry.node_id)
             if state in ("dead", "unknown"):
                 await self._rejoin()
             if not self._behind:
@@ -197,7 +201,7 @@ class Life:
 
     @property
     def _behind(self) -> bool:
-        return self._to_make_up or self._lost or self._reattach
+        return self._to_make_up or self._lost or self._reattach or bool(self._forgotten)
 
     async def _catch_up(self) -> None:
         try:
@@ -206,6 +210,9 @@ class Life:
                     await self._make_up()
                 if self._reattach:
                     await self._attach_all()
+                if self._forgotten:
+                    await self._burial.of(self._forgotten[0], Cause.NODE_LOST, orphan=True)
+                    del self._forgotten[0]
         except UnavailableError:
             return  # it goes on after the next renewal
         await self._delivery.catch_up(self._delivery.doubt_all())
