@@ -169,7 +169,7 @@ class MemoryEngine(Engine):
             del self._leaving[user_id]
         if connection_id not in here.connections:
             here.connections += (connection_id,)
-        self._count_online()
+        self._metrics.users_online.set(self._online)
         return Attachment(here.generation, arrived=arrived)
 
     @override
@@ -184,13 +184,12 @@ class MemoryEngine(Engine):
                 here.last_seen_ms = self._clock.now_ms()
                 here.grace = self._clock.call_later(self._grace_s, lambda: self._depart(user_id, here))
                 self._leaving[user_id] = here
-                self._count_online()
+                self._metrics.users_online.set(self._online)
         return len(here.connections)
 
-    def _count_online(self) -> int:
-        count = len(self._here) - len(self._leaving)
-        self._metrics.users_online.set(count)
-        return count
+    @property
+    def _online(self) -> int:
+        return len(self._here) - len(self._leaving)
 
     def _depart(self, user_id: str, here: _Here) -> None:
         if self._listener is None:
@@ -235,7 +234,7 @@ class MemoryEngine(Engine):
 
     @override
     async def count_online(self) -> int:
-        return self._count_online()
+        return self._online
 
     @override
     async def count_leaving(self) -> int:
