@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -51,17 +52,36 @@ def make(data_dir: Path, archives: int, messages: int, seed: int = 1) -> Made:
     rare = set(chance.sample(range(archives), min(3, archives)))
     size, ids = 0, []
     for number in range(archives):
-        began_ms = _BEGAN_MS + number * _BETWEEN_MS
         count = (number + 1) * messages // archives - number * messages // archives
         texts = [_text(chance, words, weights, foreign=number % 10 == 0) for _ in range(count)]
         if number in rare and texts:
             texts[-1] += f" {RARE}"
-        data = _file(number, began_ms, texts)
-        archive_id = second_name(began_ms + 1000 * count)
-        (folder / f"{archive_id}.yaml").write_bytes(data)
-        ids.append(archive_id)
-        size += len(data)
+        file = write_archive(folder, USER, number, texts)
+        ids.append(file.stem)
+        size += file.stat().st_size
     return Made(folder, ids, size)
+
+
+def write_archive(folder: Path, user: str, number: int, texts: Sequence[str]) -> Path:
+    """Writes one of a user's archives: of an hour of its own, question and reply in turn.
+
+    Args:
+        folder: The user's archives.
+        user: The user's id.
+        number: Which of them it is; later ones have greater numbers.
+        texts: What was said, a second after the other.
+    """
+    began_ms = _BEGAN_MS + number * _BETWEEN_MS
+    conversation = Conversation(f"sse-{began_ms}-{number:09}", began_ms)
+    messages = [
+        Message("assistant" if at % 2 else "user", text, f"m-{number}-{at}", began_ms + 1000 * at)
+        for at, text in enumerate(texts)
+    ]
+    ended_ms = began_ms + 1000 * len(texts)
+    footer = emit_footer(ended_ms, Reason.DISCONNECT, len(messages))
+    file = folder / f"{second_name(ended_ms)}.yaml"
+    file.write_bytes(b"".join((emit_head(conversation, user), *map(emit_message, messages), footer)))
+    return file
 
 
 def _word(chance: random.Random) -> str:
@@ -74,14 +94,3 @@ def _text(chance: random.Random, words: list[str], weights: list[float], *, fore
         chosen[0] += " größer 日本語 😀"
     blank = "\n" if chance.random() < 0.2 else " "
     return " ".join(chosen[:8]).capitalize() + blank + " ".join(chosen[8:] or ["so"]) + "."
-
-
-def _file(number: int, began_ms: int, texts: list[str]) -> bytes:
-    conversation = Conversation(f"sse-{began_ms}-{number:09}", began_ms)
-    messages = [
-        Message("assistant" if at % 2 else "user", text, f"m-{number}-{at}", began_ms + 1000 * at)
-        for at, text in enumerate(texts)
-    ]
-    ended_ms = began_ms + 1000 * len(texts)
-    footer = emit_footer(ended_ms, Reason.DISCONNECT, len(messages))
-    return b"".join((emit_head(conversation, USER), *map(emit_message, messages), footer))

@@ -6,19 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modules.chat_server.journal.dialog_yaml import emit_footer, emit_head, emit_message
-from modules.chat_server.journal.layout import second_name
-from modules.chat_server.journal.records import Conversation, Message, Reason
-from scripts.bench.side_by_side.figures import Bound, Figure
+from scripts.bench.dialogs import write_archive
+from scripts.bench.side_by_side.figures import Figure
 from scripts.bench.side_by_side.peers.bare import CHAT
 from scripts.bench.side_by_side.rows.base import AT_ONCE, Ground, Row, Size
+from scripts.bench.side_by_side.rows.steps import Steps
 from scripts.bench.side_by_side.users import name_of
 
-_BEGAN_MS = 1_600_000_000_000
-_BETWEEN_MS = 3_600_000
 _END = "/ChatServerModule/endSession"
-_FLAT = (Bound(1.3, "", at_most=True),)
-"""What differs by less is noise."""
 
 
 def make_archives(folder: Path, size: Size) -> None:
@@ -28,42 +23,26 @@ def make_archives(folder: Path, size: Size) -> None:
         archived = folder / "data" / "users" / user / "dialogs" / "archived"
         archived.mkdir(parents=True)
         for at in range(count):
-            began_ms = _BEGAN_MS + at * _BETWEEN_MS
-            message = Message("user", "Are you still there?", f"m-{number}-{at}", began_ms)
-            data = (
-                emit_head(Conversation(f"sse-{began_ms}-{at:09}", began_ms), user)
-                + emit_message(message)
-                + emit_footer(began_ms + 1000, Reason.DISCONNECT, 1)
-            )
-            (archived / f"{second_name(began_ms + 1000)}.yaml").write_bytes(data)
+            write_archive(archived, user, at, ["Are you still there?"])
 
 
 class Dialogs(Row):
     """Appends while so many dialogs are open, and archives of a user who has so many already."""
 
     async def measure(self, ground: Ground) -> dict[Figure, float]:
-        steps = ground.size.steps
-        found: dict[Figure, float] = {}
-        costs: dict[str, list[float]] = {}
-        others, opened = len(steps), 0
-        for owner, upto in enumerate(steps):
+        steps = Steps()
+        others, opened = len(ground.size.steps), 0
+        for owner, upto in enumerate(ground.size.steps):
             while opened < upto:
                 count = min(AT_ONCE, upto - opened)
                 await self._call(ground, CHAT, others + opened, count)
                 opened += count
-            step = {
-                "processor per chat call, µs": ("open dialogs", await self._append(ground, others, opened)),
-                "processor per archive, µs": ("archives of the user", await self._archive(ground, owner)),
-            }
-            for name, (along, value) in step.items():
-                what, _, unit = name.rpartition(", ")
-                figure = Figure(f"{what}, {upto:,} {along}", unit, series=what, along=along, at=upto)
-                found[figure] = value
-                costs.setdefault(what, []).append(value)
-        for what, values in costs.items():
-            figure = Figure(f"{what}, {steps[-1]:,} dialogs against {steps[0]:,}", "times", _FLAT)
-            found[figure] = values[-1] / values[0]
-        return found
+            appended_us = await self._append(ground, others, opened)
+            steps.add("processor per chat call, µs", appended_us, "open dialogs", upto)
+            archived_us = await self._archive(ground, owner)
+            steps.add("processor per archive, µs", archived_us, "archives of the user", upto)
+        steps.compare()
+        return steps.found
 
     async def _append(self, ground: Ground, begin: int, opened: int) -> float:
         """What a call costs that appends a question and a reply: microseconds of the processor."""
