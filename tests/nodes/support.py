@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import structlog
 
-from potoserver import ServerModule
+from potoserver import Event, ServerModule, UnavailableError
 from potoserver.engine.valkey import ValkeyEngine
 from potoserver.settings.model import BacklogSettings
 from tests.support.server import RunningServer, RunServer
@@ -24,6 +25,20 @@ async def kill(server: RunningServer) -> None:
         task.cancel()
     await engine._channel.stop()
     await engine._link.close()
+
+
+def tell_no_reply(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
+    """Has a node's engine be away for all but what users say: replies are kept and not told."""
+    publish = server.core.engine.publish
+
+    async def away(*_: Any) -> bool:
+        raise UnavailableError("away")
+
+    async def publish_questions(user_id: str, event: Event) -> Any:
+        return await (publish if event.data.get("role") == "user" else away)(user_id, event)
+
+    monkeypatch.setattr(server.core.engine, "publish", publish_questions)
+    monkeypatch.setattr(server.core.engine, "ensure_logged", away)
 
 
 @asynccontextmanager

@@ -12,9 +12,9 @@ import pytest
 
 from modules.chat_server.module import ChatServerModule
 from modules.chat_server.settings import ChatSettings
-from potoserver import Event, UnavailableError
+from potoserver import UnavailableError
 from tests.chat.support import LedResponder
-from tests.nodes.support import kill, two_servers
+from tests.nodes.support import kill, tell_no_reply, two_servers
 from tests.support import saved
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
@@ -294,10 +294,6 @@ async def test_a_message_that_was_not_told_is_told_by_the_next_home_whatever_the
 ) -> None:
     """The reply that was kept and not told comes to who is there, once, and there is no gap."""
     monkeypatch.setattr("modules.chat_server.taking_over._RECENT_MS", recent_ms)
-
-    async def away(*_: Any) -> bool:
-        raise UnavailableError("away")
-
     pair = await start(grace_ms=5000)
     home, other = pair.servers
     set_ahead(monkeypatch, pair.servers[who_is_ahead])
@@ -306,13 +302,7 @@ async def test_a_message_that_was_not_told_is_told_by_the_next_home_whatever_the
         await reader.next("connected")
         await say(other, "told")
         told = [await reader.next("message") for _ in range(2)]
-        publish = home.core.engine.publish
-
-        async def publish_questions(user_id: str, event: Event) -> Any:
-            return await (publish if event.data.get("role") == "user" else away)(user_id, event)
-
-        monkeypatch.setattr(home.core.engine, "publish", publish_questions)
-        monkeypatch.setattr(home.core.engine, "ensure_logged", away)
+        tell_no_reply(monkeypatch, home)
         answer = await say(other, "untold")
         assert await home.server.stop()
         told += [await reader.next("message") for _ in range(2)]

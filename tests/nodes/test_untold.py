@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from potoserver import Event, UnavailableError
 from potoserver.engine.valkey import departures, life, registry
-from tests.nodes.support import kill
+from tests.nodes.support import kill, tell_no_reply
 from tests.nodes.test_chat import Start, make_home, say, start
 from tests.support.sse import stream
 
@@ -27,16 +24,7 @@ async def test_a_reply_that_a_stopping_node_could_not_tell_is_told_by_the_next_h
     await make_home(home)
     async with stream(other.session, f"{other.url}/subscribe") as reader:
         await reader.next("connected")
-        publish = home.core.engine.publish
-
-        async def away(*_: Any) -> bool:
-            raise UnavailableError("away")
-
-        async def publish_questions(user_id: str, event: Event) -> Any:
-            return await (publish if event.data.get("role") == "user" else away)(user_id, event)
-
-        monkeypatch.setattr(home.core.engine, "publish", publish_questions)
-        monkeypatch.setattr(home.core.engine, "ensure_logged", away)
+        tell_no_reply(monkeypatch, home)
         answer = await say(other, "untold")
         await kill(home)
         assert not await home.server.stop()
