@@ -14,7 +14,7 @@ from modules.chat_server.module import UnfinishedError
 from potoserver import Event, User
 
 from ..support.clock import ManualClock, settle
-from .support import A1, Chat, LedResponder, reasons, texts
+from .support import A1, Asked, Chat, LedResponder, reasons, texts
 
 
 class NoArchives(MemoryDialogueJournal):
@@ -318,13 +318,19 @@ async def test_shutdown_says_when_something_is_left(tmp_path: Path) -> None:
         assert chat.module.unfinished == 1
 
 
+async def asked(chat: Chat, led: LedResponder) -> Asked:
+    """Says something; returns the call once the responder has it."""
+    call = chat.begin("x")
+    while not led.asked:
+        await settle()
+    return call
+
+
 async def test_a_dialog_of_which_not_all_was_told_is_left_open_by_a_stop(tmp_path: Path) -> None:
     """The engine is away: in an archive nobody would look for what is to be told yet."""
     led = LedResponder()
     async with Chat(tmp_path, responder=led) as chat:
-        call = chat.begin("x")
-        while not led.asked:
-            await settle()
+        call = await asked(chat, led)
         chat.context.away = True
         led.answer("untold")
         assert (await call.answer()).reply == "untold"
@@ -339,9 +345,7 @@ async def test_what_was_not_told_is_before_the_archive(tmp_path: Path) -> None:
     """Whoever comes back with an id from before is told of a gap, though nobody is connected at a stop."""
     led = LedResponder()
     async with Chat(tmp_path, responder=led) as chat:
-        call = chat.begin("x")
-        while not led.asked:
-            await settle()
+        call = await asked(chat, led)
         await chat.context.publish("a1", Event("note"))
         before = (await chat.context.engine.replay("a1", None)).resume_id
         chat.context.away = True
