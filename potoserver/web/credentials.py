@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.clock import Clock
 from potoserver.settings.model import AuthSettings, Settings, TokenOwner
 from potoserver.users import User
-from potoserver.web.signing import NotSignedError, SigningKey, decode_token
+from potoserver.web.signing import NotSignedError, SigningKey, TokenKey
 
 DEVELOPMENT_TOKENS = {
     "test-token": TokenOwner(user="a1", roles=("user",)),
@@ -44,10 +44,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key that others sign with. The algorithm follows from the key, never from the token."""
+    """A key that others sign with."""
 
-    algorithm: str
-    key: Any
+    tokens: TokenKey
     credential: str
 
 
@@ -85,7 +84,7 @@ class Credentials:
         reason = "it is not in the settings"
         for key in self._keys:
             try:
-                claims = decode_token(token, key.key, key.algorithm)
+                claims = key.tokens.decode(token)
             except NotSignedError as error:
                 reason = str(error)
                 continue
@@ -101,7 +100,7 @@ class Credentials:
         """Whether a token was signed with one of the keys, whatever it claims."""
         for key in self._keys:
             try:
-                decode_token(token, key.key, key.algorithm)
+                key.tokens.decode(token)
             except NotSignedError:
                 continue
             return True
@@ -173,7 +172,7 @@ def _keys_of(settings: AuthSettings, key: SigningKey) -> list[_Key]:
     keys = []
     if settings.jwt_secret is not None:
         secret = settings.jwt_secret.get_secret_value().encode()
-        keys.append(_Key("HS256", secret, key.name("jwt", secret)))
+        keys.append(_Key(TokenKey(secret, "HS256"), key.name("jwt", secret)))
     if settings.jwt_public_key_file is not None:
         from potoserver.settings.public_key import read_public_key  # noqa: PLC0415 - brings cryptography
 
@@ -181,7 +180,7 @@ def _keys_of(settings: AuthSettings, key: SigningKey) -> list[_Key]:
             public = read_public_key(settings.jwt_public_key_file)
         except ValueError as error:
             raise ValueError(f"auth.jwt_public_key_file: {error}") from None
-        keys.append(_Key(public.algorithm, public.key, key.name("jwt", public.pem)))
+        keys.append(_Key(TokenKey(public.key, public.algorithm), key.name("jwt", public.pem)))
     return keys
 
 

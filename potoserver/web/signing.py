@@ -8,25 +8,18 @@ import re
 import secrets
 import stat
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structlog.typing import FilteringBoundLogger
 
 if TYPE_CHECKING:
-    from jwt.types import Options
+    from potoserver.web.jws import Verifier
 
 KEY_FILE_NAME = ".signing-key"
 KEY_BYTES = 32
 
-_UNCHECKED: Options = {
-    "verify_exp": False,
-    "verify_nbf": False,
-    "verify_iat": False,
-    "verify_sub": False,
-    "verify_jti": False,
-}
-"""Options for PyJWT: times are checked against the injected clock and claims by their users."""
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """A signed token (RFC 7515, section 3.1). A header may hold anything, bytes that are no UTF-8 too."""
 
@@ -35,20 +28,39 @@ class NotSignedError(Exception):
     """A text is no token that was signed with a key; the message says why, and quotes nothing of it."""
 
 
-def decode_token(token: str, key: Any, algorithm: str, audience: str | None = None) -> dict[str, Any]:
-    """The claims of a token that was signed with a key, whatever its time.
+class TokenKey:
+    """A key that tokens are signed with. The algorithm follows from the key, never from the token.
 
-    Raises:
-        NotSignedError: It is none.
+    Args:
+        key: What PyJWT takes for a key of that algorithm.
+        algorithm: `HS256`, `RS256` or `ES256`.
     """
-    if not _COMPACT.fullmatch(token):
-        raise NotSignedError("not in the compact form")
-    import jwt  # noqa: PLC0415 - with cryptography a twelfth of a start, and not every server sees such a token
 
-    try:
-        return jwt.decode(token, key, algorithms=[algorithm], audience=audience, options=_UNCHECKED)
-    except jwt.PyJWTError as error:
-        raise NotSignedError(type(error).__name__) from None  # its text may quote the token
+    def __init__(self, key: Any, algorithm: str) -> None:
+        self._key = key
+        self._algorithm = algorithm
+
+    @cached_property
+    def _verifier(self) -> Verifier:
+        # With cryptography a twelfth of a start, and not every server sees such a token.
+        from potoserver.web.jws import Verifier  # noqa: PLC0415
+
+        return Verifier(self._key, self._algorithm)
+
+    def decode(self, token: str, audience: str | None = None) -> dict[str, Any]:
+        """The claims of a token that was signed with the key, whatever its time.
+
+        Raises:
+            NotSignedError: It is none, or for another audience.
+        """
+        if not _COMPACT.fullmatch(token):
+            raise NotSignedError("not in the compact form")
+        import jwt  # noqa: PLC0415 - as above
+
+        try:
+            return self._verifier.claims_of(token, audience)
+        except jwt.PyJWTError as error:
+            raise NotSignedError(type(error).__name__) from None  # its text may quote the token
 
 
 class SigningKey:
@@ -60,6 +72,7 @@ class SigningKey:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._tokens = TokenKey(secret, "HS256")
 
     @classmethod
     def load(cls, data_dir: Path, logger: FilteringBoundLogger) -> SigningKey:
@@ -101,14 +114,14 @@ class SigningKey:
 
     def sign(self, purpose: str, claims: dict[str, Any]) -> str:
         """A token (JWT, HS256) of these claims for one purpose."""
-        import jwt  # noqa: PLC0415 - see `decode_token`
+        import jwt  # noqa: PLC0415 - see `TokenKey`
 
         return jwt.encode({**claims, "aud": purpose}, self._secret, algorithm="HS256")
 
     def verify(self, purpose: str, token: str) -> dict[str, Any] | None:
         """The claims of a token that this key signed for this purpose, whatever its time; else None."""
         try:
-            return decode_token(token, self._secret, "HS256", purpose)
+            return self._tokens.decode(token, purpose)
         except NotSignedError:
             return None
 

@@ -17,6 +17,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import HMACAlgorithm
 
 from potoserver.events import EventId
 from potoserver.logs import Logs
@@ -225,6 +226,33 @@ def test_a_refused_token_has_its_reason_in_the_log(
     assert (line["level"], line["logger"], line["event"]) == ("debug", "auth", "token refused")
     assert line["reason"] == reason
     assert given not in str(line)
+
+
+def test_a_secret_is_looked_at_once(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each token: whether it is a key of another kind does not change."""
+    looked: list[Any] = []
+    prepare = HMACAlgorithm.prepare_key
+
+    def look(algorithm: HMACAlgorithm, key: str | bytes) -> bytes:
+        looked.append(key)
+        return prepare(algorithm, key)
+
+    monkeypatch.setattr(HMACAlgorithm, "prepare_key", look)
+    credentials = Credentials(with_auth(jwt_secret=SECRET), clock, KEY, SILENT)
+    given = [token(), token(name="Eve"), token("another secret of at least thirty-two bytes")]
+    looked.clear()
+    assert [credentials.verify(each) is not None for each in given] == [True, True, False]
+    assert looked == [SECRET.encode()]
+
+
+def test_a_secret_that_is_a_public_key_verifies_nothing(clock: ManualClock) -> None:
+    """Who signs with what everybody may know signs nothing."""
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    header, payload, _ = token().split(".")
+    mac = hmac.digest(pem, f"{header}.{payload}".encode(), "sha256")
+    forged = f"{header}.{payload}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+    assert Credentials(with_auth(jwt_secret=pem.decode()), clock, KEY, SILENT).verify(forged) is None
 
 
 # Development tokens
