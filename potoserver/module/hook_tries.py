@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from prometheus_client import Histogram
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.clock import Clock
 from potoserver.metrics import Metrics
 from potoserver.module.base import ServerModule
 from potoserver.settings.model import HookSettings
-from potoserver.tasks import contained
+from potoserver.tasks import contained, within
 
 _ERROR_CHARS = 300
 """How much of an error is told."""
@@ -39,6 +40,7 @@ class HookTries:
         self._clock = clock
         self._metrics = metrics
         self._logger = logger
+        self._seconds: dict[tuple[str, str], Histogram] = {}
 
     async def run(
         self,
@@ -56,8 +58,7 @@ class HookTries:
         started = time.perf_counter()
         problem: BaseException | None = None
         try:
-            async with self._clock.timeout(limit_s):
-                await contained(call())
+            await within(self._clock, limit_s, contained(call()))
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -65,7 +66,11 @@ class HookTries:
             problem = error  # the module's own, not ours
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its own failure
             problem = error
-        self._metrics.hook_seconds.labels(module.name(), hook).observe(time.perf_counter() - started)
+        seconds = self._seconds.get((module.name(), hook))
+        if seconds is None:  # looked up once: each connection has some tries
+            seconds = self._metrics.hook_seconds.labels(module.name(), hook)
+            self._seconds[module.name(), hook] = seconds
+        seconds.observe(time.perf_counter() - started)
         if problem is None:
             self._logger(f"module:{module.name()}").debug("hook done", hook=hook)
             return ""

@@ -22,7 +22,7 @@ from potoserver.module.hook_tries import HookTries
 from potoserver.module.oversight import FailingHook, HookTroubles, ParkedHook
 from potoserver.module.turnstile import Turnstile
 from potoserver.settings.model import HookSettings
-from potoserver.tasks import OwnedTasks
+from potoserver.tasks import OwnedTasks, settled
 
 FIELDS_TIMEOUT_S = 1.0
 """How long `connected` and `/health` wait for a module's fields."""
@@ -346,12 +346,9 @@ class Hooks:
         if not asked:
             return
         # A hook may swallow its cancellation: waited for here, not joined.
-        try:
-            async with self._clock.timeout(FIELDS_TIMEOUT_S * 1.5):
-                await asyncio.wait(asked)
-        except TimeoutError:
-            for task in asked:
-                task.cancel()
+        await settled(asked, self._clock, FIELDS_TIMEOUT_S * 1.5)
+        for task in asked:
+            task.cancel()
 
     # Lifecycle
 

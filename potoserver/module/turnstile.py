@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
-from potoserver.clock import Clock
+from typing_extensions import override
+
+from potoserver.clock import Clock, TimerHandle
 
 
 class Turnstile:
@@ -27,29 +28,68 @@ class Turnstile:
         self._hold_s = hold_s
         self._line_s = line_s
         self._clock = clock
+        self._since_s: dict[_Passing, float] = {}
+        """Who has a place, and since when: the oldest first."""
+        self._in_line = 0
+        self._timer: TimerHandle | None = None
+        """Set at least while somebody is in line: without a line, who takes long keeps nobody waiting."""
 
-    @asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
+    def passing(self) -> AbstractAsyncContextManager[None]:
         """Waits for a place, and keeps it for the length of the block or as long as one may."""
-        held = True
+        return _Passing(self)
+
+    async def enter(self, who: _Passing) -> None:
+        """Waits for a place."""
         if self._places.locked():
+            self._in_line += 1
+            self._free()
             try:
                 async with self._clock.timeout(self._line_s):
                     await self._places.acquire()
             except TimeoutError:
-                held = False
+                return
+            finally:
+                self._in_line -= 1
         else:
             await self._places.acquire()  # at once: no line, and no time to be measured
+        self._since_s[who] = self._clock.monotonic_s()
+        if self._in_line:
+            self._free()
 
-        def give_up() -> None:
-            nonlocal held
-            if held:
-                held = False
-                self._places.release()
+    def leave(self, who: _Passing) -> None:
+        """Gives the place back, unless it was taken away before, or there was none."""
+        if self._since_s.pop(who, None) is not None:
+            self._places.release()
 
-        timer = self._clock.call_later(self._hold_s, give_up)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            give_up()
+    def _free(self) -> None:
+        """Takes the place from those who have had it too long; looks again when the next one has."""
+        now_s = self._clock.monotonic_s()
+        for who, since_s in list(self._since_s.items()):
+            rest_s = since_s + self._hold_s - now_s
+            if rest_s > 0:
+                if self._timer is None:
+                    self._timer = self._clock.call_later(rest_s, self._look)
+                return
+            self.leave(who)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._in_line:
+            self._free()
+
+
+class _Passing(AbstractAsyncContextManager[None]):
+    """One who passes. Every connection does, so this is no generator."""
+
+    __slots__ = ("_turnstile",)
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._turnstile = turnstile
+
+    @override
+    async def __aenter__(self) -> None:
+        await self._turnstile.enter(self)
+
+    @override
+    async def __aexit__(self, *_error: object) -> None:
+        self._turnstile.leave(self)

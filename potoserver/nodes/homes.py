@@ -119,6 +119,8 @@ class Homes(UserHomes):
             UnavailableError: The engine is away, or the home moves on and on.
             Exception: What `here` or `there` raised.
         """
+        if not self.shared:
+            return await here()
         for _ in range(_TRIES):
             node_id = await self._find(user_id)
             if node_id is None:

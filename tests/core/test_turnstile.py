@@ -11,7 +11,7 @@ import pytest
 from potoserver import ServerModule
 from potoserver.module.turnstile import Turnstile
 from tests.core.test_hooks import World
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, settle
 
 
 class Crowd:
@@ -45,6 +45,19 @@ async def test_so_many_pass_at_once_in_the_order_of_their_coming(
     crowd.out[1].set()
     await clock.advance(0.1)
     assert crowd.inside == [0, 2, 3]
+    for event in crowd.out:
+        event.set()
+    await asyncio.gather(*crowd.tasks)
+
+
+async def test_without_a_line_no_time_is_measured(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who passes costs no timer while there is room."""
+    monkeypatch.setattr(clock, "call_later", None)
+    crowd = Crowd(Turnstile(3, hold_s=0.25, line_s=5, clock=clock), 3)
+    await settle()
+    assert crowd.inside == [0, 1, 2]
     for event in crowd.out:
         event.set()
     await asyncio.gather(*crowd.tasks)
