@@ -126,6 +126,8 @@ AREAS = {
                 "appending",
                 "archive_changes",
                 "archives",
+                "batches",
+                "by_folder",
                 "data_folder",
                 "dialog_yaml",
                 "disk",

@@ -6,8 +6,11 @@ import errno
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from modules.chat_server.journal import Conversation, Message
+from modules.chat_server.journal.base import DialogueJournal
+from modules.chat_server.journal.disk import Disk
 from modules.chat_server.journal.layout import last_ms_of
 from tests.faults.disk import Fault, FaultyDisk
 from tests.journal.support import FIRST, USER, dialogs_of, load, opened
@@ -115,3 +118,66 @@ async def test_what_can_not_be_read_holds_no_archive_up(tmp_path: Path, call: st
     archive_id = await talk_and_end(tmp_path, "second", behind(HOUR_MS), disk)
     assert archive_id == "2024-01-15-09-12-03"
     assert disk.faults.reached == 1
+
+
+class CountingDisk(Disk):
+    """Counts how often a folder's names are read."""
+
+    def __init__(self) -> None:
+        super().__init__(fsync=False)
+        self.looks = 0
+
+    @override
+    def names(self, folder: Path) -> list[str]:
+        self.looks += folder.name == "archived"
+        return super().names(folder)
+
+
+def with_many(data: Path, hour: str) -> Path:
+    """A folder with a hundred archives of that hour."""
+    archived = dialogs_of(data) / "archived"
+    archived.mkdir(parents=True)
+    for number in range(100):
+        (archived / f"{hour}-{number // 60:02}-{number % 60:02}.yaml").write_bytes(b"")
+    return archived
+
+
+async def end_again(journal: DialogueJournal, clock: ManualClock, number: int) -> str:
+    conversation = Conversation(f"c-{number}", clock.now_ms())
+    await journal.add_message(USER, Message("user", "a", f"m-{number}", clock.now_ms()), conversation)
+    archive_id = await journal.archive_conversation(USER)
+    assert archive_id is not None
+    return archive_id
+
+
+async def test_an_archive_does_not_read_all_names_where_there_are_many(tmp_path: Path) -> None:
+    """Once for each life of the server, and again when somebody has changed the folder."""
+    archived = with_many(tmp_path, "2023-01-15-10")
+    disk, clock = CountingDisk(), behind(0)
+    async with opened(tmp_path, disk=disk, clock=clock) as journal:
+        names = [await end_again(journal, clock, number) for number in range(3)]
+        clock.step_wall(5000)
+        names.append(await end_again(journal, clock, 3))
+        assert disk.looks == 1
+        assert names == [FIRST_NAME, f"{FIRST_NAME}-2", f"{FIRST_NAME}-3", "2024-01-15-10-12-08"]
+        (archived / "2024-01-15-11-00-00.yaml").write_bytes(b"")
+        assert await end_again(journal, clock, 4) == "2024-01-15-11-00-00-2"
+        assert disk.looks == 2
+        (archived / "2024-01-15-11-00-00.yaml").unlink()
+        (archived / "2024-01-15-11-00-00-2.yaml").unlink()
+        assert await end_again(journal, clock, 5) == "2024-01-15-10-12-08-2"
+        assert disk.looks == 3
+        clock.step_wall(-HOUR_MS)
+        assert await end_again(journal, clock, 6) == "2024-01-15-10-12-08-3"
+        assert disk.looks == 3
+
+
+async def test_names_of_years_to_come_are_looked_through_each_time(tmp_path: Path) -> None:
+    """They order nothing, until their time has come."""
+    with_many(tmp_path, "2024-01-20-10")
+    disk, clock = CountingDisk(), behind(0)
+    async with opened(tmp_path, disk=disk, clock=clock) as journal:
+        names = [await end_again(journal, clock, number) for number in range(2)]
+        assert (names, disk.looks) == ([FIRST_NAME, f"{FIRST_NAME}-2"], 2)
+        clock.step_wall(5 * 24 * HOUR_MS - 693_000)
+        assert await end_again(journal, clock, 2) == "2024-01-20-10-01-39-2"

@@ -31,6 +31,8 @@ _MODULES = '["chat_server", "who_is_online", "tests.support.census:Census"]'
 _CACHES = {
     "RecentArchives._ids": 16_384,
     "FormerIds._conversations": 16_384,
+    "ByFolder._by_user": 1024,
+    "order._Last": 1024,
     "LatestArchives._archives": 100,
     "LatestArchives._took": 512,
     "LatestArchive": 100,

@@ -169,9 +169,12 @@ def _written(part: dict[str, object] | list[dict[str, object]]) -> bytes | None:
     begins, joint, fields = ("- ", "\n  ", part[0]) if isinstance(part, list) else ("", "\n", part)
     lines = []
     for name, value in fields.items():
-        if not isinstance(value, _Quoted) or not _AS_IT_IS.fullmatch(value):
+        if type(value) is int:
+            lines.append(f"{name}: {value}")
+        elif isinstance(value, _Quoted) and _AS_IT_IS.fullmatch(value):
+            lines.append(f'{name}: "{value}"')
+        else:
             return None
-        lines.append(f'{name}: "{value}"')
     return f"{begins}{joint.join(lines)}\n".encode()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,6 +19,7 @@ from .archive_changes import ArchiveChanges
 from .archive_import import ArchiveImport
 from .archives import Archives
 from .base import DialogueJournal
+from .batches import Batches
 from .data_folder import DataFolder
 from .disk import Disk
 from .fencing import Fences
@@ -27,6 +28,8 @@ from .keyed import find_question, with_reply
 from .layout import Layout, archive_order, user_of
 from .metrics import JournalMetrics
 from .newcomers import Newcomers
+from .order import ArchiveOrder
+from .patience import patiently
 from .records import (
     ArchivePage,
     ArchiveSummary,
@@ -52,6 +55,7 @@ from .user_calls import UserCalls
 from .user_dialogs import UserDialogs
 
 _THREADS: Final = 4
+"""As many again archive: each flush is waited for."""
 _VISIT_THREADS: Final = 2
 """Others than those: whoever looks through archives, by whatever number, is in nobody else's way."""
 
@@ -111,6 +115,7 @@ class FileSystemDialogueJournal(DialogueJournal):
             ),
             recent=RecentArchives(),
             former=FormerIds(),
+            order=ArchiveOrder(self._disk),
             usage=usage,
             metrics=self._metrics,
             archive_log=archive_log,
@@ -124,6 +129,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         # Of several nodes, another one may have made a folder that this one's file system does not show yet.
         self._newcomers = None if shared else Newcomers(self._disk, self._layout, self._calls, self._threads)
         self._visits = Threads(_VISIT_THREADS, "journal-visit")
+        self._batches = Batches(clock, archive_log, _THREADS, "journal-archive")
         self._appends = GroupedAppends(clock, append_log, flushes=self._disk.flushes)
         self._appending = Appending(self._tools, self._calls, self._appends, append_log)
 
@@ -155,6 +161,7 @@ class FileSystemDialogueJournal(DialogueJournal):
 
     def _give_back(self) -> None:
         self._appends.close()
+        self._batches.close()
         self._threads.close()
         self._visits.close()
         self._tools.fences.close()
@@ -172,6 +179,7 @@ class FileSystemDialogueJournal(DialogueJournal):
         """Another node may have changed the user's files."""
         self._tools.usage.forget(user_id)
         self._tools.recent.forget_user(user_id)
+        self._tools.order.forget(user_id)
         self._archives.forget_user(user_id)
 
     @override
@@ -198,9 +206,14 @@ class FileSystemDialogueJournal(DialogueJournal):
         reason: Reason = Reason.REQUEST,
         ended_ms: int | None = None,
     ) -> str | None:
-        return await self._calls.blocking(
-            user, lambda dialogs: dialogs.archive(conversation_id, reason, ended_ms)
-        )
+        def archive(dialogs: UserDialogs) -> Awaitable[str | None]:
+            return patiently(
+                self._clock,
+                dialogs.fence,
+                lambda: self._batches.run(dialogs.archive(conversation_id, reason, ended_ms)),
+            )
+
+        return await self._calls.alone(user, archive)
 
     @override
     async def list_archives(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from .layout import UserPaths, archive_order, second_name, with_suffix
+from .order import Place
 from .records import Dialog
 from .recovery import OpenFile
 from .rewriting import write_anew
@@ -32,22 +33,25 @@ class Moves:
         self._tools = tools
         self._disk = tools.disk
 
-    def to_archive(self, file: OpenFile) -> bool:
+    def to_archive(self, file: OpenFile, place: Place) -> bool:
         """Gives the file its archive's name, unless an earlier try did; False when it is gone."""
         paths = self._paths
         tried = paths.archived / f"{file.archive_id}.yaml" if file.archive_id else None
         there = self._disk.find(tried) if tried else None
         if there is not None and there.st_ino == file.inode:
             return True
-        if self._disk.find(paths.current) is None:
-            self._tools.recovery_log.warning(
-                "open dialog is gone", user=self._user_id, conversation=file.conversation.id
-            )
-            return False
-        self._disk.make_folder(paths.archived)
-        assert file.ended_ms is not None, "it has its footer"
-        file.archive_id, target = self._free_archive(file, second_name(file.ended_ms))
-        self._disk.rename(paths.current, target)
+        file.archive_id, target = self._free_archive(file, place)
+        try:
+            self._disk.rename(paths.current, target)
+        except FileNotFoundError:
+            if self._disk.find(paths.current) is None:
+                self._tools.recovery_log.warning(
+                    "open dialog is gone", user=self._user_id, conversation=file.conversation.id
+                )
+                return False
+            self._disk.make_folder(paths.archived)
+            self._disk.rename(paths.current, target)
+        self._tools.order.took(self._user_id, paths, file.archive_id, place)
         self._tools.archive_log.debug(
             "dialog renamed",
             user=self._user_id,
@@ -56,10 +60,11 @@ class Moves:
         )
         return True
 
-    def _free_archive(self, file: OpenFile, name: str) -> tuple[str, Path]:
+    def _free_archive(self, file: OpenFile, place: Place) -> tuple[str, Path]:
+        name = second_name(place.ended_ms)
         old = archive_order(file.archive_id) if file.archive_id else None
         first = [old[1]] if old is not None and old[0] == name else []
-        for number in chain(first, range(1, _MOST_SUFFIXES)):
+        for number in chain(first, range(place.number, _MOST_SUFFIXES)):
             archive_id = with_suffix(name, number)
             path = self._paths.archived / f"{archive_id}.yaml"
             taken = self._tools.former.is_of_another(self._user_id, archive_id, file.conversation.id)

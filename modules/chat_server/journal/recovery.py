@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from potoserver import Clock
 
+from .batches import Steps, at_once
 from .dialog_yaml import MAX_FILE_BYTES
 from .disk import Disk
 from .layout import UserPaths, archive_order, second_name, with_suffix
@@ -127,7 +128,7 @@ class Recovery:
         found = self._disk.find(paths.current)
         if found is None or (found.st_size == 0 and stat.S_ISREG(found.st_mode)):
             if is_marked:
-                self.clear(paths)
+                at_once(self.clear(paths))
             return None
         if not stat.S_ISREG(found.st_mode):
             self.set_aside(user_id, paths, "unreadable", "it is no ordinary file", found.st_size)
@@ -211,7 +212,7 @@ class Recovery:
         aside = self._free_name(paths, kind)
         self._disk.rename(paths.current, aside)
         self._report(user_id, aside, size, why)
-        self.clear(paths)
+        at_once(self.clear(paths))
 
     def _report(self, user_id: str, aside: Path, size: int, why: str) -> None:
         self._metrics.set_aside.inc()
@@ -282,11 +283,12 @@ class Recovery:
             if name.startswith(paths.anew.name):
                 self._disk.remove(paths.archived / name)
 
-    def clear(self, paths: UserPaths) -> None:
+    def clear(self, paths: UserPaths) -> Steps[None]:
         """Leaves `current.yaml` with zero bytes and takes the marker away, once every name is durable."""
-        if self._disk.find(paths.dialogs) is not None:
-            if self._disk.find(paths.archived) is not None:
-                self._disk.sync_folder(paths.archived)
+        with suppress(FileNotFoundError):
+            self._disk.sync_folder(paths.archived)
+        with suppress(FileNotFoundError):
             self._disk.close(self._disk.open(paths.current, create=True))
+            yield
             self._disk.sync_folder(paths.dialogs)
         self.unmark(paths)

@@ -22,6 +22,7 @@ from .errors import (
 from .fencing import Fences
 from .layout import Layout
 from .metrics import JournalMetrics
+from .order import ArchiveOrder
 from .recovery import Recovery
 from .usage import Usage
 from .user_keys import UserKeys
@@ -115,6 +116,7 @@ class Tools:
     fences: Fences
     recent: RecentArchives
     former: FormerIds
+    order: ArchiveOrder
     usage: Usage
     metrics: JournalMetrics
     archive_log: FilteringBoundLogger

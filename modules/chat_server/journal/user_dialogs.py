@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+from .batches import Steps, at_once
 from .dialog_yaml import (
     MAX_FILE_BYTES,
     MAX_MESSAGES,
@@ -25,7 +26,7 @@ from .errors import (
     DialogFullError,
 )
 from .moves import Moves
-from .order import end_in_order
+from .order import Place
 from .records import Conversation, Dialog, Message, OpenDialog, Reason, Restored
 from .recovery import OpenFile
 from .restoring import open_part
@@ -150,7 +151,7 @@ class UserDialogs:
             if self._tools.recent.find(self._user_id, conversation.id):
                 raise ConversationEndedError
             if self._file is not None and self._file.conversation.id != conversation.id:
-                self._end(self._file, Reason.SUPERSEDED, None)
+                at_once(self._end(self._file, Reason.SUPERSEDED, None))
 
     def write(self, message: Message, conversation: Conversation) -> None:
         """Writes a message; it counts only after `flush`. `make_ready` must have been done.
@@ -213,17 +214,17 @@ class UserDialogs:
         self.wrote = True
         return append.message
 
-    def archive(self, conversation_id: str | None, reason: Reason, ended_ms: int | None) -> str | None:
-        """Ends the open dialog, see `DialogueJournal.archive_conversation`.
+    def archive(self, conversation_id: str | None, reason: Reason, ended_ms: int | None) -> Steps[str | None]:
+        """Ends the open dialog within the fence, see `DialogueJournal.archive_conversation`.
 
         Raises:
             JournalError: It could not be finished; call again.
         """
-        with archive_errors():
+        with self.fence.held(), archive_errors():
             finished = self._settle()
             file = self._file
             if file is not None and conversation_id in {None, file.conversation.id}:
-                return self._end(file, reason, ended_ms)
+                return (yield from self._end(file, reason, ended_ms))
             if conversation_id is None:
                 return finished
             return self._tools.recent.find(self._user_id, conversation_id)
@@ -244,7 +245,9 @@ class UserDialogs:
             "The archive can't be restored at the moment. Nothing of it is lost.",
         ):
             dialog, size = self.openable(data, archived)
-            superseded = self._end(self._file, Reason.SUPERSEDED, None) if self._file is not None else None
+            superseded = None
+            if self._file is not None:
+                superseded = at_once(self._end(self._file, Reason.SUPERSEDED, None))
             try:
                 self._file = self._moves.from_archive(archive_id, data, dialog, size)
             except OSError:
@@ -288,7 +291,8 @@ class UserDialogs:
             self._repair(self._file)
         self._notice_edit()
         if self._file is not None and self._file.reason is not None:
-            return self._finish(self._file)
+            assert self._file.ended_ms is not None, "it has its footer"
+            return at_once(self._finish(self._file, Place(self._file.ended_ms)))
         return None
 
     def _begin(self, conversation: Conversation) -> Handle:
@@ -314,24 +318,26 @@ class UserDialogs:
         self._file = OpenFile(conversation, 0, found.st_ino, conversation.started_ms, 0)
         return handle
 
-    def _end(self, file: OpenFile, reason: Reason, ended_ms: int | None) -> str | None:
+    def _end(self, file: OpenFile, reason: Reason, ended_ms: int | None) -> Steps[str | None]:
         """Writes and flushes the footer, then finishes."""
         ended = max(self._tools.clock.now_ms() if ended_ms is None else ended_ms, file.last_ms)
-        ended = end_in_order(self._disk, self._paths, ended)
-        footer = emit_footer(ended, reason, file.messages)
+        place = self._tools.order.place(self._user_id, self._paths, ended)
+        footer = emit_footer(place.ended_ms, reason, file.messages)
         handle = self._disk.open(self._paths.current)
         with self._taken_back(file, handle):
             self._disk.write_all(handle, footer)
+            yield
             self._tools.flush_and_close(handle)
         file.size += len(footer)
         self._log_archive("footer flushed", file, bytes=file.size)
-        file.reason, file.ended_ms = reason, ended
-        return self._finish(file)
+        file.reason, file.ended_ms = reason, place.ended_ms
+        return (yield from self._finish(file, place))
 
-    def _finish(self, file: OpenFile) -> str | None:
+    def _finish(self, file: OpenFile, place: Place) -> Steps[str | None]:
         """Renames a dialog that has its footer, and clears up behind it. Safe to repeat after any failure."""
-        renamed = self._moves.to_archive(file)
-        self._tools.recovery.clear(self._paths)
+        renamed = self._moves.to_archive(file, place)
+        yield
+        yield from self._tools.recovery.clear(self._paths)
         self._log_archive("archive durable, marker cleared", file)
         self._file = None
         self.wrote = True
