@@ -59,6 +59,9 @@ def plain_text(value: object) -> str:
 
 
 def _plain(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is int or value is None or (kind is str and len(value) <= MAX_TEXT_CHARS):
+        return value  # as nearly all are
     if isinstance(value, str):
         return plain_text(str(value))
     if value is None or isinstance(value, bool | int):

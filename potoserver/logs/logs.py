@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger
+from typing_extensions import override
 
 from potoserver.logs.entry import Entry
 from potoserver.logs.file import RotatingFile
@@ -96,10 +98,8 @@ class Logs:
         if logger is None:
             # Below its level a logger's methods do nothing at all, so the pattern is matched once.
             level = logging.DEBUG if self.is_debug(name) else logging.INFO
-            make: Any = structlog.make_filtering_bound_logger(level)
-            logger = self._loggers[name] = cast(
-                FilteringBoundLogger, make(None, [_Capture(name, self._put)], {})
-            )
+            made = _logger_class(level)(_Capture(name, self._put), [], {})
+            logger = self._loggers[name] = cast(FilteringBoundLogger, made)
         return logger
 
     def is_debug(self, name: str) -> bool:
@@ -142,13 +142,27 @@ class Logs:
 
 
 class _Capture:
-    """The one structlog processor: hands the line over and ends structlog's part."""
+    """What is behind a logger of structlog's: hands lines over."""
 
     def __init__(self, name: str, put: Callable[[Entry], None]) -> None:
         self._name = name
         self._put = put
 
-    def __call__(self, _logger: Any, level: str, fields: MutableMapping[str, Any]) -> NoReturn:
-        event = fields.pop("event", "")
-        self._put(Entry.capture(self._name, level, event, dict(fields)))
-        raise structlog.DropEvent
+    def __call__(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self._put(Entry.capture(self._name, level, event, fields))
+
+
+class _Direct(structlog.BoundLoggerBase):
+    """Goes past structlog's chain of processors: a line is formatted on another thread, so there are none."""
+
+    _logger: _Capture
+
+    @override
+    def _proxy_to_logger(self, method_name: str, event: str | None = None, *_: Any, **fields: Any) -> None:
+        self._logger(method_name, event or "", {**self._context, **fields})
+
+
+@cache
+def _logger_class(level: int) -> Any:
+    """A class of structlog's loggers that does nothing below a level, with our end."""
+    return type("Logger", (_Direct, structlog.make_filtering_bound_logger(level)), {})

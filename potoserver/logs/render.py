@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
 from typing import Any
 
@@ -11,6 +12,8 @@ from potoserver.logs.entry import MAX_TEXT_CHARS, Entry
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
 _RESERVED = frozenset({"timestamp", "level", "logger", "event", "exception"})
+_QUOTED = re.compile(r'[ ="\\]')
+"""What a text is put in quotes for on a terminal."""
 _COLOURS = {"debug": "\x1b[2m", "warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31;1m"}
 _RESET = "\x1b[0m"
 
@@ -57,9 +60,9 @@ def escape_controls(text: str) -> str:
 
 
 def _field(value: Any) -> str:
-    if isinstance(value, str) and value and not any(char in value for char in ' ="\\'):
+    if isinstance(value, str) and value and not _QUOTED.search(value):
         return escape_controls(value)
-    return escape_controls(json.dumps(value, ensure_ascii=False))
+    return escape_controls(_ENCODER.encode(value))
 
 
 def _traceback(error: BaseException) -> str:
