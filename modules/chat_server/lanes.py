@@ -61,6 +61,11 @@ class Lanes:
         """How many wait or run in the user's lane."""
         return len(self._by_user.get(user_id, ()))
 
+    @property
+    def users(self) -> list[str]:
+        """The users in whose lanes somebody is."""
+        return list(self._by_user)
+
     @staticmethod
     def _call_next(lane: deque[Ticket]) -> None:
         if not lane[0].turn.done():

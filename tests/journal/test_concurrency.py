@@ -20,7 +20,7 @@ from modules.chat_server.journal import (
     Reason,
 )
 from modules.chat_server.journal.disk import Disk, Handle
-from modules.chat_server.journal.grouping import APPEND_THREADS, GroupedAppends
+from modules.chat_server.journal.grouping import APPEND_THREADS
 from modules.chat_server.journal.user_dialogs import UserDialogs
 from potoserver import User
 from tests.journal.support import (
@@ -197,20 +197,42 @@ async def test_without_a_flush_what_waits_is_written_by_one_thread(tmp_path: Pat
 
 
 async def test_who_is_cancelled_leaves_the_others_of_the_batch_their_answers(tmp_path: Path) -> None:
-    """A batch is told of one by one."""
-    appends = GroupedAppends(ManualClock(), LogRecord()("journal:append"))
+    """A batch is told of one by one; what nobody asks for any more is kept all the same."""
     disk = SlowDisk()
+    disk.held.set()
+    users = [User(f"u{number}") for number in range(3)]
     async with opened(tmp_path, disk=disk) as journal:
-        calls = [
-            asyncio.create_task(appends.append(UserDialogs(f"u{number}", journal._tools), message(0), FIRST))
-            for number in range(3)
-        ]
+        for user in users:
+            await journal.add_message(user, message(0), FIRST)
+            await flush_reached(disk)
+        disk.held.clear()
+        calls = [asyncio.create_task(journal.add_message(user, message(1), FIRST)) for user in users]
         await flush_reached(disk)
         calls[0].cancel()
+        await settle()
+        assert calls[0].cancelled()
+        after = asyncio.create_task(journal.get_conversation(users[0]))
         disk.held.set()
         async with asyncio.timeout(10):
-            assert await asyncio.gather(*calls[1:]) == [message(0), message(0)]
-    appends.close()
+            assert await asyncio.gather(*calls[1:]) == [message(1), message(1)]
+            assert await after == [message(0), message(1)]
+
+
+async def test_a_message_of_an_open_dialog_is_appended_without_a_task(tmp_path: Path) -> None:
+    """And what comes in one turn of the loop goes to a thread together."""
+    disk = SlowDisk()
+    disk.held.set()
+    users = [User(f"u{number}") for number in range(20)]
+    async with opened(tmp_path, disk=disk) as journal:
+        for user in users:
+            await journal.add_message(user, message(0), FIRST)
+        disk.order.clear()
+        tasks = asyncio.all_tasks()
+        calls = [asyncio.create_task(journal.add_message(user, message(1), FIRST)) for user in users]
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() - tasks == set(calls)
+        await asyncio.gather(*calls)
+    assert disk.order == ["write"] * 20 + ["flush"] * 20
 
 
 async def test_many_users_at_once(tmp_path: Path) -> None:

@@ -193,9 +193,7 @@ class FileSystemDialogueJournal(DialogueJournal):
 
     @override
     async def add_message(self, user: User, message: Message, conversation: Conversation) -> Message:
-        return await self._calls.alone(
-            user, lambda dialogs: self._appending.append(dialogs, user.id, message, conversation)
-        )
+        return await self._appending.append(user, message, conversation)
 
     @override
     async def archive_conversation(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from potoserver import User
 
+from ..lanes import Lanes, Ticket
 from .errors import FencedError, JournalError, JournalUnavailableError
 from .patience import patiently
 from .threads import Threads
@@ -18,23 +18,10 @@ from .user_dialogs import UserDialogs
 _R = TypeVar("_R")
 
 
-@dataclass(slots=True)
-class _InUse:
-    """One user's dialogs while somebody uses them or one is open.
-
-    Attributes:
-        dialogs: The blocking part; only touched with the lock held.
-        lock: Calls for one user take effect one after the other.
-        calls: How many hold the lock or wait for it.
-    """
-
-    dialogs: UserDialogs
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    calls: int = 0
-
-
 class UserCalls:
     """Runs each call as a task of its own, so that it finishes whoever asked for it.
+
+    What a thread does in one go needs no task: whoever sees to it `enter`s, and leaves when it is done.
 
     Args:
         tools: What all users' dialogs share.
@@ -42,7 +29,8 @@ class UserCalls:
         watch: Told how the disk does.
 
     Attributes:
-        in_use: What is known of users' open dialogs, and of those that somebody uses.
+        in_use: What is known of users' open dialogs, and of those that somebody uses. Only who is in touches
+            them.
         tasks: The calls that run.
         threads: Where what blocks runs.
         accepting: Whether further ones are taken.
@@ -52,19 +40,63 @@ class UserCalls:
         self._tools = tools
         self.threads = threads
         self._watch = watch
-        self.in_use: dict[str, _InUse] = {}
+        self._lanes = Lanes()
+        self.in_use: dict[str, UserDialogs] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self.accepting = False
 
     async def close(self) -> None:
         """Takes no more, and waits for those that run."""
         self.accepting = False
+        while self._lanes.users:
+            await asyncio.gather(*map(self._none_in, self._lanes.users))
         while self.tasks:
             await asyncio.wait(set(self.tasks))
 
+    async def _none_in(self, user_id: str) -> None:
+        async with self._lanes.join(user_id):
+            pass
+
     async def alone(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
-        """Runs work on one user's dialogs to its end, alone, though the caller may be cancelled."""
-        return await self.finished(self._alone(user, work))
+        """Runs work on one user's dialogs to its end, alone, though the caller may be cancelled.
+
+        Raises:
+            JournalUnavailableError: The journal is closed.
+        """
+        self._check_accepting()
+        if user.id not in self.in_use:
+            self.in_use[user.id] = UserDialogs(user.id, self._tools)
+        return await asyncio.shield(self.start(self.inside(user.id, self._lanes.join(user.id), work)))
+
+    def nobody_in(self, user_id: str) -> UserDialogs | None:
+        """The user's dialogs, where something is known of them and nobody uses them or waits for that."""
+        if not self.accepting or self._lanes.length(user_id):
+            return None
+        return self.in_use.get(user_id)
+
+    def enter(self, user_id: str) -> Ticket:
+        """Keeps others from the dialogs that `nobody_in` gave until `leave`, which the caller sees to."""
+        self.in_use[user_id].wrote = False
+        return self._lanes.join(user_id)
+
+    def leave(self, user_id: str, ticket: Ticket, error: BaseException | None = None) -> None:
+        """Lets the next one in, and tells what this one's work says of the disk.
+
+        Args:
+            user_id: Whose dialogs were used.
+            ticket: As it was given.
+            error: What the work has raised.
+        """
+        dialogs = self.in_use[user_id]
+        self._lanes.leave(user_id, ticket)
+        if not self._lanes.length(user_id) and dialogs.idle:
+            del self.in_use[user_id]
+        if self._watch is None:
+            return
+        if dialogs.wrote:
+            self._watch.wrote()
+        if isinstance(error, JournalError):
+            self._tell(error)  # whatever could be written before it
 
     async def blocking(self, user: User, work: Callable[[UserDialogs], _R], *, making: bool = False) -> _R:
         """Runs what blocks on one user's dialogs: to its end, alone, on a thread, other nodes kept out.
@@ -87,62 +119,48 @@ class UserCalls:
 
         return await patiently(self._tools.clock, dialogs.fence, lambda: self.threads.run(held))
 
-    async def finished(self, work: Coroutine[Any, Any, _R]) -> _R:
-        """Runs work to its end, though the caller may be cancelled.
-
-        Raises:
-            JournalUnavailableError: The journal is closed.
-        """
+    def _check_accepting(self) -> None:
         if not self.accepting:
-            work.close()
             raise JournalUnavailableError("The journal is closed; nothing was kept.")
+
+    def start(self, work: Coroutine[Any, Any, _R]) -> asyncio.Task[_R]:
+        """Runs work to its end, though who awaits it, shielded, may be cancelled."""
         task = asyncio.create_task(work, name="journal call")
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-        return await asyncio.shield(task)
+        return task
 
     async def looking(self, work: Callable[[], Awaitable[_R]]) -> _R:
         """Runs work that changes nothing, beside what others do; tells when the disk failed."""
-        return await self.finished(self._looking(work))
+        self._check_accepting()
+        return await asyncio.shield(self.start(self._looking(work)))
 
     async def _looking(self, work: Callable[[], Awaitable[_R]]) -> _R:
         try:
             return await work()
         except JournalError as error:
-            if self._watch is not None and isinstance(error.__cause__, OSError):
-                self._watch.failed(error.__cause__)
-            self._tell_fenced(error)
+            self._tell(error)
             raise
 
-    def _tell_fenced(self, error: JournalError) -> None:
-        if self._watch is not None and isinstance(error, FencedError) and error.token:
-            self._watch.fenced(error.user_id, error.token)
-
-    async def _alone(self, user: User, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
-        in_use = self.in_use.get(user.id)
-        if in_use is None:
-            in_use = self.in_use[user.id] = _InUse(UserDialogs(user.id, self._tools))
-        in_use.calls += 1
-        try:
-            async with in_use.lock:
-                return await self._watched(in_use.dialogs, work)
-        finally:
-            in_use.calls -= 1
-            if in_use.calls == 0 and in_use.dialogs.idle:
-                del self.in_use[user.id]
-
-    async def _watched(self, dialogs: UserDialogs, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
-        """Runs work on one user's dialogs, and tells what that says of the disk."""
+    async def inside(self, user_id: str, ticket: Ticket, work: Callable[[UserDialogs], Awaitable[_R]]) -> _R:
+        """Runs work on one user's dialogs when the ticket's turn has come, and leaves."""
+        await ticket.__aenter__()
+        dialogs = self.in_use[user_id]
         dialogs.wrote = False
-        cause: BaseException | None = None
+        failure: BaseException | None = None
         try:
             return await work(dialogs)
-        except JournalError as error:
-            cause = error.__cause__
-            self._tell_fenced(error)
+        except BaseException as error:
+            failure = error
             raise
         finally:
-            if self._watch is not None and dialogs.wrote:
-                self._watch.wrote()
-            if self._watch is not None and isinstance(cause, OSError):
-                self._watch.failed(cause)  # whatever could be written before it
+            self.leave(user_id, ticket, failure)
+
+    def _tell(self, error: JournalError) -> None:
+        """Tells what a failure says of the disk, or of other nodes."""
+        if self._watch is None:
+            return
+        if isinstance(error.__cause__, OSError):
+            self._watch.failed(error.__cause__)
+        if isinstance(error, FencedError) and error.token:
+            self._watch.fenced(error.user_id, error.token)
