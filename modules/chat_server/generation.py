@@ -65,15 +65,18 @@ class Generation:
         self._finish_reason: str | None = None
         self._model: str | None = None
         self._cut: Cut | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[object] | None = None
+        """The task that asks, while it does."""
+        self._cancels = 0
+        """How often it was cancelled for a cut or for the limit."""
+        self._is_over = False
 
     def cut(self, why: Cut) -> bool:
         """Ends it now; what there is becomes the reply. Tells whether this came in time."""
-        if self._cut is not None or (self._asking is not None and self._asking.done()):
+        if self._cut is not None or self._is_over:
             return False
         self._cut = why
-        if self._asking is not None:
-            self._asking.cancel()
+        self._cancel()
         return True
 
     async def run(
@@ -91,16 +94,7 @@ class Generation:
             UnavailableError: The server's stop came before the first word.
         """
         if self._cut is None:
-            self._asking = asyncio.create_task(
-                self._ask(responder, request, history, stream, merger), name="ask the model"
-            )
-            try:
-                await asyncio.wait({self._asking})
-            finally:
-                self._asking.cancel()
-            # Cut off while it was asking: that cancellation is ours, and what there is counts.
-            if not (self._asking.cancelled() and self._cut is not None):
-                self._asking.result()
+            await self._ask_until_cut(responder, request, history, stream, merger)
         interrupted = self._cut is not None and self._finish_reason is None
         text = stream.text
         if interrupted and self._cut is Cut.SHUTDOWN and not text:
@@ -118,6 +112,33 @@ class Generation:
             interrupted=interrupted,
         )
 
+    async def _ask_until_cut(
+        self,
+        responder: Responder,
+        request: ChatRequest,
+        history: Sequence[Message],
+        stream: ReplyStream,
+        merger: DeltaMerger,
+    ) -> None:
+        """Asks in the caller's task; a cut, or the limit of time, cancels what that awaits."""
+        task = self._asking = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        before = task.cancelling()
+        limit = self._clock.call_later(self._timeout_s, self._cancel)
+        try:
+            await self._ask(responder, request, history, stream, merger)
+        except asyncio.CancelledError:
+            if task.cancelling() > before + self._cancels:
+                raise
+            # That cancellation is ours. Where it is a cut, what there is counts.
+            if self._cut is None:
+                raise self._late() from None
+        finally:
+            limit.cancel()
+            self._asking, self._is_over = None, True
+            for _ in range(self._cancels):
+                task.uncancel()
+
     async def _ask(
         self,
         responder: Responder,
@@ -126,43 +147,45 @@ class Generation:
         stream: ReplyStream,
         merger: DeltaMerger,
     ) -> None:
+        """Passes on what the responder says, within the length that a reply may have."""
         try:
-            async with (
-                self._clock.timeout(self._timeout_s),
-                aclosing(
-                    responder.reply(
-                        history,
-                        system_prompt=request.system_prompt,
-                        json_output=request.json_output,
-                        reasoning_enabled=request.reasoning_enabled,
-                    )
-                ) as chunks,
-            ):
+            async with aclosing(
+                responder.reply(
+                    history,
+                    system_prompt=request.system_prompt,
+                    json_output=request.json_output,
+                    reasoning_enabled=request.reasoning_enabled,
+                )
+            ) as chunks:
                 async for chunk in chunks:
-                    self._model = chunk.model or self._model
-                    text = self._within_bounds(chunk.text)
-                    reasoning = self._within_bounds(chunk.reasoning) if chunk.reasoning else ""
+                    text, reasoning = chunk.text, chunk.reasoning
+                    if len(text) + len(reasoning) > self._room:
+                        text = text[: self._room]
+                        reasoning = reasoning[: self._room - len(text)]
+                    self._room -= len(text) + len(reasoning)
                     if text:
                         merger.append(text)
                     if text or reasoning:
                         stream.append(text, reasoning)
+                    self._model = chunk.model or self._model
                     self._finish_reason = chunk.finish_reason or self._finish_reason
                     if not self._room:
                         self._finish_reason = "length"
                         return
         except TimeoutError:
-            raise ResponderError(
-                f"The model did not finish its reply within {self._timeout_s:g} s.", late=True
-            ) from None
+            raise self._late() from None
         except ProblemError:
             raise
         except Exception as error:
             raise ResponderError("The model failed; try again.") from error
 
-    def _within_bounds(self, text: str) -> str:
-        text = text[: self._room]
-        self._room -= len(text)
-        return text
+    def _cancel(self) -> None:
+        if self._asking is not None:
+            self._cancels += 1
+            self._asking.cancel()
+
+    def _late(self) -> ResponderError:
+        return ResponderError(f"The model did not finish its reply within {self._timeout_s:g} s.", late=True)
 
 
 def is_json(text: str) -> bool:

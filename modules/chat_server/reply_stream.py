@@ -114,13 +114,19 @@ class DeltaMerger:
         self._publish = publish
         self._gathered: list[str] = []
         self._publishing = asyncio.Lock()
+        self._beginning: asyncio.Handle | None = None
         self._pump: asyncio.Task[None] | None = None
 
     def append(self, text: str) -> None:
         """Adds to the text."""
         self._gathered.append(text)
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._run(), name="publish deltas")
+        if self._beginning is None and self._pump is None:
+            # In the loop's next turn: of a reply that comes all at once there is no piece to be told.
+            self._beginning = asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._beginning = None
+        self._pump = asyncio.create_task(self._run(), name="publish deltas")
 
     async def _run(self) -> None:
         while self._gathered:
@@ -134,6 +140,8 @@ class DeltaMerger:
     async def finish(self) -> None:
         """Ends it: no piece is published after this. What has gathered is not; the whole message follows."""
         self._gathered.clear()
+        if self._beginning is not None:
+            self._beginning.cancel()
         if self._pump is not None:
             # A piece on its way is not cut off: cut off, it might still arrive behind the whole message.
             async with self._publishing:

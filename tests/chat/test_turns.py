@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,29 @@ async def test_deltas_are_merged_to_one_per_50_ms_and_leave_the_log_with_the_rep
         assert [each.entry.type for each in log] == ["message", "message"]
 
 
+async def test_a_reply_that_comes_all_at_once_is_told_as_a_whole_alone(tmp_path: Path) -> None:
+    """There is no moment at which a piece of it would be news."""
+    async with Chat.in_memory(tmp_path) as chat:
+        assert (await chat.ask("one two three")).reply == "one two three"
+        assert chat.context.events("a1", "delta") == []
+        assert len(chat.context.events("a1", "message")) == 2
+
+
+async def test_the_model_is_asked_in_the_turns_own_task(tmp_path: Path) -> None:
+    """Of a short reply another task would cost more than the reply."""
+    names = []
+
+    class Named(LedResponder):
+        @override
+        async def reply(self, history: Sequence[Message], **options: Any) -> AsyncGenerator[Chunk, None]:
+            names.append(asyncio.current_task().get_name())  # type: ignore[union-attr]  # in a task
+            yield Chunk("x", finish_reason="stop")
+
+    async with Chat.in_memory(tmp_path, responder=Named()) as chat:
+        await chat.ask("x")
+    assert [name.split()[0] for name in names] == ["turn"]
+
+
 async def test_no_delta_comes_after_the_whole_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +222,9 @@ async def test_no_delta_comes_after_the_whole_message(
         monkeypatch.setattr(chat.context, "publish", publish_slowly)
         call = chat.begin("x")
         await settle()
-        led.answer("one")
+        led.say("one")
+        await settle()
+        led.end()
         await settle()
         slow.set()
         await call.answer()
@@ -213,6 +238,7 @@ async def test_a_model_that_fails_is_502_and_the_question_stays(tmp_path: Path) 
     async with Chat.in_memory(tmp_path, responder=led) as chat:
         call = chat.begin("x")
         led.say("part")
+        await settle()
         led.fail(ResponderError("The model broke."))
         problem = await call.problem()
         assert (problem.status, problem.detail) == (502, "The model broke.")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from itertools import islice
 
 from typing_extensions import override
 
@@ -21,7 +21,7 @@ _SINGLE_WORDS = 64
 _WORDS = re.compile(rf"(?:\s*\S+){{1,{_SINGLE_WORDS}}}|\s+")
 """What a long reply goes on with: a piece for each word would be more work than the reply is worth."""
 
-_AT_A_TIME = 16
+_AT_A_TIME = 64
 """So many pieces before the others have their turn."""
 
 
@@ -52,15 +52,18 @@ class EchoResponder(Responder):
         text = json.dumps({"echo": message}, ensure_ascii=False) if json_output else message
         if reasoning_enabled:
             yield Chunk(reasoning=REASONING)
-        at = 0
-        for number in itertools.count():
-            words = (_WORD if self._delay_s or number < _SINGLE_WORDS else _WORDS).match(text, at)
-            if words is None:
-                break
+        for number, words in enumerate(self._pieces_of(text)):
             if self._delay_s:
                 await self._clock.sleep(self._delay_s)
-            elif number % _AT_A_TIME == 0:
+            elif number and number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)  # a long message must not hold up everybody else
-            yield Chunk(text=words[0])
-            at = words.end()
+            yield Chunk(words)
         yield Chunk(finish_reason="stop", model="echo")
+
+    def _pieces_of(self, text: str) -> Iterator[str]:
+        at = 0
+        for match in islice(_WORD.finditer(text), None if self._delay_s else _SINGLE_WORDS):
+            at = match.end()
+            yield match[0]
+        for match in _WORDS.finditer(text, at):
+            yield match[0]
