@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from potoserver import Call, FieldError, ProblemError
@@ -54,7 +54,9 @@ class RunningCalls:
             self._streams.pop((call.user.id, call.idempotency_key), None)
 
 
-async def find_first(journal: DialogueJournal, call: Call, digest: str, now_ms: int) -> KeyedMessage | None:
+async def find_first(
+    journal: DialogueJournal, call: Call, digest: str, now_ms: Callable[[], int]
+) -> KeyedMessage | None:
     """The question that an earlier call with this key has left in the journal, or None.
 
     Raises:
@@ -62,7 +64,7 @@ async def find_first(journal: DialogueJournal, call: Call, digest: str, now_ms: 
     """
     if call.idempotency_key is None:
         return None
-    found = await journal.find_keyed(call.user, call.idempotency_key, now_ms - REMEMBERED_MS)
+    found = await journal.find_keyed(call.user, call.idempotency_key, now_ms() - REMEMBERED_MS)
     if found is not None:
         _check_digest(found.question.request_digest, digest)
     return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
 
 from potoserver import Call, ModuleContext, ProblemError, UnavailableError, User
@@ -35,6 +35,11 @@ _REPLY_NOT_KEPT = (
     "Your message is kept, the reply is not: repeat the call with the same Idempotency-Key, "
     "or ask again later."
 )
+
+_ID_BYTES = 12
+_ID_CHARS = 16
+"""They are that in base64."""
+_IDS_AT_ONCE = 64
 
 
 class TurnSessions(Protocol):
@@ -112,6 +117,7 @@ class Turns:
         self._announcer = announcer
         self._logger = context.logger("session:reply")
         self._lane_logger = context.logger("session:lane")
+        self._message_ids = _MessageIds()
         self._running = RunningCalls()
         self._generations: dict[str, Generation] = {}
         self._stopping = False
@@ -199,18 +205,18 @@ class Turns:
 
     async def _answer(self, turn: _Turn, generation: Generation) -> ChatReply:
         user = turn.call.user
-        with _said_of_the_message("This call kept nothing; repeat it later with the same Idempotency-Key."):
-            first = await find_first(self._journal, turn.call, turn.digest, self._context.presence_now_ms())
+        with _SaidOfTheMessage("This call kept nothing; repeat it later with the same Idempotency-Key."):
+            first = await find_first(self._journal, turn.call, turn.digest, self._context.presence_now_ms)
         if first is not None and first.reply is not None and first.replied_in is not None:
             self._metrics.replies.labels("repeated").inc()
             # Who reads the reply off its pieces gets it too: all of it in one.
             turn.stream.append(first.reply.content, first.reply.reasoning or "")
             return _chat_reply(turn.request, first.replied_in, first.reply)
-        with _said_of_the_message(_REPLY_NOT_KEPT if first else _NOT_KEPT):
+        with _SaidOfTheMessage(_REPLY_NOT_KEPT if first else _NOT_KEPT):
             session = await self._sessions.open(user.id, turn.session)
             await self._finish_endings(user.id)
         question = first.question if first else await self._keep_question(turn, session.conversation)
-        with _said_of_the_message(_REPLY_NOT_KEPT):
+        with _SaidOfTheMessage(_REPLY_NOT_KEPT):
             history = await self._history(user, question, first)
         message = await self._reply(turn, generation, session.conversation, question, history, first)
         return _chat_reply(turn.request, session.conversation, message)
@@ -220,7 +226,7 @@ class Turns:
         message = Message(
             role="user",
             content=turn.request.message,
-            id=_new_message_id(),
+            id=self._message_ids.next(),
             timestamp_ms=self._context.presence_now_ms(),
             idempotency_key=turn.call.idempotency_key,
             request_digest=turn.digest or None,
@@ -251,7 +257,7 @@ class Turns:
         first: KeyedMessage | None,
     ) -> Message:
         """Has the reply made, keeps it, and tells of it."""
-        user_id, request_id, reply_id = turn.call.user.id, turn.call.request_id, _new_message_id()
+        user_id, request_id, reply_id = turn.call.user.id, turn.call.request_id, self._message_ids.next()
         merger = DeltaMerger(
             self._clock,
             lambda text: self._announcer.delta(user_id, conversation.id, reply_id, text, request_id),
@@ -333,18 +339,38 @@ class Turns:
         )
 
 
-@contextmanager
-def _said_of_the_message(fate: str) -> Iterator[None]:
-    """Has the journal's problem say what became of the caller's message, which it does not know."""
-    try:
-        yield
-    except JournalError as error:
-        detail = f"{error.detail} {fate}"
-        raise JournalError(error.status, detail, retry_after_s=error.retry_after_s) from error
+class _SaidOfTheMessage:
+    """Has the journal's problem say what became of the caller's message, which it does not know.
+
+    Args:
+        fate: That, in a sentence.
+    """
+
+    def __init__(self, fate: str) -> None:
+        self._fate = fate
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, JournalError):
+            detail = f"{error.detail} {self._fate}"
+            raise JournalError(error.status, detail, retry_after_s=error.retry_after_s) from error
 
 
-def _new_message_id() -> str:
-    return f"m-{secrets.token_urlsafe(12)}"
+class _MessageIds:
+    """New ids of messages, drawn many at a time: each draw asks the kernel, and lets others go first."""
+
+    def __init__(self) -> None:
+        self._left: list[str] = []
+
+    def next(self) -> str:
+        if not self._left:
+            text = secrets.token_urlsafe(_ID_BYTES * _IDS_AT_ONCE)
+            self._left = [f"m-{text[at : at + _ID_CHARS]}" for at in range(0, len(text), _ID_CHARS)]
+        return self._left.pop()
 
 
 def _chat_reply(request: ChatRequest, conversation: Conversation, message: Message) -> ChatReply:

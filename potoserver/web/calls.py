@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
@@ -258,8 +257,8 @@ class _Answer(web.Response):
     """A result on its way to the caller. Its call is in flight until it is sent, or can't be any more."""
 
     def __init__(self, result: str, release: Callable[[], None]) -> None:
+        self._release = release
         super().__init__(text=result, content_type="application/json")
-        self._release = weakref.finalize(self, release)
 
     @override
     async def write_eof(self, data: bytes = b"") -> None:
@@ -267,6 +266,9 @@ class _Answer(web.Response):
             await super().write_eof(data)
         finally:
             self._release()
+
+    def __del__(self) -> None:
+        self._release()  # nobody could send it
 
 
 def _taken_bytes(request: web.Request) -> int | None:

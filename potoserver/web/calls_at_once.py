@@ -23,6 +23,7 @@ class CallsAtOnce:
         self._core = core
         self._of_users: Counter[str] = Counter()
         self._count = 0
+        core.metrics.calls_in_flight.set_function(lambda: self._count)
 
     def __len__(self) -> int:
         return self._count
@@ -52,7 +53,6 @@ class CallsAtOnce:
             )
         self._of_users[user_id] += 1
         self._count += 1
-        self._core.metrics.calls_in_flight.set(self._count)
         counted = True
 
         def release() -> None:
@@ -64,6 +64,5 @@ class CallsAtOnce:
             self._of_users[user_id] -= 1
             if not self._of_users[user_id]:
                 del self._of_users[user_id]
-            self._core.metrics.calls_in_flight.set(self._count)
 
         return release

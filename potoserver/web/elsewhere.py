@@ -56,7 +56,8 @@ class CallsElsewhere:
             ProblemError: The home refuses the call.
             UnavailableError: The engine is away, or the home has just died or moved.
         """
-        if not self._core.modules[module_name].homed or method.anywhere:
+        at_home = self._core.modules[module_name].homed and not method.anywhere
+        if not (at_home and self._core.homes.shared):
             running = method.invoke(arguments, call)
             return self._gathered(running) if call.whole else running
 

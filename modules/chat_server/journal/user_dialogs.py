@@ -175,7 +175,7 @@ class UserDialogs:
             self.make_ready(conversation)
         file = self._file
         last_ms = file.last_ms if file else conversation.started_ms
-        kept = replace(message, timestamp_ms=max(message.timestamp_ms, last_ms))
+        kept = message if message.timestamp_ms >= last_ms else replace(message, timestamp_ms=last_ms)
         data = emit_message(kept)
         if file is None:
             data = emit_head(conversation, self._user_id) + data
