@@ -19,6 +19,7 @@ from potoserver.module.oversight import (
 from potoserver.module.rates import Rates
 from potoserver.module.rpc import Call, Done, WireModel, rpc
 from potoserver.module.snapshots import Snapshots
+from potoserver.module.wire import Encoded
 from potoserver.text import visible
 from potoserver.users import User, folder_name
 
@@ -32,6 +33,7 @@ __all__ = [
     "Departure",
     "Done",
     "Download",
+    "Encoded",
     "Event",
     "EventId",
     "FailingHook",

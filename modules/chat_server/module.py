@@ -323,7 +323,7 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
         if call.whole:
             yield Done(await reply.answer())
             return
-        async for item in reply.follow():
+        async for item in reply.follow(call.pass_on):
             yield item
 
     @rpc

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
-from potoserver import Clock, Done
+from potoserver import Clock, Done, Encoded
 
 from .wire import ChatReply, ReplyDelta
 
@@ -36,6 +36,8 @@ class ReplyStream:
         self._finished = asyncio.Event()
         self._changed: asyncio.Event | None = None
         """There while somebody waits for what comes next."""
+        self._passed_on_to: list[Callable[[Encoded], None]] = []
+        """Who gets each piece where it is added, having had all before it."""
 
     @property
     def text(self) -> str:
@@ -54,6 +56,10 @@ class ReplyStream:
             self._blocks.append(_Piece(*map("".join, zip(*self._pieces, strict=True))))
             self._pieces = []
         self._pieces.append(_Piece(text, reasoning))
+        if self._passed_on_to and (text or reasoning):
+            delta = ReplyDelta.encoded(text, reasoning)
+            for pass_on in self._passed_on_to:
+                pass_on(delta)
         self._wake()
 
     def finish(self, outcome: ChatReply | Exception) -> None:
@@ -75,8 +81,14 @@ class ReplyStream:
         assert self._outcome is not None, "it has finished"
         return self._outcome
 
-    async def follow(self) -> AsyncIterator[ReplyDelta | Done[ChatReply]]:
-        """All of it from the first piece, each as it comes, then the answer."""
+    async def follow(
+        self, pass_on: Callable[[Encoded], None] | None = None
+    ) -> AsyncIterator[ReplyDelta | Done[ChatReply]]:
+        """All of it from the first piece, each as it comes, then the answer.
+
+        Args:
+            pass_on: Gets what comes once all that there is was yielded, at once: no task has to wake for it.
+        """
         block = 0  # how many of the blocks have been passed, and what of the one behind them
         pieces = texts = reasonings = 0
         while True:
@@ -92,6 +104,13 @@ class ReplyStream:
                 texts += len(piece.text)
                 reasonings += len(piece.reasoning)
             elif self._outcome is not None:
+                break
+            elif pass_on is not None:
+                self._passed_on_to.append(pass_on)
+                try:
+                    await self._finished.wait()
+                finally:
+                    self._passed_on_to.remove(pass_on)
                 break
             else:
                 self._changed = self._changed or asyncio.Event()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field
 
-from potoserver import WireModel, iso_utc
+from potoserver import Encoded, WireModel, iso_utc
 
 from .journal.records import ArchivePage, ArchiveSummary, Dialog, Message
 from .journal.titles import title_of
 from .search import Found, FoundPage
+
+_text_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class ReplyDelta(WireModel):
@@ -19,6 +22,11 @@ class ReplyDelta(WireModel):
 
     text: str = Field("", description="The next piece of the reply.")
     reasoning: str = Field("", description="The next piece of the reasoning.")
+
+    @staticmethod
+    def encoded(text: str, reasoning: str) -> Encoded:
+        """One as JSON, for a tenth of what making and dumping one costs: a model sends very many."""
+        return Encoded(f'{{"text":{_text_as_json(text)},"reasoning":{_text_as_json(reasoning)}}}')
 
 
 class ChatReply(WireModel):

@@ -7,7 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, overload
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
@@ -49,12 +49,16 @@ class Call:
         request_id: The request's id, as in logs and problem documents.
         idempotency_key: The `Idempotency-Key` header: 1 to 128 visible ASCII characters, or None.
         whole: The caller gets one answer: a streaming method that ends with `Done` need yield nothing before.
+        pass_on: Of a streaming method: passes an item on at once, in place of yielding it, from wherever it
+            is made. Only once all items before it were yielded (the method is waiting, not yielding). None
+            where they must be yielded.
     """
 
     user: User
     request_id: str
     idempotency_key: str | None = None
     whole: bool = False
+    pass_on: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

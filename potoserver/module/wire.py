@@ -15,7 +15,7 @@ from potoserver.events import to_json
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Encoded:
-    """A result that is JSON already, since another node has made it."""
+    """A method's result, or an item of its stream, that is JSON already: on one line."""
 
     json: str
 

@@ -15,7 +15,7 @@ from potoserver.module.download import Download
 from potoserver.module.rpc import Call, Done
 from potoserver.module.wire import encode_result
 from potoserver.web.problems import problem_of, unforeseen
-from potoserver.web.reply import End, Failure, Item, ReplyBuffer
+from potoserver.web.reply import End, Failure, ReplyBuffer
 
 
 class CallRunner:
@@ -82,7 +82,7 @@ class CallRunner:
                     if isinstance(item, Done):
                         result = encode_result(item.result)
                     else:
-                        await buffer.put(Item(encode_result(item)))
+                        await buffer.put(encode_result(item))
             buffer.finish(End(result))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
             buffer.finish(Failure(self.problem_of(error, name, call)))

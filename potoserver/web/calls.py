@@ -15,7 +15,6 @@ from typing_extensions import override
 from potoserver.clock import TimerHandle
 from potoserver.core import Core
 from potoserver.errors import FieldError, ProblemError
-from potoserver.events import Frame, to_json
 from potoserver.module.download import Download
 from potoserver.module.rpc import Call, RpcMethod
 from potoserver.web.auth import Authenticator, unauthorized
@@ -30,9 +29,9 @@ from potoserver.web.large_bodies import LargeBodies
 from potoserver.web.methods import Methods
 from potoserver.web.middleware import refuse_new_work
 from potoserver.web.peer import StallWatch, hold_back_unsent, untaken_bytes
-from potoserver.web.problems import problem_document
 from potoserver.web.rate_limit import RateLimiter
-from potoserver.web.reply import End, Failure, Item, ReplyBuffer, ReplyOverflowError
+from potoserver.web.reply import Failure, ReplyBuffer, ReplyOverflowError
+from potoserver.web.reply_writer import ReplyWriter
 
 EVENT_STREAM = "text/event-stream"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -83,7 +82,9 @@ class CallHandler:
             raise ProblemError(403, f"This needs the role {' or '.join(sorted(method.roles))}.")
         follows = method.streams and _wants_events(request)
         whole = method.streams and not (follows or method.endless)
-        call = Call(identity.user, request[REQUEST_ID], _idempotency_key_of(request), whole)
+        buffer = ReplyBuffer(self._core.settings.limits.outbox_bytes) if follows else None
+        pass_on = buffer.pass_on if buffer is not None else None
+        call = Call(identity.user, request[REQUEST_ID], _idempotency_key_of(request), whole, pass_on)
         release = self._at_once.take(identity.user.id)
         if method.body_bytes is not None:
             release = self._large.take(identity.user.id, release)
@@ -95,11 +96,10 @@ class CallHandler:
             release()
             raise
         name = f"call {module_name}.{method.name}"
-        if method.endless and follows:
+        if method.endless and buffer is not None:
             release()
-            return await self._follow(request, running, name, call, identity)
-        if follows:
-            buffer = ReplyBuffer(self._core.settings.limits.outbox_bytes)
+            return await self._follow(request, running, buffer, name, call, identity)
+        if buffer is not None:
             task = self._core.tasks.spawn(self._runner.pump(running, buffer, name, call), name)
             try:
                 return await self._stream(request, buffer, call)
@@ -146,13 +146,13 @@ class CallHandler:
         self,
         request: web.Request,
         running: AsyncGenerator[Any, None],
+        buffer: ReplyBuffer,
         name: str,
         call: Call,
         identity: Identity,
     ) -> web.StreamResponse:
         """Streams for as long as the reader is there, the token is good and the server runs."""
         core = self._core
-        buffer = ReplyBuffer(core.settings.limits.outbox_bytes)
         task: asyncio.Task[None] | None = None
         timers: list[TimerHandle] = []
 
@@ -215,12 +215,8 @@ class CallHandler:
                 await buffer.wait()
         except TimeoutError:
             return
-        try:
-            first = buffer.peek()
-        except ReplyOverflowError:
-            return
-        if isinstance(first, Failure):
-            raise first.problem
+        if isinstance(buffer.ending, Failure):
+            raise buffer.ending.problem
 
     async def _send(
         self, request: web.Request, response: EventSourceResponse, buffer: ReplyBuffer, call: Call
@@ -234,20 +230,10 @@ class CallHandler:
             self._logger.info("reply cut", request=call.request_id, user=call.user.id, cause=cause)
             _abort(request)
 
-        buffer.listen(lambda: cut(ReplyOverflowError.__name__))
+        writer = ReplyWriter(request, response, buffer, call.request_id)
+        buffer.listen(writer.write_now, lambda: cut(ReplyOverflowError.__name__))
         try:
-            while True:
-                await buffer.wait()
-                part = buffer.take()
-                if isinstance(part, Item):
-                    await response.write(Frame.encode("delta", part.json).raw)
-                    continue
-                if isinstance(part, End):
-                    frame = Frame.encode("done", part.result or "null")
-                else:
-                    frame = Frame.encode("error", to_json(problem_document(part.problem, call.request_id)))
-                await response.write(frame.raw)
-                return
+            await writer.write_all()
         except (ReplyOverflowError, ConnectionError, TimeoutError) as error:
             if not is_cut:
                 cut(type(error).__name__)

@@ -200,7 +200,7 @@ async def _parts_of(buffer: ReplyOnItsWay) -> _Answer:
             for piece in _pieces("items", "\n".join(items)):
                 yield piece
             continue
-        ending = buffer.peek()
+        ending = buffer.ending
         if isinstance(ending, Failure):
             raise ending.problem
         if isinstance(ending, End) and ending.result is not None:

@@ -6,17 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from typing_extensions import override
 
 from potoserver.errors import ProblemError
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item of the reply, as JSON."""
-
-    json: str
+from potoserver.module.wire import encode_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +35,8 @@ class ReplyOverflowError(Exception):
 class ReplyBuffer:
     """Passes a reply on to one reader, and never makes the method wait for it.
 
-    When too much waits, or the reader has gone, what comes is thrown away and the method goes on: its effects
-    must not depend on who listens.
+    An item waits here only while the reader does not keep up. When too much waits, or the reader has gone,
+    what comes is thrown away and the method goes on: its effects must not depend on who listens.
 
     Args:
         limit_bytes: How much may wait, in characters of JSON.
@@ -49,23 +44,39 @@ class ReplyBuffer:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[str] = deque()
         self._size = 0
         self._ending: End | Failure | None = None
         self._overflowed = False
+        self._write_now: Callable[[str], bool] | None = None
         self._on_overflow: Callable[[], None] | None = None
         self._closed = False
         self._changed = asyncio.Event()
 
-    def listen(self, on_overflow: Callable[[], None]) -> None:
-        """Says whom to tell when too much waits from now on, at once: the reader may be busy with a write."""
+    def listen(self, write_now: Callable[[str], bool], on_overflow: Callable[[], None]) -> None:
+        """Says who takes an item at once from now on, where none waits, and whom to tell when too much does.
+
+        Args:
+            write_now: Writes an item, or returns False: then that waits.
+            on_overflow: Called at once: the reader may be busy with a write.
+        """
+        self._write_now = write_now
         self._on_overflow = on_overflow
 
-    async def put(self, item: Item) -> None:
-        """Takes an item, if there is still somebody to read it."""
+    async def put(self, item: str) -> None:
+        """Takes an item, as JSON, if there is still somebody to read it."""
+        self._put(item)
+
+    def pass_on(self, item: Any) -> None:
+        """As `put`, from within the method: `Call.pass_on`."""
+        self._put(encode_result(item))
+
+    def _put(self, item: str) -> None:
         if self._closed or self._overflowed or self._ending is not None:
             return
-        self._size += len(item.json)
+        if not self._waiting and self._write_now is not None and self._write_now(item):
+            return
+        self._size += len(item)
         self._waiting.append(item)
         if self._size > self._limit:
             self._overflowed = True
@@ -91,31 +102,30 @@ class ReplyBuffer:
         self._waiting.clear()
 
     async def wait(self) -> None:
-        """Waits until `take` has something."""
+        """Waits until there is something to take, or the end is next."""
         while not (self._waiting or self._ending or self._overflowed):
             self._changed.clear()
             await self._changed.wait()
 
-    def peek(self) -> Item | End | Failure:
-        """The next item, or the end; it stays. Only after `wait`.
+    def take(self, most: int) -> list[str]:
+        """Items that wait, as JSON: as many as have so many characters together, and one at least.
 
         Raises:
             ReplyOverflowError: Something was thrown away; a reply with a hole is worth nothing.
         """
         if self._overflowed:
             raise ReplyOverflowError
-        if self._waiting:
-            return self._waiting[0]
-        assert self._ending is not None
-        return self._ending
+        items: list[str] = []
+        while self._waiting and (not items or most >= len(self._waiting[0])):
+            items.append(self._waiting.popleft())
+            most -= len(items[-1])
+            self._size -= len(items[-1])
+        return items
 
-    def take(self) -> Item | End | Failure:
-        """As `peek`, but an item is taken out."""
-        part = self.peek()
-        if isinstance(part, Item):
-            self._waiting.popleft()
-            self._size -= len(part.json)
-        return part
+    @property
+    def ending(self) -> End | Failure | None:
+        """The end of the reply where it is next; None where that is not yet known, or an item is."""
+        return None if self._waiting or self._overflowed else self._ending
 
 
 class ReplyOnItsWay(ReplyBuffer):
@@ -132,10 +142,10 @@ class ReplyOnItsWay(ReplyBuffer):
         self._room.set()
 
     @override
-    async def put(self, item: Item) -> None:
+    async def put(self, item: str) -> None:
         await self._room.wait()
         if not self._closed:
-            self._size += len(item.json)
+            self._size += len(item)
             self._waiting.append(item)
             if self._size >= self._limit:
                 self._room.clear()
@@ -148,7 +158,7 @@ class ReplyOnItsWay(ReplyBuffer):
 
     def take_all(self) -> list[str]:
         """All items that wait, as JSON; none when the end is next. Only after `wait`."""
-        items = [item.json for item in self._waiting]
+        items = list(self._waiting)
         self._waiting.clear()
         self._size = 0
         self._room.set()

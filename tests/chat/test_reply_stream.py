@@ -9,7 +9,8 @@ import pytest
 
 from modules.chat_server.reply_stream import ReplyStream
 from modules.chat_server.wire import ChatReply, ReplyDelta
-from potoserver import Done, ProblemError
+from potoserver import Done, Encoded, ProblemError
+from potoserver.module.wire import encode_result
 from tests.support.clock import settle
 
 ANSWER = ChatReply(conversation_id="c", message_id="m", reply="", reasoning=None, finish_reason="stop")
@@ -52,6 +53,55 @@ async def test_a_follower_in_the_midst_of_a_block_goes_on_where_it_was() -> None
     stream.finish(ANSWER)
     got += [item.text async for item in following if isinstance(item, ReplyDelta)]
     assert "".join(got) == "".join(texts)
+
+
+@pytest.mark.parametrize("behind", [0, 1, 300])
+async def test_who_keeps_up_is_passed_each_piece_where_it_is_added(behind: int) -> None:
+    """Without a turn of the loop for a task that follows; what was there before is yielded, once."""
+    stream = ReplyStream()
+    yielded: list[ReplyDelta | Done[ChatReply]] = []
+    passed: list[Encoded] = []
+
+    async def follow() -> None:
+        async for item in stream.follow(passed.append):
+            yielded.append(item)
+
+    texts = [f"{number} " for number in range(behind + 400)]
+    for text in texts[:behind]:
+        stream.append(text, "")
+    following = asyncio.ensure_future(follow())
+    await settle()
+    assert "".join(each.text for each in yielded if isinstance(each, ReplyDelta)) == "".join(texts[:behind])
+    for count, text in enumerate(texts[behind:], start=1):
+        stream.append(text, "a thought")
+        assert len(passed) == count
+        assert passed[-1].json == encode_result(ReplyDelta(text=text, reasoning="a thought"))
+    stream.finish(ANSWER)
+    await following
+    assert yielded.pop() == Done(ANSWER)
+    assert stream.text == "".join(texts)
+
+
+async def test_who_stops_following_is_passed_nothing_more() -> None:
+    """And the reply goes on."""
+    stream = ReplyStream()
+    passed: list[Encoded] = []
+    following = asyncio.ensure_future(anext(stream.follow(passed.append)))
+    await settle()
+    stream.append("one", "")
+    following.cancel()
+    await settle()
+    stream.append("two", "")
+    assert len(passed) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["", "word ", 'a "quote" \\ and\nlines\r\t\x00\x7f', "hü \u2028 \U0001f600 </script>"]
+)
+def test_a_piece_is_encoded_as_its_model_is(text: str) -> None:
+    """The short way is no other way."""
+    assert ReplyDelta.encoded(text, "") == Encoded(encode_result(ReplyDelta(text=text, reasoning="")))
+    assert ReplyDelta.encoded("", text) == Encoded(encode_result(ReplyDelta(text="", reasoning=text)))
 
 
 async def test_who_wants_the_answer_alone_is_told_that() -> None:

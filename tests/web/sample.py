@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -31,6 +31,7 @@ class Sample(ServerModule):
         self.started = asyncio.Event()
         self.finished: list[str] = []
         self.calls: list[Call] = []
+        self.on_passed: Callable[[str], None] = lambda _: None
 
     @rpc
     async def echo(self, some_text: str, repeat_count: Annotated[int, Field(ge=1, le=9)] = 1) -> str:
@@ -92,6 +93,17 @@ class Sample(ServerModule):
             yield letter
         yield Done(Visit(Place(street_name=word), "v"))
         self.finished.append("spell")
+
+    @rpc
+    async def pass_on(self, call: Call, words: int) -> AsyncIterator[str | Done[int]]:
+        """Yields the first word, and passes the others on."""
+        assert call.pass_on is not None, "only streams are asked for"
+        yield "word 0"
+        for number in range(1, words):
+            await self.gate.wait()
+            call.pass_on(f"word {number}")
+            self.on_passed(f"word {number}")
+        yield Done(words)
 
     @rpc
     async def break_after(self, items: int) -> AsyncIterator[int]:

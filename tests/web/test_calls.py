@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -430,6 +432,60 @@ async def test_a_stream_opens_after_a_heartbeat_without_an_item(
     assert answer.status == 200
     sample.gate.set()
     assert [event.type for event in parse_events(await answer.read())] == ["delta", "done"]
+
+
+async def ask_raw(running: RunningServer, path: str, body: str, version: str = "1.1") -> socket.socket:
+    """A call that streams, on a socket of our own; its answer is still to be read."""
+    host, port = running.url.removeprefix("http://").split(":")
+    sock = socket.socket()
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, (host, int(port)))
+    head = [f"POST /{path} HTTP/{version}", "Host: localhost", *(f"{k}: {v}" for k, v in EVENTS.items())]
+    request = "\r\n".join([*head, f"Content-Length: {len(body)}", "", body])
+    await loop.sock_sendall(sock, request.encode())
+    return sock
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_what_is_passed_on_is_written_where_it_is_made(
+    running: RunningServer, sample: Sample, version: str
+) -> None:
+    """While the reader keeps up: in that moment, without a turn of the loop for a task that writes it."""
+    got: list[bytes] = []
+
+    def read(passed: str) -> None:
+        got.append(sock.recv(65_536))  # nothing else runs meanwhile: what is not there was not written
+        assert passed.encode() in got[-1]
+
+    sample.on_passed = read
+    loop = asyncio.get_running_loop()
+    with closing(await ask_raw(running, "Sample/passOn", '{"words": 5}', version)) as sock:
+        async with asyncio.timeout(10):
+            while b"word 0" not in b"".join(got):
+                got.append(await loop.sock_recv(sock, 65_536))
+            sample.gate.set()
+            while b"event: done" not in b"".join(got):
+                got.append(await loop.sock_recv(sock, 65_536))
+    _, _, body = b"".join(got).partition(b"\r\n\r\n")
+    if version == "1.1":
+        body = b"".join(body.split(b"\r\n")[1::2])
+    events = [(event.type, event.data) for event in parse_events(body)]
+    assert events == [*(("delta", f"word {number}") for number in range(5)), ("done", 5)]
+
+
+async def test_items_that_wait_together_go_out_together(running: RunningServer) -> None:
+    """One write, so one chunk, has them all, and the end with them."""
+    loop = asyncio.get_running_loop()
+    with closing(await ask_raw(running, "Sample/count", '{"upto": 20}')) as sock:
+        got = b""
+        async with asyncio.timeout(10):
+            while b"\r\n0\r\n" not in got:
+                got += await loop.sock_recv(sock, 65_536)
+    _, _, body = got.partition(b"\r\n\r\n")
+    size, chunk, last, *_ = body.split(b"\r\n")
+    assert (int(size, 16), last) == (len(chunk), b"0")
+    assert [event.type for event in parse_events(chunk)] == ["delta"] * 20 + ["done"]
 
 
 async def test_a_client_of_http_1_0_gets_a_stream(running: RunningServer) -> None:
