@@ -114,6 +114,8 @@ class Announcer:
         Raises:
             UnavailableError: The engine is away.
         """
+        if user_id not in self._unsure:
+            return
         async with self._settling:
             unsure = self._unsure.get(user_id, [])
             for message_id in tuple(unsure):

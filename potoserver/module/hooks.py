@@ -32,6 +32,10 @@ _OPENING_S = 0.25
 """After which one whose modules take long counts no more among these."""
 _IN_LINE_S = 5.0
 """How long a connection may wait for that at most."""
+_DEPARTURES_AT_ONCE = 64
+"""So many a module is told of at the same time: when thousands leave, others have their turns meanwhile."""
+_DEPARTING_S = 0.25
+"""After which one for which the module takes long counts no more among these."""
 MOST_WAITING = 256
 """Departures of a user that a module has not taken; a client that comes and goes makes one in each grace."""
 _PARKED_SHOWN = 100
@@ -101,6 +105,8 @@ class Hooks:
         self._run = run
         self._tries = HookTries(settings, clock, metrics, logger)
         self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, _IN_LINE_S, clock)
+        self._departing: dict[str, Turnstile] = {}
+        """By module: one that is slow holds up no other."""
         self._modules: list[ServerModule] = []
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._undone: dict[str, int] = {}
@@ -139,6 +145,7 @@ class Hooks:
     def add(self, module: ServerModule) -> None:
         """Takes a module in; hooks run in no particular order among modules."""
         self._modules.append(module)
+        self._departing[module.name()] = Turnstile(_DEPARTURES_AT_ONCE, _DEPARTING_S, None, self._clock)
 
     # Presence
 
@@ -203,7 +210,8 @@ class Hooks:
         """What it failed with; empty when the module has taken it."""
         user_id = departure.user_id
         call = partial(self._run, module, "on_sse_disconnect", user_id, user_id, departure)
-        error = await self._tries.run(module, "on_sse_disconnect", call)
+        async with self._departing[module.name()].passing():
+            error = await self._tries.run(module, "on_sse_disconnect", call)
         if not error:
             await self._acknowledge_done(departure)
         return error

@@ -19,11 +19,11 @@ class Turnstile:
     Args:
         places: How many pass at once.
         hold_s: How long a place is kept at most, so that who hangs does not hold up the line.
-        line_s: How long one waits in line at most, and then passes without a place.
+        line_s: How long one waits in line at most, and then passes without a place; None for however long.
         clock: Measures it.
     """
 
-    def __init__(self, places: int, hold_s: float, line_s: float, clock: Clock) -> None:
+    def __init__(self, places: int, hold_s: float, line_s: float | None, clock: Clock) -> None:
         self._places = asyncio.Semaphore(places)
         self._hold_s = hold_s
         self._line_s = line_s
@@ -44,8 +44,11 @@ class Turnstile:
             self._in_line += 1
             self._free()
             try:
-                async with self._clock.timeout(self._line_s):
+                if self._line_s is None:
                     await self._places.acquire()
+                else:
+                    async with self._clock.timeout(self._line_s):
+                        await self._places.acquire()
             except TimeoutError:
                 return
             finally:

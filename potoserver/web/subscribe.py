@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections import deque
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -27,6 +29,8 @@ from potoserver.web.unavailable import unavailable
 
 _LEASE_S = range(10, 301)
 _MAX_ACK_BYTES = 4096
+_DETACHED_AT_ONCE = 32
+"""Of streams that end together so many are seen to between two turns of others."""
 _TOO_MANY = "too-many-connections-of-user"
 _TOO_OFTEN = "too-many-requests"
 
@@ -69,6 +73,8 @@ class SubscribeHandler:
         self._acks = RateLimiter(per_minute, core.clock, core.metrics)
         self._ack_places = AckPlaces(core)
         self._logger = core.logs.get("sse")
+        self._ended_streams: deque[tuple[Connection, Cause]] = deque()
+        self._detaching = 0
         self._on_ended = self._ended  # one for all streams: each look at a method makes another object
 
     async def subscribe(self, request: web.Request) -> web.StreamResponse:
@@ -197,7 +203,24 @@ class SubscribeHandler:
         core.heartbeat.remove(connection.id)
         core.expiries.remove(subscription)
         core.subscriptions.remove(connection)
-        core.tasks.spawn(self._detach(connection, cause), f"detach {connection.id}")
+        self._ended_streams.append((connection, cause))
+        self._detach_some()
+
+    def _detach_some(self) -> None:
+        while self._ended_streams and self._detaching < _DETACHED_AT_ONCE:
+            self._detaching += 1
+            self._core.tasks.spawn(self._detach_next(*self._ended_streams.popleft()), "detach")
+
+    async def _detach_next(self, connection: Connection, cause: Cause) -> None:
+        try:
+            await self._detach(connection, cause)
+            while self._ended_streams:
+                await asyncio.sleep(0)
+                if self._ended_streams:
+                    await self._detach(*self._ended_streams.popleft())
+        finally:
+            self._detaching -= 1
+            self._detach_some()
 
     async def _detach(self, connection: Connection, cause: Cause) -> None:
         core = self._core

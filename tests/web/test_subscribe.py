@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -438,3 +439,33 @@ async def test_what_a_module_tells_who_has_just_come_arrives_on_the_stream_that_
         async with stream(running.session, f"{running.url}/subscribe", lastEventId=since) as reader:
             assert (await reader.next()).data["gap"] is False
             assert (await reader.next()).id == welcome.id
+
+
+async def test_of_a_crowd_that_goes_some_are_seen_to_at_a_time(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have their turns between, and each is seen to."""
+    limits = {"connections_per_user": 0}
+    async with (
+        running_server(tmp_path, [], clock=clock, limits=limits) as running,
+        AsyncExitStack() as streams,
+    ):
+        for _ in range(70):
+            reader = await streams.enter_async_context(stream(running.session, f"{running.url}/subscribe"))
+            await reader.next("connected")
+        detached: list[str] = []
+        detach = running.core.engine.detach
+
+        async def count(user_id: str, connection_id: str, cause: Cause) -> int:
+            detached.append(connection_id)
+            return await detach(user_id, connection_id, cause)
+
+        monkeypatch.setattr(running.core.engine, "detach", count)
+        running.core.subscriptions.close_all(Cause.KICKED)
+        seen = []
+        for _ in range(4):
+            await asyncio.sleep(0)
+            seen.append(len(detached))
+        assert seen == [32, 64, 70, 70]
+        assert len(set(detached)) == 70
+        assert (await running.core.engine.presence_of("a1")).connections == 0
