@@ -64,24 +64,25 @@ def to_json(value: Any) -> str:
 class Frame:
     """An event's bytes, encoded once however many connections get them.
 
-    The chunked form carries the chunk framing of RFC 9112 section 7.1, since the bytes go to the
-    transport directly.
+    Attributes:
+        chunked: The bytes as one chunk of a chunked body (RFC 9112 section 7.1): they go to the socket
+            directly, and nearly every client's body is one.
+        size: How many bytes the event has without that.
     """
 
-    __slots__ = ("chunked", "raw")
-
-    chunked: bytes
-    """The bytes as one chunk of a chunked body; made when they are first asked for."""
+    __slots__ = ("_raw", "chunked", "size")
 
     def __init__(self, raw: bytes) -> None:
-        self.raw = raw
+        self.chunked = b"%x\r\n%b\r\n" % (len(raw), raw)
+        self.size = len(raw)
+        self._raw: bytes | None = None
 
-    def __getattr__(self, name: str) -> bytes:
-        """Makes what is asked for the first time: each delivery after that reads a plain attribute."""
-        if name != "chunked":
-            raise AttributeError(name)
-        self.chunked = b"%x\r\n%b\r\n" % (len(self.raw), self.raw)
-        return self.chunked
+    @property
+    def raw(self) -> bytes:
+        """The event's bytes alone, made when they are first asked for: few clients speak HTTP/1.0."""
+        if self._raw is None:
+            self._raw = self.chunked[-2 - self.size : -2]
+        return self._raw
 
     @classmethod
     def encode(

@@ -154,7 +154,7 @@ class Heartbeat:
         for subscription in due:
             subscription.stream.write(HEARTBEAT)
         if due and self._event_logger is not None:
-            self._event_logger.info("SSE heartbeat", bytes=len(HEARTBEAT.raw), connections=len(due))
+            self._event_logger.info("SSE heartbeat", bytes=HEARTBEAT.size, connections=len(due))
         self._look_behind(now_s)
         if not self._acks_come():
             self._no_acks_s = now_s
@@ -200,5 +200,5 @@ class Heartbeat:
             lease.subscription.deliver(None, PING)
             lease.taken_bytes, lease.asked_at_bytes = taken_bytes, stream.sent_bytes
             if self._event_logger is not None:
-                self._event_logger.info("SSE event", type="ping", id=None, bytes=len(PING.raw), connections=1)
+                self._event_logger.info("SSE event", type="ping", id=None, bytes=PING.size, connections=1)
         self._look_again(lease)

@@ -153,7 +153,7 @@ class Subscription:
         if self._at_gap and event_id is not None:
             return
         held.append((event_id, frame))
-        self._held_bytes += len(frame.raw)
+        self._held_bytes += frame.size
         if self._held_bytes > self._outbox_bytes:
             self.stream.close(Cause.SLOW)
 
@@ -330,7 +330,7 @@ class Subscriptions:
                 "SSE event",
                 type=event_type,
                 id=str(event_id) if event_id else None,
-                bytes=len(frame.raw),
+                bytes=frame.size,
                 connections=connections,
             )
 

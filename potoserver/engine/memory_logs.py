@@ -87,7 +87,7 @@ class MemoryLogs:
         if event.group is not None:
             log.growing = log.growing or {}
             log.growing[event.group] = log.growing.get(event.group, 0) + 1
-        log.size_bytes += len(entry.frame.raw)
+        log.size_bytes += entry.frame.size
         self._trim(log)
         return entry
 
@@ -154,7 +154,7 @@ class MemoryLogs:
             each = log.events.pop()
             if each.group == group:
                 left -= 1
-                log.size_bytes -= len(each.entry.frame.raw)
+                log.size_bytes -= each.entry.frame.size
             else:
                 behind.append(each)
         if behind and log.events is not None:
@@ -170,7 +170,7 @@ class MemoryLogs:
             or log.events[0].at_s < oldest_s
         ):
             dropped = log.events.popleft()
-            log.size_bytes -= len(dropped.entry.frame.raw)
+            log.size_bytes -= dropped.entry.frame.size
             log.floor = dropped.entry.id.seq
             if dropped.group is not None and log.growing is not None:
                 log.growing[dropped.group] -= 1

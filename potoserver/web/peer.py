@@ -56,6 +56,24 @@ def reset_when_closed(sock: socket.socket, *, on: bool) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
+def plain_descriptor(transport: asyncio.Transport) -> int | None:
+    """The descriptor of a socket that takes bytes as they are; None under TLS."""
+    if _is_tls(transport):
+        return None
+    descriptor: int = transport.get_extra_info("socket").fileno()
+    return descriptor
+
+
+def pause_as_soon_as_anything_waits(transport: asyncio.Transport) -> None:
+    """Has the transport's protocol told when a byte can't be passed on, and when none waits any more."""
+    # asyncio's plain transport pauses above its limit, the one of TLS at it: so at 0 it would pause for ever.
+    transport.set_write_buffer_limits(high=1 if _is_tls(transport) else 0)
+
+
+def _is_tls(transport: asyncio.Transport) -> bool:
+    return transport.get_extra_info("sslcontext") is not None
+
+
 def untaken_bytes(transport: asyncio.Transport) -> int:
     """What was written and the other end's kernel has not acknowledged; ours, where that is not told."""
     return transport.get_write_buffer_size() + unacknowledged_bytes(transport)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ from potoserver.web.peer import (
     give_up_soon,
     hold_back_unsent,
     is_silent,
+    pause_as_soon_as_anything_waits,
+    plain_descriptor,
     silent_for_s,
     unacknowledged_bytes,
     untaken_bytes,
@@ -75,6 +78,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         "_cause",
         "_chunked",
         "_clock",
+        "_direct",
         "_listener",
         "_outbox_bytes",
         "_patience",
@@ -115,6 +119,8 @@ class TransportStream(asyncio.Protocol, EventStream):
         """Of what waits, the rest of the write that the reader is busy with."""
         self._sent_bytes = 0
         self._unasked_bytes = 0
+        self._direct = plain_descriptor(transport)
+        """Where a frame goes past the transport; None while it may not: something waits, or it has ended."""
 
     @classmethod
     def take_over(
@@ -138,7 +144,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         )
         hold_back_unsent(transport.get_extra_info("socket"))
         transport.set_protocol(stream)
-        transport.set_write_buffer_limits(high=0)
+        pause_as_soon_as_anything_waits(transport)
         if transport.get_write_buffer_size():
             stream.pause_writing()  # if it was paused before, only aiohttp has been told
         # Told that its connection is lost, the request handler lets go of everything. It closes the
@@ -153,20 +159,28 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     @override
     def write(self, frame: Frame) -> None:
-        # What a delivery costs is the kernel's, and this: one look more is felt where thousands get an event.
-        # A stream that has ended is paused, or its transport is closing.
+        # What a delivery costs is the kernel's, and this: one more object to look at is felt where thousands
+        # get an event. So it goes past the transport, which has nothing to do while nothing waits.
         data = frame.chunked if self._chunked else frame.raw
-        if not self._paused and len(data) <= _PIECE_BYTES and not self._transport.is_closing():
-            self._sent_bytes += len(data)
-            self._transport.write(data)
-        else:
+        if self._direct is None or len(data) > _PIECE_BYTES:
             self._write([data])
+            return
+        try:
+            taken_bytes = os.write(self._direct, data)
+        except BlockingIOError:
+            taken_bytes = 0
+        except OSError as error:
+            self._fail(error)
+            return
+        self._sent_bytes += taken_bytes
+        if taken_bytes < len(data):
+            self._write([memoryview(data)[taken_bytes:]])
 
     @override
     def write_together(self, frames: Sequence[Frame]) -> None:
         self._write([frame.chunked if self._chunked else frame.raw for frame in frames])
 
-    def _write(self, written: list[bytes]) -> None:
+    def _write(self, written: Sequence[bytes | memoryview]) -> None:
         if self._cause is not None or self._transport.is_closing():
             return  # a connection that is lost is told of in a moment; until then asyncio warns of each write
         size = sum(map(len, written))
@@ -236,13 +250,20 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._transport.abort()
         self._waiting = None
 
+    def _fail(self, error: OSError) -> None:
+        """The socket has taken nothing, and will not any more."""
+        if not self._transport.is_closing():  # else asyncio is about to tell why
+            self._abort()
+            self._lose(self._cause_of(error))
+
     def _lose(self, cause: Cause) -> None:
         self._cause = cause
+        self._direct = None
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.on_lost(cause)
 
-    def _keep(self, written: list[bytes], size: int) -> None:
+    def _keep(self, written: Sequence[bytes | memoryview], size: int) -> None:
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.extend(written)
@@ -273,14 +294,8 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._waiting = None
         if self._patience is not None:
             self._patience.cancel()
-        if self._cause is not None:
-            return
-        if exc is None:
-            self._lose(Cause.CLOSED)
-        elif not is_silent(exc):
-            self._lose(Cause.RESET)
-        else:
-            self._lose(self._cause_of_stall(Cause.UNREACHABLE))
+        if self._cause is None:
+            self._lose(Cause.CLOSED if exc is None else self._cause_of(exc))
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -295,6 +310,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         if self._paused:
             return
         self._paused = True
+        self._direct = None
         self._watch()
 
     @override
@@ -309,6 +325,8 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._paused = False
         self._let_off()
         self._pass_on()
+        if not self._paused and self._cause is None:
+            self._direct = plain_descriptor(self._transport)
 
     def _watch(self) -> None:
         if self._stall is None:
@@ -321,6 +339,9 @@ class TransportStream(asyncio.Protocol, EventStream):
     def _progress(self) -> int | None:
         taken_bytes = self.taken_bytes
         return taken_bytes if taken_bytes < self._sent_bytes else None
+
+    def _cause_of(self, error: Exception) -> Cause:
+        return self._cause_of_stall(Cause.UNREACHABLE) if is_silent(error) else Cause.RESET
 
     def _cause_of_stall(self, unknown: Cause) -> Cause:
         """Why nothing was taken: the reader would not, or the network did not bring it there."""

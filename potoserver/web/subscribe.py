@@ -274,7 +274,7 @@ class SubscribeHandler:
                 after=opening.last_event_id,
                 gap=replay.gap,
                 events=len(replay.entries),
-                bytes=sum(len(entry.frame.raw) for entry in replay.entries),
+                bytes=sum(entry.frame.size for entry in replay.entries),
             )
 
     async def acknowledge(self, request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import pytest
 
 from potoserver import Cause, Connection, Event, ServerModule
 from potoserver.events import Frame
+from potoserver.web.peer import pause_as_soon_as_anything_waits
 from potoserver.web.stream import TransportStream
 from tests.faults.readers import RawSubscriber
 from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
+from tests.support.tls import Authority
 
 OUTBOX_BYTES = 100_000
 EVENT_BYTES = 20_000
@@ -112,12 +115,17 @@ async def stream_on_a_pair(
     """A stream, its transport, and the reader's socket, without a server."""
     ours, theirs = socket.socketpair()
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    return stream_on(transport, clock), transport, theirs
+
+
+def stream_on(transport: asyncio.Transport, clock: ManualClock) -> TransportStream:
+    """A stream that has become the transport's protocol."""
     stream = TransportStream(
         transport, chunked=True, outbox_bytes=OUTBOX_BYTES, send_timeout_s=20, clock=clock
     )
     transport.set_protocol(stream)
-    transport.set_write_buffer_limits(high=0)
-    return stream, transport, theirs
+    pause_as_soon_as_anything_waits(transport)
+    return stream
 
 
 # How much may wait
@@ -306,6 +314,94 @@ async def test_a_stream_that_has_ended_sends_nothing_more(clock: ManualClock) ->
             assert received.endswith(b"0\r\n\r\n") == (cause is Cause.SHUTDOWN)
             assert b"late" not in received
             await settle()
+
+
+# Past the transport
+
+
+async def test_a_frame_goes_past_the_transport_while_nothing_waits(clock: ManualClock) -> None:
+    """Where thousands get an event, each object more that a delivery looks at is felt."""
+    stream, transport, theirs = await stream_on_a_pair(clock)
+    given: list[bytes] = []
+    transport.write = given.append  # type: ignore[assignment]
+    stream.write(Frame(b"data: x\n\n"))
+    with theirs:
+        assert theirs.recv(100) == b"9\r\ndata: x\n\n\r\n"
+    assert given == []
+    transport.close()
+    await settle()
+
+
+async def test_what_the_kernel_takes_in_parts_arrives_once_and_in_order(clock: ManualClock) -> None:
+    """However often it is full, and from wherever it goes on."""
+    loop = asyncio.get_running_loop()
+    stream, transport, theirs = await stream_on_a_pair(clock)
+    frames = [Frame(b"data: %d %b\n\n" % (number, b"x" * (number * 997 % 50_000))) for number in range(400)]
+    expected = b"".join(frame.chunked for frame in frames)
+    received = b""
+    with theirs:
+        theirs.setblocking(False)
+        for frame in frames:
+            stream.write(frame)
+            while stream._paused:
+                received += await loop.sock_recv(theirs, 30_000)
+        while len(received) < len(expected):
+            received += await loop.sock_recv(theirs, 30_000)
+    assert received == expected
+    assert stream.sent_bytes == len(expected)
+    transport.close()
+    await settle()
+
+
+async def test_a_write_that_fails_is_the_end(clock: ManualClock) -> None:
+    """It is told once, with its cause, and nothing is written after it."""
+    loop = asyncio.get_running_loop()
+    complaints: list[dict[str, object]] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    stream, transport, theirs = await stream_on_a_pair(clock)
+    told: list[Cause] = []
+
+    class Listener:
+        on_lost = staticmethod(told.append)
+
+    stream.listen(Listener())
+    theirs.close()
+    for _ in range(10):
+        stream.write(Frame(b"data: x\n\n"))
+    assert told == [Cause.RESET]
+    await settle()
+    assert told == [Cause.RESET]
+    assert transport.is_closing()
+    assert complaints == []
+    assert stream.sent_bytes == 0
+
+
+async def test_under_tls_a_frame_goes_through_the_transport(tmp_path: Path, clock: ManualClock) -> None:
+    """Else it would arrive as no client could read it."""
+    authority = Authority(tmp_path)
+    streams: list[TransportStream] = []
+
+    class Taken(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            made = stream_on(transport, clock)
+            streams.append(made)
+            made.write(Frame(b"data: x\n\n"))
+
+    server = await asyncio.get_running_loop().create_server(
+        Taken, "127.0.0.1", 0, ssl=authority.context("localhost")
+    )
+    async with server:
+        trusting = ssl.create_default_context(cafile=str(authority.file))
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=trusting, server_hostname="localhost"
+        )
+        assert await reader.readuntil(b"\n\n\r\n") == b"9\r\ndata: x\n\n\r\n"
+        streams[0].close(Cause.SHUTDOWN)
+        assert await reader.read() == b"0\r\n\r\n"
+        writer.close()
+        await writer.wait_closed()
 
 
 # What no client should do
