@@ -17,8 +17,9 @@ from openapi_spec_validator import validate
 from pydantic import Field
 
 from potoserver import ServerModule, rpc
+from potoserver.web import reply_writer
 from potoserver.web.problems import problem_of
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import parse_events
 from tests.web.sample import Place, Sample
@@ -447,44 +448,64 @@ async def ask_raw(running: RunningServer, path: str, body: str, version: str = "
     return sock
 
 
+async def read_until(sock: socket.socket, wanted: bytes, got: bytes = b"") -> bytes:
+    """What has come, with `got` before it, once that is in it."""
+    async with asyncio.timeout(10):
+        while wanted not in got:
+            got += await asyncio.get_running_loop().sock_recv(sock, 65_536)
+    return got
+
+
+def chunks_of(answer: bytes) -> list[bytes]:
+    """The chunks of a chunked answer, each one write of the server's."""
+    return answer.partition(b"\r\n\r\n")[2].split(b"\r\n")[1::2]
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_what_is_passed_on_is_written_where_it_is_made(
-    running: RunningServer, sample: Sample, version: str
+    running: RunningServer, sample: Sample, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     """While the reader keeps up: in that moment, without a turn of the loop for a task that writes it."""
-    got: list[bytes] = []
+    monkeypatch.setattr(reply_writer, "_TOGETHER_S", -1.0)
+    got = b""
 
     def read(passed: str) -> None:
-        got.append(sock.recv(65_536))  # nothing else runs meanwhile: what is not there was not written
-        assert passed.encode() in got[-1]
+        nonlocal got
+        got += sock.recv(65_536)  # nothing else runs meanwhile: what is not there was not written
+        assert passed.encode() in got
 
     sample.on_passed = read
-    loop = asyncio.get_running_loop()
     with closing(await ask_raw(running, "Sample/passOn", '{"words": 5}', version)) as sock:
-        async with asyncio.timeout(10):
-            while b"word 0" not in b"".join(got):
-                got.append(await loop.sock_recv(sock, 65_536))
-            sample.gate.set()
-            while b"event: done" not in b"".join(got):
-                got.append(await loop.sock_recv(sock, 65_536))
-    _, _, body = b"".join(got).partition(b"\r\n\r\n")
-    if version == "1.1":
-        body = b"".join(body.split(b"\r\n")[1::2])
+        got = await read_until(sock, b"word 0")
+        sample.gate.set()
+        await settle()
+        got = await read_until(sock, b"event: done", got)
+    body = b"".join(chunks_of(got)) if version == "1.1" else got.partition(b"\r\n\r\n")[2]
     events = [(event.type, event.data) for event in parse_events(body)]
     assert events == [*(("delta", f"word {number}") for number in range(5)), ("done", 5)]
 
 
+async def test_what_is_passed_on_in_one_turn_of_the_loop_goes_out_together(
+    running: RunningServer, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a write of a moment ago; in one write at the end of the turn, the end of the reply after it."""
+    monkeypatch.setattr(reply_writer, "_TOGETHER_S", 1e9)
+    with closing(await ask_raw(running, "Sample/passOn", '{"words": 5}')) as sock:
+        got = await read_until(sock, b"word 0")
+        sample.gate.set()
+        got = await read_until(sock, b"event: done", got)
+    events = [[(event.type, event.data) for event in parse_events(chunk)] for chunk in chunks_of(got)]
+    assert events[:3] == [
+        [("delta", "word 0")],
+        [("delta", f"word {number}") for number in range(1, 5)],
+        [("done", 5)],
+    ]
+
+
 async def test_items_that_wait_together_go_out_together(running: RunningServer) -> None:
     """One write, so one chunk, has them all, and the end with them."""
-    loop = asyncio.get_running_loop()
     with closing(await ask_raw(running, "Sample/count", '{"upto": 20}')) as sock:
-        got = b""
-        async with asyncio.timeout(10):
-            while b"\r\n0\r\n" not in got:
-                got += await loop.sock_recv(sock, 65_536)
-    _, _, body = got.partition(b"\r\n\r\n")
-    size, chunk, last, *_ = body.split(b"\r\n")
-    assert (int(size, 16), last) == (len(chunk), b"0")
+        chunk, *_ = chunks_of(await read_until(sock, b"\r\n0\r\n"))
     assert [event.type for event in parse_events(chunk)] == ["delta"] * 20 + ["done"]
 
 
