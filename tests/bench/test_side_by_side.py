@@ -53,15 +53,18 @@ async def test_every_row_can_be_measured(tmp_path: Path) -> None:
         by_name["leave"],
         by_name["dialogs"],
         Scene("open", rows[:1], (RawPeer,)),
+        by_name["reply-fast"],
         Scene("growth", by_name["growth"].rows, (RawPeer,)),
     ]
     run = Run(tmp_path, [Potoserver, RawPeer, PlainPeer], scenes, TINY, repeats=1, limit_s=100)
     await run.measure()
     assert run.left_out == []
     peers = [set(run.samples.by_peer(figure)) for figure in run.samples.figures]
-    assert sum("potoserver" in of_figure for of_figure in peers) == 41
+    assert sum("potoserver" in of_figure for of_figure in peers) == 42
     assert {"potoserver", "raw asyncio"} in peers, "connects of both"
     assert {"potoserver", "plain loop"} in peers, "archives of both"
+    (fast,) = [figure for figure in run.samples.figures if "as fast as they come" in figure.name]
+    assert set(run.samples.by_peer(fast)) == {"potoserver", "raw asyncio"}, "deltas of both"
     assert sum(of_figure == {"raw asyncio"} for of_figure in peers) == 10, "its growth"
     assert run.busy.figures, "how busy the load was is told"
 

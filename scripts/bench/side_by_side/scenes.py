@@ -33,6 +33,8 @@ STREAMS: tuple[type[Peer], ...] = (
     NchanPeer,
 )
 """Who holds event streams."""
+PACED: tuple[type[Peer], ...] = (Potoserver, RawPeer, AiohttpSsePeer)
+"""Who sends one event after the other to one connection."""
 CALLS: tuple[type[Peer], ...] = (Potoserver, BarePeer)
 """Who answers chat calls."""
 PEERS: tuple[type[Peer], ...] = (*STREAMS, BarePeer, PlainPeer)
@@ -43,7 +45,8 @@ SCENES = (
     Scene("tabs", (FanOut(one_user=True),), STREAMS),
     Scene("chat-flushed", (Chat("always"),), CALLS, {"chat": FLUSHED}),
     Scene("chat", (Chat("never"),), CALLS, {"chat": {"journal": {"fsync": "never"}}}),
-    Scene("reply", (Reply(),), (Potoserver,), {"chat": {"echo": {"delay_ms": 1}}}),
+    Scene("reply", (Reply(1),), PACED, {"chat": {"echo": {"delay_ms": 1}}}),
+    Scene("reply-fast", (Reply(0),), PACED),
     Scene("leave", (Leaving(),), (Potoserver, PlainPeer), {"presence": {"grace_ms": GRACE_MS}}, repeats=1),
     Scene("start", (Start(),), (Potoserver,), repeats=1, prepare=make_users, asked_for=True),
     Scene("growth", (Growth(),), (Potoserver, RawPeer), repeats=1),
