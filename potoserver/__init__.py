@@ -5,6 +5,7 @@ from potoserver.engine.base import NodeInfo
 from potoserver.engine.presence import Cause, Departure, Leaving, Presence, PresenceState
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Event, EventId
+from potoserver.ids import BASE64_16, Ids
 from potoserver.module.base import Check, Connection, ModuleContext, ServerModule
 from potoserver.module.download import Download
 from potoserver.module.nodes import Gathered, Nodes, per_node
@@ -24,6 +25,7 @@ from potoserver.text import visible
 from potoserver.users import User, folder_name
 
 __all__ = [
+    "BASE64_16",
     "AlarmState",
     "Call",
     "Cause",
@@ -40,6 +42,7 @@ __all__ = [
     "FieldError",
     "Gathered",
     "HookTroubles",
+    "Ids",
     "Leaving",
     "ModuleContext",
     "NodeInfo",

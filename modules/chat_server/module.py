@@ -319,10 +319,10 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
             system_prompt: What the model is told before the dialog, for this reply alone. It is not kept.
         """
         request = ChatRequest(message, json_output, reasoning_enabled, system_prompt)
-        reply = self._turns.accept(call, request)
         if call.whole:
-            yield Done(await reply.answer())
+            yield Done(await self._turns.answer(call, request))
             return
+        reply = self._turns.accept(call, request)
         async for item in reply.follow(call.pass_on):
             yield item
 

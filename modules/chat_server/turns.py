@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from potoserver import Call, ModuleContext, ProblemError, UnavailableError, User
+from potoserver import BASE64_16, Call, Ids, ModuleContext, ProblemError, UnavailableError, User
 
 from .announcer import Announcer
 from .generation import ChatRequest, Cut, Generation, Reply, is_json
@@ -35,11 +35,6 @@ _REPLY_NOT_KEPT = (
     "Your message is kept, the reply is not: repeat the call with the same Idempotency-Key, "
     "or ask again later."
 )
-
-_ID_BYTES = 12
-_ID_CHARS = 16
-"""They are that in base64."""
-_IDS_AT_ONCE = 64
 
 
 class TurnSessions(Protocol):
@@ -117,7 +112,7 @@ class Turns:
         self._announcer = announcer
         self._logger = context.logger("session:reply")
         self._lane_logger = context.logger("session:lane")
-        self._message_ids = _MessageIds()
+        self._message_ids = Ids(BASE64_16, "m-")
         self._running = RunningCalls()
         self._generations: dict[str, Generation] = {}
         self._stopping = False
@@ -129,6 +124,30 @@ class Turns:
             ProblemError: 422, the key came with another request; 429, too many of the user's calls wait.
             UnavailableError: The server stops.
         """
+        admitted = self._admit(call, request)
+        if isinstance(admitted, ReplyStream):
+            return admitted
+        self._tasks.spawn(call.user.id, self._run(admitted), f"turn {call.request_id}")
+        return admitted.stream
+
+    async def answer(self, call: Call, request: ChatRequest) -> ChatReply:
+        """As `accept`, in the task that awaits it: one of the server's own, which no caller's going ends.
+
+        Raises:
+            ProblemError: As `accept`; or there is no reply.
+        """
+        admitted = self._admit(call, request)
+        if isinstance(admitted, ReplyStream):
+            return await admitted.answer()
+        try:
+            with self._tasks.here(call.user.id):
+                await self._run(admitted)
+        except asyncio.CancelledError:
+            pass  # the call ends with what the turn says of that
+        return await admitted.stream.answer()
+
+    def _admit(self, call: Call, request: ChatRequest) -> _Turn | ReplyStream:
+        """A turn whose place is taken; or the reply that the first call with the same key is growing."""
         self._refuse_when_stopping()
         digest = digest_of(dataclasses.asdict(request)) if call.idempotency_key is not None else ""
         running = self._running.find(call, digest)
@@ -143,8 +162,7 @@ class Turns:
         turn = _Turn(call, request, digest, session, self._lanes.join(call.user.id), ReplyStream())
         self._running.add(call, digest, turn.stream)
         self._log_lane("lane joined", call)
-        self._tasks.spawn(call.user.id, self._run(turn), f"turn {call.request_id}")
-        return turn.stream
+        return turn
 
     def stop_generation(self, user_id: str) -> bool:
         """Ends the user's growing reply, keeping what there is of it. Tells whether there was one."""
@@ -358,19 +376,6 @@ class _SaidOfTheMessage:
         if isinstance(error, JournalError):
             detail = f"{error.detail} {self._fate}"
             raise JournalError(error.status, detail, retry_after_s=error.retry_after_s) from error
-
-
-class _MessageIds:
-    """New ids of messages, drawn many at a time: each draw asks the kernel, and lets others go first."""
-
-    def __init__(self) -> None:
-        self._left: list[str] = []
-
-    def next(self) -> str:
-        if not self._left:
-            text = secrets.token_urlsafe(_ID_BYTES * _IDS_AT_ONCE)
-            self._left = [f"m-{text[at : at + _ID_CHARS]}" for at in range(0, len(text), _ID_CHARS)]
-        return self._left.pop()
 
 
 def _chat_reply(request: ChatRequest, conversation: Conversation, message: Message) -> ChatReply:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from potoserver import ModuleContext, UnavailableError
@@ -28,6 +29,17 @@ class UserTasks:
         self._by_user.setdefault(user_id, set()).add(task)
         task.add_done_callback(lambda task: self._done(user_id, task))
         return task
+
+    @contextmanager
+    def here(self, user_id: str) -> Iterator[None]:
+        """What is inside is about a user, in the task that goes through it."""
+        task = asyncio.current_task()
+        assert task is not None, "a coroutine runs in a task"
+        self._by_user.setdefault(user_id, set()).add(task)
+        try:
+            yield
+        finally:
+            self._done(user_id, task)
 
     def _done(self, user_id: str, task: asyncio.Task[Any]) -> None:
         tasks = self._by_user[user_id]

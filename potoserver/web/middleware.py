@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from potoserver.core import Core
 from potoserver.errors import ProblemError
+from potoserver.ids import HEX_32, Ids
 from potoserver.web.cors import Origins
 from potoserver.web.keys import REQUEST_ID, ROUTE, USER_ID
 from potoserver.web.problems import problem_of, problem_response, unforeseen
@@ -41,11 +42,12 @@ def observe(core: Core) -> Middleware:
     """The outermost layer: gives the request its id, turns errors into problem documents, counts and logs."""
     logger = core.logs.get("http")
     body_bytes = core.settings.limits.body_bytes
+    ids = Ids(HEX_32)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         given = request.headers.get(REQUEST_ID_HEADER, "")
-        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else new_request_id()
+        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else ids.next()
         request[REQUEST_ID] = request_id
         started = time.perf_counter()
         status = 499  # the client went away, as nginx has it

@@ -109,10 +109,12 @@ class Chat:
         if not self.context.draining:
             await self.context.stop(self.module)
 
-    def begin(self, message: str, *, user: User = A1, key: str | None = None, **options: Any) -> Asked:
+    def begin(
+        self, message: str, *, user: User = A1, key: str | None = None, whole: bool = False, **options: Any
+    ) -> Asked:
         """Makes a call that goes on by itself."""
         self._calls += 1
-        call = Call(user, f"r-{self._calls}", key)
+        call = Call(user, f"r-{self._calls}", key, whole)
         return Asked(self.module, call, message, options)
 
     async def ask(self, message: str, **options: Any) -> ChatReply:
@@ -148,7 +150,7 @@ class Asked:
     def __init__(self, module: ChatServerModule, call: Call, message: str, options: dict[str, Any]) -> None:
         self.deltas: list[ReplyDelta] = []
         self.stream = module.chat_with_history(call, message, **options)
-        self.task = asyncio.create_task(self._follow())
+        self.task = asyncio.create_task(self._follow(), name="the call")
 
     async def _follow(self) -> ChatReply | ProblemError:
         result: ChatReply | None = None

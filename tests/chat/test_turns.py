@@ -190,8 +190,9 @@ async def test_a_reply_that_comes_all_at_once_is_told_as_a_whole_alone(tmp_path:
         assert len(chat.context.events("a1", "message")) == 2
 
 
-async def test_the_model_is_asked_in_the_turns_own_task(tmp_path: Path) -> None:
-    """Of a short reply another task would cost more than the reply."""
+@pytest.mark.parametrize(("whole", "task"), [(False, "turn r-1"), (True, "the call")])
+async def test_the_model_is_asked_in_the_turns_own_task(tmp_path: Path, whole: bool, task: str) -> None:
+    """Which is the call's where that is answered as a whole."""
     names = []
 
     class Named(LedResponder):
@@ -201,8 +202,20 @@ async def test_the_model_is_asked_in_the_turns_own_task(tmp_path: Path) -> None:
             yield Chunk("x", finish_reason="stop")
 
     async with Chat.in_memory(tmp_path, responder=Named()) as chat:
-        await chat.ask("x")
-    assert [name.split()[0] for name in names] == ["turn"]
+        await chat.begin("x", whole=whole).answer()
+    assert names == [task]
+
+
+async def test_a_whole_answer_that_is_called_off_is_told_so(tmp_path: Path) -> None:
+    """Its user is at home elsewhere by now; and whoever comes in the user's lane next has its turn."""
+    async with Chat.in_memory(tmp_path, responder=LedResponder()) as chat:
+        waiting = [chat.begin("x", whole=True), chat.begin("y", whole=True)]
+        await settle()
+        chat.module._life._tasks.cancel("a1")
+        for call in waiting:
+            problem = await call.problem()
+            assert (problem.status, problem.detail) == (503, "The call was cut off; try again in a moment.")
+        assert chat.module._lanes.length("a1") == 0
 
 
 async def test_no_delta_comes_after_the_whole_message(
