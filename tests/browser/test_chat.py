@@ -310,6 +310,7 @@ async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, ser
     """Each shows what any of them says; when the one with the stream closes, another takes over."""
     await sign_in(context, server)
     tabs = [await ChatPage.open(context, server) for _ in range(8)]
+    await server.until_logged("SSE subscribed")
     assert len(server.logged("SSE subscribed")) == 1
     await tabs[5].say("from the sixth")
     for tab in tabs:
@@ -326,6 +327,7 @@ async def test_eight_tabs_are_in_step_on_one_stream(context: BrowserContext, ser
     await tabs[2].button("Sign out").click()
     for tab in tabs[1:]:
         await expect(tab.page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await server.until_logged("SSE subscribed", 2)
     assert len(server.logged("SSE subscribed")) == 2
 
 

@@ -35,6 +35,7 @@ async def test_who_leaves_finds_the_dialog_archived_and_goes_on_in_one_step(
     await expect(view.entries).to_have_count(0)
     await view.say("And the bread")
     assert await view.texts() == ["Remember the milk"] * 2 + ["And the bread"] * 2
+    await server.until_logged("session message added to dialogue journal", 4)
     kept = server.logged("session message added to dialogue journal")
     assert len(kept) == 4
     assert len({line["conversation"] for line in kept}) == 1

@@ -110,7 +110,7 @@ async def test_half_requests_keep_nobody_out(tmp_path: Path, http: aiohttp.Clien
             assert await metric(http, server, 'potoserver_alarm{alarm="sockets-full"}') == 1
             assert await metric(http, server, "potoserver_sockets") <= 36
             assert not all(each.done() for each in held)
-        assert len(server.logged("alarm on", alarm="sockets-full")) == 1
+        assert len(await server.until_logged("alarm on", alarm="sockets-full")) == 1
         assert await server.stop() == 0
         (dialog,) = server.dialogs("admin")
         assert [message["content"] for message in dialog["messages"][::2]] == user.said
@@ -130,7 +130,7 @@ async def test_bodies_that_do_not_come_are_given_up(tmp_path: Path, http: aiohtt
         assert answers.count(b"HTTP/1.1 429 Too Many Requests") == 56
         assert set(await alarms(http, server)) == {"rate-limited", "slow-senders"}
         assert (await health(http, server))["status"] == "healthy"
-        assert len(server.logged("alarm on", alarm="slow-senders")) == 1
+        assert len(await server.until_logged("alarm on", alarm="slow-senders")) == 1
 
 
 async def test_one_user_who_asks_too_much_is_told(tmp_path: Path, http: aiohttp.ClientSession) -> None:
@@ -178,7 +178,7 @@ async def test_more_streams_than_it_takes_are_told_so(tmp_path: Path, http: aioh
             assert (await again.next()).type == "connected"
             for reader in [*readers[:50], again]:
                 await reader.close()
-        assert len(server.logged("alarm on", alarm="connections-full")) == 1
+        assert len(await server.until_logged("alarm on", alarm="connections-full")) == 1
 
 
 async def test_without_descriptors_what_is_open_goes_on(tmp_path: Path, http: aiohttp.ClientSession) -> None:

@@ -255,7 +255,7 @@ async def test_a_stop_right_after_a_start_leaves_nothing_unsaid(
     await server.start()
     for user in left:
         answer = await chat(http, server.url, "hello again", f"t-{user}")
-        assert server.logged("session continued", user=user, conversation=answer["conversationId"])
+        await server.until_logged("session continued", user=user, conversation=answer["conversationId"])
     assert await server.stop() == 0
     check_nothing_open(server)
     assert {len(server.archives(user)) for user in users} == {1}
@@ -299,7 +299,7 @@ async def test_after_a_crash_who_returns_in_time_goes_on_and_who_does_not_is_rec
                 "reason": "recovered",
                 "conversation": conversations["stays-away"],
             }
-        assert server.logged("session continued", user="returns")
+        await server.until_logged("session continued", user="returns")
     await server.until_logged("dialog archived", user="returns")
     assert await server.stop() == 0
     for user, reason in (("returns", "disconnect"), ("calls", "shutdown")):

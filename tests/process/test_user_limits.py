@@ -60,7 +60,7 @@ async def test_a_user_who_has_taken_all_room_is_refused_until_archives_are_delet
     assert "user-full" in await alarms(server, http)
     metrics = await (await http.get(f"{server.url}/metrics")).text()
     assert 'potoserver_alarm{alarm="user-full"} 1.0' in metrics
-    [line] = server.logged("alarm on", alarm="user-full")
+    [line] = await server.until_logged("alarm on", alarm="user-full")
     assert line["user"] == "a"
     await chat(http, server.url, "y" * 20_000, "t-b")
     await saved.until_archived(server.data_dir / "users" / "a")
