@@ -8,8 +8,12 @@ from typing import Final
 
 HEX_32: Final = (secrets.token_hex, 16, 32)
 """32 of `0-9a-f`."""
+HEX_10: Final = (secrets.token_hex, 5, 10)
+"""10 of them."""
+BASE64_12: Final = (secrets.token_urlsafe, 9, 12)
+"""12 of `A-Za-z0-9_-`."""
 BASE64_16: Final = (secrets.token_urlsafe, 12, 16)
-"""16 of `A-Za-z0-9_-`."""
+"""16 of them."""
 _AT_ONCE: Final = 64
 
 

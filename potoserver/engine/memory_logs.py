@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from potoserver.clock import Clock, TimerHandle
 from potoserver.engine.base import LogEntry, Replay
 from potoserver.events import Event, EventId, Frame, to_json
+from potoserver.ids import HEX_10, Ids
 from potoserver.metrics import Metrics
 from potoserver.settings.model import BacklogSettings
 
@@ -59,6 +59,7 @@ class MemoryLogs:
         self._clock = clock
         self._metrics = metrics
         self._is_here = is_here
+        self._epochs = Ids(HEX_10)
         self._by_user: dict[str, _Log | str] = {}
         """Of a user who is here and has had no event, the log's epoch alone."""
 
@@ -95,7 +96,7 @@ class MemoryLogs:
         """What came after an id, as `Engine.replay`."""
         log = self._by_user.get(user_id)
         if log is None and self._is_here(user_id):
-            log = self._by_user[user_id] = _new_epoch()
+            log = self._by_user[user_id] = self._epochs.next()
         if isinstance(log, str):
             newest = EventId(log, 0)
             return Replay((), gap=after is not None and EventId.parse(after) != newest, resume_id=newest)
@@ -140,7 +141,7 @@ class MemoryLogs:
     def _log_of(self, user_id: str) -> _Log:
         log = self._by_user.get(user_id)
         if not isinstance(log, _Log):
-            log = self._by_user[user_id] = _Log(log or _new_epoch())
+            log = self._by_user[user_id] = _Log(log or self._epochs.next())
             if not self._is_here(user_id):
                 self._schedule_sweep(user_id, log)
         return log
@@ -197,10 +198,6 @@ class MemoryLogs:
             self._schedule_sweep(user_id, log)
         else:
             del self._by_user[user_id]
-
-
-def _new_epoch() -> str:
-    return secrets.token_hex(5)
 
 
 def _data_of(frame: Frame) -> Any:

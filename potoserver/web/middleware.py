@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import Histogram
 
 from potoserver.core import Core
 from potoserver.errors import ProblemError
@@ -41,8 +42,11 @@ HEADERS = {
 def observe(core: Core) -> Middleware:
     """The outermost layer: gives the request its id, turns errors into problem documents, counts and logs."""
     logger = core.logs.get("http")
+    logs_requests = core.logs.is_debug("http")
     body_bytes = core.settings.limits.body_bytes
     ids = Ids(HEX_32)
+    observers: dict[tuple[str, str, int], Histogram] = {}
+    """Of the metric's labels, from closed sets, looked up once."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -75,16 +79,21 @@ def observe(core: Core) -> Middleware:
         finally:
             seconds = time.perf_counter() - started
             method = request.method if request.method in _METHODS else "other"
-            core.metrics.request_seconds.labels(_route(request), method, str(status)).observe(seconds)
-            logger.debug(
-                "request",
-                request=request_id,
-                method=method,
-                path=_path(request),
-                status=status,
-                ms=round(seconds * 1000, 1),
-                user=request.get(USER_ID),
-            )
+            labels = (_route(request), method, status)
+            observer = observers.get(labels)
+            if observer is None:
+                observer = observers[labels] = core.metrics.request_seconds.labels(*map(str, labels))
+            observer.observe(seconds)
+            if logs_requests:
+                logger.debug(
+                    "request",
+                    request=request_id,
+                    method=method,
+                    path=_path(request),
+                    status=status,
+                    ms=round(seconds * 1000, 1),
+                    user=request.get(USER_ID),
+                )
 
     return middleware
 

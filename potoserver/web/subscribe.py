@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from potoserver.engine.base import TooManyConnectionsError
 from potoserver.engine.presence import Attachment, Cause
 from potoserver.errors import FieldError, ProblemError, UnavailableError
 from potoserver.events import Frame, to_json
+from potoserver.ids import BASE64_12, Ids
 from potoserver.module.base import Connection
 from potoserver.subscriptions import Subscription
 from potoserver.web.ack_places import AckPlaces
@@ -71,6 +71,7 @@ class SubscribeHandler:
         per_minute = core.settings.limits.calls_per_minute
         self._openings = RateLimiter(per_minute, core.clock, core.metrics)
         self._acks = RateLimiter(per_minute, core.clock, core.metrics)
+        self._ids = Ids(BASE64_12, "c-")
         self._ack_places = AckPlaces(core)
         self._logger = core.logs.get("sse")
         self._ended_streams: deque[tuple[Connection, Cause]] = deque()
@@ -114,7 +115,7 @@ class SubscribeHandler:
         if reason is not None:
             await self._refuse_for_now(stream, opening, reason)
             return
-        connection = Connection(f"c-{secrets.token_urlsafe(9)}", user_id, generation=0)
+        connection = Connection(self._ids.next(), user_id, generation=0)
         outbox_bytes = core.settings.limits.outbox_bytes
         subscription = Subscription(
             connection, stream, outbox_bytes, core.clock.now_ms(), opening.identity.expires_ms
@@ -263,7 +264,8 @@ class SubscribeHandler:
         frame = Frame.encode("connected", connected, replay.resume_id, core.settings.retry_ms)
         subscription.open(frame, replay)
         core.subscriptions.log_event("connected", frame, replay.resume_id, 1)
-        core.metrics.events_replayed.inc(len(replay.entries))
+        if replay.entries:
+            core.metrics.events_replayed.inc(len(replay.entries))
         if replay.gap:
             core.metrics.gaps.inc()
         if core.settings.log.debug_sse:
