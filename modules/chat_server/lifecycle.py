@@ -99,6 +99,8 @@ class SessionLife(TurnSessions, Steps):
             return self.sessions.get(user_id)
         session = self.sessions.get(user_id)
         self.check_home(user_id)
+        if session is not None and session.is_of(presence.generation):
+            return session
         begins = session is None or session.is_over(presence.generation)
         if begins and self.room.why_none(user_id):
             if session is not None:

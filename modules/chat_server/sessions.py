@@ -55,6 +55,10 @@ class Session:
     adopted: bool = False
     left: bool = False
 
+    def is_of(self, generation: int) -> bool:
+        """Whether a connection of that generation changes nothing: it governs this session already."""
+        return self.generation == generation and not (self.adopted or self.left)
+
     def is_over(self, generation: int) -> bool:
         """Whether a connection of that generation shows that this session's departure has been."""
         return self.generation is not None and self.generation < generation

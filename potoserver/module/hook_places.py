@@ -55,7 +55,7 @@ class HookPlaces:
             UnavailableError: The engine is away, or the home has just died or moved.
             Exception: What it raised here.
         """
-        if not module.homed:
+        if not (module.homed and self._homes.shared):
             return await getattr(module, hook)(*arguments)
 
         async def there(node_id: str) -> Any:

@@ -108,6 +108,8 @@ class Hooks:
         self._departing: dict[str, Turnstile] = {}
         """By module: one that is slow holds up no other."""
         self._modules: list[ServerModule] = []
+        self._with_hook: dict[str, list[ServerModule]] = {}
+        """The modules that have a hook, for those that were dispatched: asked for each connection."""
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._undone: dict[str, int] = {}
         self._stopping = False
@@ -146,6 +148,7 @@ class Hooks:
         """Takes a module in; hooks run in no particular order among modules."""
         self._modules.append(module)
         self._departing[module.name()] = Turnstile(_DEPARTURES_AT_ONCE, _DEPARTING_S, None, self._clock)
+        self._with_hook.clear()
 
     # Presence
 
@@ -169,8 +172,12 @@ class Hooks:
 
     def _overriding(self, hook: str) -> list[ServerModule]:
         """The modules that have such a hook: a base class's no-op costs nothing."""
-        base = getattr(ServerModule, hook)
-        return [module for module in self._modules if getattr(type(module), hook) is not base]
+        modules = self._with_hook.get(hook)
+        if modules is None:
+            base = getattr(ServerModule, hook)
+            modules = [module for module in self._modules if getattr(type(module), hook) is not base]
+            self._with_hook[hook] = modules
+        return modules
 
     def _enqueue(self, module: ServerModule, user_id: str, item: Departure | None) -> None:
         key = (module.name(), user_id)

@@ -41,8 +41,8 @@ def hold_back_unsent(sock: socket.socket) -> None:
     stall only when they are full.
     """
     option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):  # it may be gone by now
+    if option is not None:
+        with suppress(OSError):  # it may be gone by now, or be no TCP
             sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
