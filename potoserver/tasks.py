@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, Final, TypeVar
 
 from structlog.typing import FilteringBoundLogger
@@ -73,29 +73,6 @@ class _Begun(Generator[Any, Any, _T]):
     @override
     def throw(self, *error: Any) -> Any:
         return self._work.throw(*error)
-
-
-async def settled(tasks: Sequence[asyncio.Task[Any]], clock: Clock, limit_s: float) -> None:
-    """Returns once all tasks are done, or the time is over, however they take a cancellation.
-
-    As `asyncio.wait` inside `clock.timeout`, for half the price: every connection waits like this.
-    """
-    over = asyncio.get_running_loop().create_future()
-    left = len(tasks)
-
-    def count(_task: asyncio.Task[Any]) -> None:
-        nonlocal left
-        left -= 1
-        if not left and not over.done():
-            over.set_result(None)
-
-    for task in tasks:
-        task.add_done_callback(count)
-    timer = clock.call_later(limit_s, lambda: None if over.done() else over.set_result(None))
-    try:
-        await over
-    finally:
-        timer.cancel()
 
 
 class OwnedTasks:

@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
-from potoserver import PresenceState
+from potoserver import Ids, PresenceState
 
 from .journal.records import Conversation
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 _ID_CHARS = 9
+_CHAR_OF = (_ID_ALPHABET * 8)[:256].encode()
+"""Which character a random byte stands for."""
+_UNEVEN = bytes(range(256 // len(_ID_ALPHABET) * len(_ID_ALPHABET), 256))
+"""The bytes that are left out, since with them some characters would come more often."""
 
 
 class Moment(NamedTuple):
@@ -81,14 +85,23 @@ class Arrival:
     ended: Session | None = None
 
 
-def new_conversation_id(at_ms: int) -> str:
-    """`sse-<ms>-<9 of a-z0-9>`, never the same twice."""
-    number = secrets.randbelow(len(_ID_ALPHABET) ** _ID_CHARS)  # all at once: each draw asks the kernel
+class ConversationIds:
+    """New ids of conversations."""
+
+    def __init__(self) -> None:
+        self._ids = Ids((_drawn, _ID_CHARS, _ID_CHARS))
+
+    def __call__(self, at_ms: int) -> str:
+        """`sse-<ms>-<9 of a-z0-9>`, never the same twice."""
+        return f"sse-{at_ms}-{self._ids.next()}"
+
+
+def _drawn(count: int) -> str:
+    """So many random characters."""
     text = ""
-    for _ in range(_ID_CHARS):
-        number, digit = divmod(number, len(_ID_ALPHABET))
-        text += _ID_ALPHABET[digit]
-    return f"sse-{at_ms}-{text}"
+    while len(text) < count:
+        text += secrets.token_bytes(count).translate(_CHAR_OF, _UNEVEN).decode()
+    return text[:count]
 
 
 class Sessions(Mapping[str, Session]):
@@ -100,8 +113,8 @@ class Sessions(Mapping[str, Session]):
         new_id: Makes a conversation's id from the time it starts, in wall ms.
     """
 
-    def __init__(self, new_id: Callable[[int], str] = new_conversation_id) -> None:
-        self._new_id = new_id
+    def __init__(self, new_id: Callable[[int], str] | None = None) -> None:
+        self._new_id = new_id or ConversationIds()
         self._by_user: dict[str, Session] = {}
 
     @override

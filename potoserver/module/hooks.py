@@ -22,7 +22,7 @@ from potoserver.module.hook_tries import HookTries
 from potoserver.module.oversight import FailingHook, HookTroubles, ParkedHook
 from potoserver.module.turnstile import Turnstile
 from potoserver.settings.model import HookSettings
-from potoserver.tasks import OwnedTasks, settled
+from potoserver.tasks import OwnedTasks
 
 FIELDS_TIMEOUT_S = 1.0
 """How long `connected` and `/health` wait for a module's fields."""
@@ -346,7 +346,14 @@ class Hooks:
         hook: str,
         ask: Callable[[ServerModule], Awaitable[Mapping[str, Any]]],
     ) -> None:
+        modules = self._overriding(hook)
+        if not modules:
+            return
+        over = asyncio.get_running_loop().create_future()
+        left = len(modules)
+
         async def one(module: ServerModule) -> None:
+            nonlocal left
             answer: list[Mapping[str, Any]] = []
 
             async def call() -> None:
@@ -356,12 +363,21 @@ class Hooks:
 
             if not await self._tries.run(module, hook, call, FIELDS_TIMEOUT_S):
                 fields.update(answer[0])
+            left -= 1
+            if not left:
+                end()
 
-        asked = [asyncio.create_task(one(module)) for module in self._overriding(hook)]
-        if not asked:
-            return
+        def end() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        asked = [asyncio.create_task(one(module)) for module in modules]
         # A hook may swallow its cancellation: waited for here, not joined.
-        await settled(asked, self._clock, FIELDS_TIMEOUT_S * 1.5)
+        timer = self._clock.call_later(FIELDS_TIMEOUT_S * 1.5, end)
+        try:
+            await over
+        finally:
+            timer.cancel()
         for task in asked:
             task.cancel()
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from modules.chat_server.journal import Conversation
-from modules.chat_server.sessions import Moment, Session, Sessions, new_conversation_id
+from modules.chat_server.sessions import ConversationIds, Moment, Session, Sessions
 from potoserver import PresenceState
 
 
@@ -17,8 +17,9 @@ def at(seconds: float) -> Moment:
 
 def test_a_conversation_id_has_the_contracts_form() -> None:
     """`sse-<ms>-<9 of a-z0-9>`."""
-    assert re.fullmatch(r"sse-1704110400000-[a-z0-9]{9}", new_conversation_id(1_704_110_400_000))
-    ids = {new_conversation_id(1) for _ in range(2000)}
+    assert re.fullmatch(r"sse-1704110400000-[a-z0-9]{9}", ConversationIds()(1_704_110_400_000))
+    new_id = ConversationIds()
+    ids = {new_id(1) for _ in range(2000)}
     assert len(ids) == 2000
     assert all(len({each[place] for each in ids}) == 36 for place in range(-9, 0))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from potoserver.tasks import settled, within
+from potoserver.tasks import within
 from tests.support.clock import ManualClock, settle
 
 
@@ -95,19 +95,3 @@ async def test_a_cancellation_reaches_work_that_waits(clock: CountingClock) -> N
     asked.cancel()
     await settle()
     assert asked.cancelled()
-
-
-async def test_nobody_waits_for_a_task_that_does_not_end(clock: CountingClock) -> None:
-    """Tasks are waited for until all are done, or the time is over."""
-    first, second = asyncio.Event(), asyncio.Event()
-    tasks = [asyncio.create_task(first.wait()), asyncio.create_task(second.wait())]
-    waiting = asyncio.create_task(settled(tasks, clock, 2))
-    first.set()
-    await clock.advance(1)
-    assert not waiting.done()
-    await clock.advance(1.5)
-    assert waiting.done()
-    waiting = asyncio.create_task(settled(tasks, clock, 2))
-    second.set()
-    await settle()
-    assert waiting.done()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from .disk import Disk
 from .layout import Layout
 from .threads import Threads
 from .tools import journal_errors
 from .user_calls import UserCalls
+
+_Asked = tuple[str, asyncio.Future[bool]]
+"""A user, and who waits to be told."""
 
 
 class Newcomers:
@@ -29,7 +33,7 @@ class Newcomers:
         self._layout = layout
         self._calls = calls
         self._threads = threads
-        self._gathered: set[str] = set()
+        self._gathered: list[_Asked] = []
         self._next: asyncio.Task[frozenset[str]] | None = None
         """The look that has not begun yet."""
         self._looking = asyncio.Lock()
@@ -42,22 +46,31 @@ class Newcomers:
         """
         if self._next is None:
             self._next = asyncio.create_task(self._calls.looking(self._look), name="look for users' folders")
-            self._next.add_done_callback(_looked_at)
-        self._gathered.add(user_id)
-        return user_id in await asyncio.shield(self._next)
+            self._next.add_done_callback(partial(self._looked, self._gathered))
+        # One for each: the end of the look would have to be shielded from whoever goes, for twice as much.
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._gathered.append((user_id, answer))
+        return await answer
 
     async def _look(self) -> frozenset[str]:
         async with self._looking:
-            user_ids, self._gathered, self._next = self._gathered, set(), None
-            return await self._threads.run(self._found, user_ids)
+            asked, self._gathered, self._next = self._gathered, [], None
+            return await self._threads.run(self._found, {user_id for user_id, _ in asked})
+
+    def _looked(self, asked: list[_Asked], task: asyncio.Task[frozenset[str]]) -> None:
+        """Tells those who have waited for a look and are still there."""
+        if self._next is task:  # it ended before it began: the journal is closed
+            self._gathered, self._next = [], None
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        for user_id, answer in asked:
+            if answer.done():
+                continue
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(user_id in task.result())
 
     def _found(self, user_ids: set[str]) -> frozenset[str]:
         with journal_errors(failing="The dialogs can't be read at the moment."):
             folders = {user_id: self._layout.folder(user_id) for user_id in user_ids}
             return frozenset(each for each, path in folders.items() if self._disk.find(path) is not None)
-
-
-def _looked_at(task: asyncio.Task[frozenset[str]]) -> None:
-    """Whoever waited for it may have gone."""
-    if not task.cancelled():
-        task.exception()
