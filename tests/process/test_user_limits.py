@@ -151,26 +151,35 @@ async def test_an_event_larger_than_log_and_outbox_reaches_who_reads_and_is_a_ga
 ) -> None:
     """A healthy reader is not cut off for it; who returns is told of the gap, and finds all in the dialog."""
     server = await start_server(
-        POTO_BACKLOG__BYTES="20000", POTO_LIMITS__OUTBOX_BYTES="20000", **tokens_of(["a"])
+        POTO_BACKLOG__BYTES="20000",
+        POTO_LIMITS__OUTBOX_BYTES="20000",
+        # One such event after the other would be too much: each reply is stopped before its first word.
+        POTO_CHAT__ECHO__DELAY_MS="60000",
+        **tokens_of(["a"]),
     )
     text = "large " * 150_000
     async with aiohttp.ClientSession(read_bufsize=1 << 22) as http:
         here = await open_stream(http, server.url + SUBSCRIBE, "t-a")
         await here.next("connected")
+
+        async def say(message: str) -> None:
+            answer = asyncio.create_task(chat(http, server.url, message, "t-a"))
+            assert (await here.next("message")).data["content"] == message
+            await call(server, http, "ChatServerModule/stopGeneration", "a")
+            assert (await here.next("message")).data["content"] == (await answer)["reply"] == ""
+
         away = await open_stream(http, server.url + SUBSCRIBE, "t-a")
         await away.next("connected")
-        await chat(http, server.url, "small", "t-a")
+        await say("small")
         assert (await away.next("message")).data["content"] == "small"
         await away.close()
-        await chat(http, server.url, text, "t-a")
-        contents = [(await here.next("message")).data["content"] for _ in range(4)]
-        assert contents == ["small", "small", text, text]
+        await say(text)
         assert not here.ended.is_set()
         async with stream(http, server.url + SUBSCRIBE, "t-a", last_event_id=away.last_id) as back:
             assert (await back.next("connected")).data["gap"] is True
             _, body = await call(server, http, "ChatServerModule/getConversation", "a")
-            assert [each["content"] for each in body["messages"]] == contents
-            await chat(http, server.url, "small again", "t-a")
+            assert [each["content"] for each in body["messages"]] == ["small", "", text, ""]
+            await say("small again")
             assert (await back.next("message")).data["content"] == "small again"
         async with stream(http, server.url + SUBSCRIBE, "t-a", last_event_id=here.last_id) as back:
             assert (await back.next("connected")).data["gap"] is False
