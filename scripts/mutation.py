@@ -134,7 +134,6 @@ AREAS = {
                 "fencing",
                 "filesystem",
                 "first_words",
-                "grouping",
                 "keyed",
                 "layout",
                 "lock_files",

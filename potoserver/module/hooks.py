@@ -69,7 +69,8 @@ class _Lane:
     retry_at_ms: int = 0
     give_up_at_s: float = 0.0
     give_up_at_ms: int = 0
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: asyncio.Event | None = None
+    """Set while one that fails waits for its next try."""
 
 
 class Hooks:
@@ -186,7 +187,8 @@ class Hooks:
             lane = self._lanes[key] = _Lane()
             self._tasks.spawn(self._run_lane(module, user_id, lane), f"hooks of {module.name()}")
         lane.pending.append(item)
-        lane.wake.set()
+        if lane.wake is not None:
+            lane.wake.set()
 
     async def _run_lane(self, module: ServerModule, user_id: str, lane: _Lane) -> None:
         try:
@@ -238,11 +240,12 @@ class Hooks:
         lane.retry_at_ms = self._clock.now_ms() + round(backoff_s * 1000)
 
     async def _wait_for_retry(self, lane: _Lane) -> None:
-        lane.wake.clear()
-        handle = self._clock.call_later(lane.retry_at_s - self._clock.monotonic_s(), lane.wake.set)
+        wake = lane.wake = asyncio.Event()
+        handle = self._clock.call_later(lane.retry_at_s - self._clock.monotonic_s(), wake.set)
         try:
-            await lane.wake.wait()
+            await wake.wait()
         finally:
+            lane.wake = None
             handle.cancel()
 
     async def _retry(self, module: ServerModule, lane: _Lane) -> None:
@@ -390,7 +393,8 @@ class Hooks:
         """
         self._stopping = True
         for lane in self._lanes.values():
-            lane.wake.set()
+            if lane.wake is not None:
+                lane.wake.set()
 
     def undone(self) -> Sequence[str]:
         """The ids of departures that some module has not taken."""

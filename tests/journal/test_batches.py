@@ -20,7 +20,7 @@ from tests.support.clock import ManualClock, settle
 
 @pytest.fixture
 def batches() -> Iterator[Batches]:
-    made = Batches(ManualClock(), LogRecord()("journal:archive"), 1, "batch")
+    made = Batches(ManualClock(), LogRecord()("journal:archive"), "works", 1, "batch")
     yield made
     made.close()
 

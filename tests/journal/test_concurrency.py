@@ -20,7 +20,7 @@ from modules.chat_server.journal import (
     Reason,
 )
 from modules.chat_server.journal.disk import Disk, Handle
-from modules.chat_server.journal.grouping import APPEND_THREADS
+from modules.chat_server.journal.filesystem import APPEND_THREADS
 from modules.chat_server.journal.user_dialogs import UserDialogs
 from potoserver import User
 from tests.journal.support import (

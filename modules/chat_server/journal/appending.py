@@ -8,8 +8,8 @@ from structlog.typing import FilteringBoundLogger
 
 from potoserver import User
 
+from .batches import Batches, Steps, tell
 from .errors import HeldElsewhereError, JournalError, UserFullError
-from .grouping import GroupedAppends
 from .patience import patiently
 from .records import Conversation, Message
 from .tools import Tools, journal_errors
@@ -23,16 +23,16 @@ class Appending:
     Args:
         tools: What all users' dialogs share.
         calls: Runs what else blocks.
-        grouped: Writes and flushes.
+        batches: Write and flush.
         logger: `journal:append`.
     """
 
     def __init__(
-        self, tools: Tools, calls: UserCalls, grouped: GroupedAppends, logger: FilteringBoundLogger
+        self, tools: Tools, calls: UserCalls, batches: Batches, logger: FilteringBoundLogger
     ) -> None:
         self._tools = tools
         self._calls = calls
-        self._grouped = grouped
+        self._batches = batches
         self._logger = logger
         self._clock = tools.clock
 
@@ -75,7 +75,7 @@ class Appending:
                     user_id, ticket, lambda own: self._append(own, user_id, message, conversation)
                 )
                 self._calls.start(again).add_done_callback(
-                    lambda task: _settle(kept, task.exception() or task.result())
+                    lambda task: tell(kept, task.exception() or task.result())
                 )
                 return
             if isinstance(outcome, JournalError):
@@ -83,9 +83,9 @@ class Appending:
             elif isinstance(outcome, Message):
                 self._end(user_id, outcome, conversation, begun_s)
             self._calls.leave(user_id, ticket, outcome if isinstance(outcome, BaseException) else None)
-            _settle(kept, outcome)
+            tell(kept, outcome)
 
-        self._grouped.append(dialogs, message, conversation, told)
+        self._batches.put(_steps(dialogs, message, conversation), told)
 
     async def _append(
         self, dialogs: UserDialogs, user_id: str, message: Message, conversation: Conversation
@@ -111,12 +111,9 @@ class Appending:
         return kept
 
     async def _write(self, dialogs: UserDialogs, message: Message, conversation: Conversation) -> Message:
-        def write() -> asyncio.Future[Message]:
-            kept = asyncio.get_running_loop().create_future()
-            self._grouped.append(dialogs, message, conversation, lambda outcome: _settle(kept, outcome))
-            return kept
-
-        return await patiently(self._clock, dialogs.fence, write)
+        return await patiently(
+            self._clock, dialogs.fence, lambda: self._batches.run(_steps(dialogs, message, conversation))
+        )
 
     def _begin(self, user_id: str, message: Message, conversation: Conversation) -> float:
         """When it began, on the monotonic clock."""
@@ -153,10 +150,7 @@ def _about(user_id: str, message: Message, conversation: Conversation) -> dict[s
     }
 
 
-def _settle(kept: asyncio.Future[Message], outcome: Message | BaseException) -> None:
-    if kept.done():
-        return  # who asked has gone
-    if isinstance(outcome, Message):
-        kept.set_result(outcome)
-    else:
-        kept.set_exception(outcome)
+def _steps(dialogs: UserDialogs, message: Message, conversation: Conversation) -> Steps[Message]:
+    dialogs.write(message, conversation)
+    yield
+    return dialogs.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,13 +23,11 @@ from .batches import Batches
 from .data_folder import DataFolder
 from .disk import Disk
 from .fencing import Fences
-from .grouping import GroupedAppends
 from .keyed import find_question, with_reply
 from .layout import Layout, archive_order, user_of
 from .metrics import JournalMetrics
 from .newcomers import Newcomers
 from .order import ArchiveOrder
-from .patience import patiently
 from .records import (
     ArchivePage,
     ArchiveSummary,
@@ -56,6 +54,8 @@ from .user_dialogs import UserDialogs
 
 _THREADS: Final = 4
 """As many again archive: each flush is waited for."""
+APPEND_THREADS: Final = 4
+"""Where they wait for the medium; what only writes is done sooner by one, with fewer changes of threads."""
 _VISIT_THREADS: Final = 2
 """Others than those: whoever looks through archives, by whatever number, is in nobody else's way."""
 
@@ -129,8 +129,9 @@ class FileSystemDialogueJournal(DialogueJournal):
         # Of several nodes, another one may have made a folder that this one's file system does not show yet.
         self._newcomers = None if shared else Newcomers(self._disk, self._layout, self._calls, self._threads)
         self._visits = Threads(_VISIT_THREADS, "journal-visit")
-        self._batches = Batches(clock, archive_log, _THREADS, "journal-archive")
-        self._appends = GroupedAppends(clock, append_log, flushes=self._disk.flushes)
+        self._ends = Batches(clock, archive_log, "archives", _THREADS, "journal-archive")
+        threads = APPEND_THREADS if self._disk.flushes else 1
+        self._appends = Batches(clock, append_log, "appends", threads, "journal-append")
         self._appending = Appending(self._tools, self._calls, self._appends, append_log)
 
     @override
@@ -161,7 +162,7 @@ class FileSystemDialogueJournal(DialogueJournal):
 
     def _give_back(self) -> None:
         self._appends.close()
-        self._batches.close()
+        self._ends.close()
         self._threads.close()
         self._visits.close()
         self._tools.fences.close()
@@ -204,14 +205,9 @@ class FileSystemDialogueJournal(DialogueJournal):
         reason: Reason = Reason.REQUEST,
         ended_ms: int | None = None,
     ) -> str | None:
-        def archive(dialogs: UserDialogs) -> Awaitable[str | None]:
-            return patiently(
-                self._clock,
-                dialogs.fence,
-                lambda: self._batches.run(dialogs.archive(conversation_id, reason, ended_ms)),
-            )
-
-        return await self._calls.alone(user, archive)
+        return await self._calls.in_steps(
+            user, self._ends, lambda dialogs: dialogs.archive(conversation_id, reason, ended_ms)
+        )
 
     @override
     async def list_archives(

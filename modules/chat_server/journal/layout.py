@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -107,7 +108,12 @@ def user_of(name: str) -> str | None:
 
 def second_name(at_ms: int) -> str:
     """`2024-01-15-10-30-00` for milliseconds since 1970 UTC."""
-    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d-%H-%M-%S}"
+    return _name_of(at_ms // 1000)
+
+
+@lru_cache(maxsize=64)  # whoever leaves together is archived in the same second
+def _name_of(at_s: int) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d-%H-%M-%S}"
 
 
 def last_ms_of(archive_id: str) -> int:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from potoserver import User
 
 from ..lanes import Lanes, Ticket
-from .errors import FencedError, JournalError, JournalUnavailableError
+from .batches import Batches, Steps, tell
+from .errors import FencedError, HeldElsewhereError, JournalError, JournalUnavailableError
 from .patience import patiently
 from .threads import Threads
 from .tools import DiskWatch, Tools
@@ -118,6 +119,34 @@ class UserCalls:
                 return work(dialogs)
 
         return await patiently(self._tools.clock, dialogs.fence, lambda: self.threads.run(held))
+
+    async def in_steps(self, user: User, batches: Batches, work: Callable[[UserDialogs], Steps[_R]]) -> _R:
+        """Runs work on one user's dialogs together with that of others: to its end, alone.
+
+        The work keeps other nodes out. Where nobody is in before it, it needs no task.
+        """
+
+        def patient(own: UserDialogs) -> Awaitable[_R]:
+            return patiently(self._tools.clock, own.fence, lambda: batches.run(work(own)))
+
+        user_id = user.id
+        dialogs = self.nobody_in(user_id)
+        if dialogs is None:
+            return await self.alone(user, patient)
+        ticket = self.enter(user_id)
+        done: asyncio.Future[_R] = asyncio.get_running_loop().create_future()
+
+        def told(outcome: _R | BaseException) -> None:
+            if isinstance(outcome, HeldElsewhereError):
+                self.start(self.inside(user_id, ticket, patient)).add_done_callback(
+                    lambda task: tell(done, task.exception() or task.result())
+                )
+                return
+            self.leave(user_id, ticket, outcome if isinstance(outcome, BaseException) else None)
+            tell(done, outcome)
+
+        batches.put(work(dialogs), told)
+        return await done
 
     def _check_accepting(self) -> None:
         if not self.accepting:

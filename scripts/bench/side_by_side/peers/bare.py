@@ -18,7 +18,7 @@ from scripts.bench.side_by_side.peers.base import PythonPeer
 CHAT = "/ChatServerModule/chatWithHistory"
 _THREADS = 4
 _BATCH = 32
-"""As the journal of this server groups appends (modules/chat_server/journal/grouping.py)."""
+"""As the journal of this server groups appends (modules/chat_server/journal/batches.py)."""
 
 
 class BarePeer(PythonPeer):
