@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from structlog.typing import FilteringBoundLogger
 
@@ -34,6 +35,7 @@ class Appending:
         self._calls = calls
         self._batches = batches
         self._logger = logger
+        self._tells_steps = logger.is_enabled_for(logging.DEBUG)
         self._clock = tools.clock
 
     async def append(self, user: User, message: Message, conversation: Conversation) -> Message:
@@ -117,8 +119,9 @@ class Appending:
 
     def _begin(self, user_id: str, message: Message, conversation: Conversation) -> float:
         """When it began, on the monotonic clock."""
-        about = _about(user_id, message, conversation)
-        self._logger.debug("append begun", **about, chars=len(message.content))
+        if self._tells_steps:
+            about = _about(user_id, message, conversation)
+            self._logger.debug("append begun", **about, chars=len(message.content))
         return self._clock.monotonic_s()
 
     def _end(self, user_id: str, kept: Message, conversation: Conversation, begun_s: float) -> None:

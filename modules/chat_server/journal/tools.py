@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Final, Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -124,26 +124,46 @@ class Tools:
 
     def flush_and_close(self, handle: Handle) -> None:
         """Makes what was written durable, counts how long that took, and gives the file back."""
-        begun_s = self.clock.monotonic_s()
-        self.disk.flush(handle)
-        self.metrics.flush_seconds.observe(self.clock.monotonic_s() - begun_s)
+        if self.disk.flushes:
+            begun_s = self.clock.monotonic_s()
+            self.disk.flush(handle)
+            self.metrics.flush_seconds.observe(self.clock.monotonic_s() - begun_s)
         self.disk.close(handle)
 
 
-@contextmanager
-def journal_errors(full: str | None = None, failing: str | None = None) -> Iterator[None]:
+class journal_errors:  # noqa: N801 - it is read as a function is, such as `contextlib.suppress`
     """Turns what the system says into what the caller is told; without texts, the errors' own.
+
+    A class, since each append goes through two.
+
+    Args:
+        full: What is told where there is no room.
+        failing: What is told of anything else.
 
     Raises:
         JournalFullError: No room.
         JournalUnavailableError: Anything else that the system refused.
     """
-    try:
-        yield
-    except OSError as error:
+
+    __slots__ = ("_failing", "_full")
+
+    def __init__(self, full: str | None = None, failing: str | None = None) -> None:
+        self._full = full
+        self._failing = failing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
         if error.errno in NO_ROOM:
-            raise (JournalFullError(full) if full else JournalFullError()) from error
-        raise (JournalUnavailableError(failing) if failing else JournalUnavailableError()) from error
+            raise (JournalFullError(self._full) if self._full else JournalFullError()) from error
+        raise (
+            JournalUnavailableError(self._failing) if self._failing else JournalUnavailableError()
+        ) from error
 
 
 def archive_errors() -> AbstractContextManager[None]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Final
 
 from .batches import Steps, at_once
@@ -19,7 +20,7 @@ from .dialog_yaml import (
     emit_message,
     parse_dialog,
 )
-from .disk import Handle
+from .disk import Disk, Handle
 from .errors import (
     ArchiveIsCurrentError,
     ConversationEndedError,
@@ -51,6 +52,33 @@ class _Append:
     message: Message
     bytes: int
     new: bool
+
+
+class _TakenBack:
+    """See `UserDialogs._taken_back`. A class, since each append goes through two."""
+
+    __slots__ = ("_disk", "_file", "_handle", "_repair")
+
+    def __init__(
+        self, disk: Disk, handle: Handle, file: OpenFile, repair: Callable[[OpenFile], None]
+    ) -> None:
+        self._disk = disk
+        self._handle = handle
+        self._file = file
+        self._repair = repair
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            with suppress(OSError):
+                self._disk.close(self._handle)
+            self._file.suspect = True
+            with suppress(OSError):
+                self._repair(self._file)
 
 
 class UserDialogs:
@@ -379,17 +407,9 @@ class UserDialogs:
         self._file = self._tools.recovery.examine(self._user_id, self._paths)
         return True
 
-    @contextmanager
-    def _taken_back(self, file: OpenFile, handle: Handle) -> Iterator[None]:
+    def _taken_back(self, file: OpenFile, handle: Handle) -> _TakenBack:
         """On a failure, cuts the file back to what is known to be whole, now or before the next use."""
-        try:
-            with self._disk.closed_on_error(handle):
-                yield
-        except OSError:
-            file.suspect = True
-            with suppress(OSError):
-                self._repair(file)
-            raise
+        return _TakenBack(self._disk, handle, file, self._repair)
 
     def _repair(self, file: OpenFile) -> None:
         found = self._disk.find(self._paths.current)
