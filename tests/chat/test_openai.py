@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from openai.types.chat import ChatCompletionChunk
 from pydantic import ValidationError
 
 from modules.chat_server.journal import Message
@@ -121,6 +122,33 @@ async def test_a_reply_is_streamed(tmp_path: Path, endpoint: Endpoint) -> None:
         ]
         assert endpoint.keys == ["Bearer sk-secret"]
         assert "sk-secret" not in repr(chat.context.lines)
+
+
+async def test_no_model_is_made_of_each_part(
+    tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are looked at as the JSON that they are: a pydantic model of each costs more than all the rest."""
+    made: list[object] = []
+    monkeypatch.setattr(ChatCompletionChunk, "construct", lambda *_, **data: made.append(data))
+    endpoint.will_stream({"content": "one "}, {"content": "two"})
+    async with chat_with(tmp_path, endpoint) as chat:
+        assert (await chat.ask("hi")).reply == "one two"
+    assert made == []
+
+
+@pytest.mark.parametrize("part", ["null", "7", "[]", '{"choices": [null]}', '{"choices": [{"delta": 7}]}'])
+async def test_parts_that_make_no_sense_are_502(tmp_path: Path, endpoint: Endpoint, part: str) -> None:
+    """Whatever the endpoint sends."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(f"data: {part}\n\ndata: [DONE]\n\n".encode())
+        return response
+
+    endpoint.answers.append(handler)
+    async with chat_with(tmp_path, endpoint) as chat:
+        assert (await chat.begin("hi").problem()).status == 502
 
 
 async def test_the_model_sees_the_dialog_within_its_bound(tmp_path: Path, endpoint: Endpoint) -> None:
