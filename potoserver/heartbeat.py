@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -14,17 +14,26 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.clock import Clock
 from potoserver.engine.presence import Cause
 from potoserver.events import HEARTBEAT, Frame
-from potoserver.subscriptions import Subscription
+from potoserver.subscriptions import EventStream, Subscription
 
 PING = Frame.encode("ping", "{}")
 _BEATS = 15
-"""An interval has so many parts, or a second each if that is more, to which connections go in turn."""
-_TICKS_PER_BEAT = 8
-"""A tick is an eighth of a second at most: with 10,000 connections it takes less than a millisecond."""
+"""An interval has so many beats, or one each second if that is more, to which connections go in turn.
+
+To wake up costs more than a hundred heartbeats, so they go together.
+"""
+_TOGETHER = 16
+"""So many who came one after the other have the same beat: what they hold is side by side in memory, and to
+gather it from everywhere takes longer than to send.
+"""
+_AT_ONCE = 100
+"""After so many connections everybody else has a turn: less than a millisecond."""
 _LATEST_S = 1.0
-"""Of what the timer comes too late, so much is made up for: the ticks of that time follow at once."""
+"""Of what the timer comes too late, so much is made up for: the beats of that time follow at once."""
 _ON_ITS_WAY_S = 0.5
 """After so long nearly every client has what it was sent, and nothing is to be remembered of it."""
+_EARLY = 0.9
+"""Of a beat: what is expected before the next one is looked for so much earlier, rather than too late."""
 _PINGS_PER_LEASE = 3
 
 
@@ -68,19 +77,18 @@ class Heartbeat:
     ) -> None:
         self._event_logger = event_logger
         self._clock = clock
-        self._beats = max(_BEATS, math.ceil(heartbeat_s))
-        ticks = self._beats * _TICKS_PER_BEAT
-        self._tick_s = heartbeat_s / ticks
+        beats = max(_BEATS, math.ceil(heartbeat_s))
+        self._beat_s = heartbeat_s / beats
         self._send_timeout_s = send_timeout_s
         self._acks_come = acks_come
-        self._behind = max(1, min(ticks - 1, round(min(_ON_ITS_WAY_S, send_timeout_s / 2) / self._tick_s)))
-        """So many ticks after a heartbeat it is looked whose was not taken yet."""
-        self._expected: deque[tuple[float, str, int]] = deque()
-        """Of whose was not: when to look again, the connection, and up to where its stream must be taken."""
-        self._due: list[dict[str, Subscription]] = [{} for _ in range(ticks)]
-        """By tick and connection id: each connection has its heartbeat at one tick of every round."""
-        self._ticks_of: dict[str, int] = {}
-        self._tick = 0
+        self._behind = max(1, min(beats - 1, round(min(_ON_ITS_WAY_S, send_timeout_s / 2) / self._beat_s)))
+        """So many beats after a heartbeat it is looked whose was not taken yet."""
+        self._expected: deque[tuple[float, EventStream, int]] = deque()
+        """Whose was not: when to look again, the stream, and up to where it must be taken."""
+        self._due: list[dict[str, EventStream]] = [{} for _ in range(beats)]
+        """By beat and connection id: each connection has its heartbeat at one beat of every round."""
+        self._beats_of: dict[str, int] = {}
+        self._beat = 0
         self._joined = 0
         self._leases: dict[str, _Lease] = {}
         self._looks: list[tuple[float, int, _Lease]] = []
@@ -108,10 +116,9 @@ class Heartbeat:
             lease_s: It ends with cause `lease` when no ack comes for so many seconds; None for no lease.
         """
         connection_id = subscription.connection.id
-        part, beat = divmod(self._joined % len(self._due), self._beats)
+        beat = self._beats_of[connection_id] = (self._joined // _TOGETHER + 1) % len(self._due)
         self._joined += 1
-        tick = self._ticks_of[connection_id] = (beat * _TICKS_PER_BEAT + part + 1) % len(self._due)
-        self._due[tick][connection_id] = subscription
+        self._due[beat][connection_id] = subscription.stream
         if lease_s is not None:
             now_s = self._clock.monotonic_s()
             lease = self._leases[connection_id] = _Lease(
@@ -121,9 +128,9 @@ class Heartbeat:
 
     def remove(self, connection_id: str) -> None:
         """The connection has ended. Idempotent."""
-        tick = self._ticks_of.pop(connection_id, None)
-        if tick is not None:
-            del self._due[tick][connection_id]
+        beat = self._beats_of.pop(connection_id, None)
+        if beat is not None:
+            del self._due[beat][connection_id]
         lease = self._leases.pop(connection_id, None)
         if lease is not None:
             lease.subscription = None
@@ -142,41 +149,36 @@ class Heartbeat:
     async def _run(self) -> None:
         next_s = self._clock.monotonic_s()
         while True:
-            # By the time when it was due: what a tick's work takes would make every interval longer.
-            next_s = max(next_s + self._tick_s, self._clock.monotonic_s() - _LATEST_S)
+            # By the time when it was due: what a beat's work takes would make every interval longer.
+            next_s = max(next_s + self._beat_s, self._clock.monotonic_s() - _LATEST_S)
             await self._clock.sleep(next_s - self._clock.monotonic_s())
-            self._tick = (self._tick + 1) % len(self._due)
+            self._beat = (self._beat + 1) % len(self._due)
             # In a call of its own: a name of this endless one would hold the last connection for ever.
-            self._look(self._clock.monotonic_s())
+            await self._look(self._clock.monotonic_s())
 
-    def _look(self, now_s: float) -> None:
-        due = tuple(self._due[self._tick].values())
-        for subscription in due:
-            subscription.stream.write(HEARTBEAT)
+    async def _look(self, now_s: float) -> None:
+        due = tuple(self._due[self._beat].values())
+        await _in_turns(due, lambda stream: stream.write(HEARTBEAT))
         if due and self._event_logger is not None:
             self._event_logger.info("SSE heartbeat", bytes=HEARTBEAT.size, connections=len(due))
-        self._look_behind(now_s)
+        await self._look_behind(now_s)
         if not self._acks_come():
             self._no_acks_s = now_s
         while self._looks and self._looks[0][0] <= now_s:
             self._check_lease(heapq.heappop(self._looks)[2], now_s)
 
-    def _look_behind(self, now_s: float) -> None:
-        """Looks who has not taken a heartbeat of some ticks ago, and who has not even at the end."""
-        expected_at_s = now_s + self._send_timeout_s - self._behind * self._tick_s
-        for connection_id, subscription in self._due[self._tick - self._behind].items():
-            stream = subscription.stream
-            if not stream.all_taken:
-                self._expected.append((expected_at_s, connection_id, stream.sent_bytes))
-        # Half a tick early rather than a whole one late, where this tick comes a little sooner than that one.
-        while self._expected and self._expected[0][0] <= now_s + self._tick_s / 2:
-            _, connection_id, upto_bytes = self._expected.popleft()
-            self._expect_taken(connection_id, upto_bytes)
+    async def _look_behind(self, now_s: float) -> None:
+        """Looks who has not taken a heartbeat of some beats ago, and who has not even at the end."""
+        expected_at_s = now_s + self._send_timeout_s - self._behind * self._beat_s
 
-    def _expect_taken(self, connection_id: str, upto_bytes: int) -> None:
-        tick = self._ticks_of.get(connection_id)
-        if tick is not None:
-            self._due[tick][connection_id].stream.expect_taken(upto_bytes)
+        def look(stream: EventStream) -> None:
+            if not stream.all_taken:
+                self._expected.append((expected_at_s, stream, stream.sent_bytes))
+
+        await _in_turns(tuple(self._due[self._beat - self._behind].values()), look)
+        while self._expected and self._expected[0][0] <= now_s + self._beat_s * _EARLY:
+            _, stream, upto_bytes = self._expected.popleft()
+            stream.expect_taken(upto_bytes)
 
     def _look_again(self, lease: _Lease) -> None:
         self._looked += 1  # no two entries are alike, so that no leases are compared
@@ -202,3 +204,11 @@ class Heartbeat:
             if self._event_logger is not None:
                 self._event_logger.info("SSE event", type="ping", id=None, bytes=PING.size, connections=1)
         self._look_again(lease)
+
+
+async def _in_turns(streams: Sequence[EventStream], work: Callable[[EventStream], None]) -> None:
+    """Does something for each of them; everybody else has a turn after each part."""
+    for begin in range(0, len(streams), _AT_ONCE):
+        for stream in streams[begin : begin + _AT_ONCE]:
+            work(stream)
+        await asyncio.sleep(0)

@@ -58,8 +58,11 @@ def reset_when_closed(sock: socket.socket, *, on: bool) -> None:
 
 def plain_descriptor(transport: asyncio.Transport) -> int | None:
     """The descriptor of a socket that takes bytes as they are; None under TLS."""
-    if _is_tls(transport):
-        return None
+    return None if _is_tls(transport) else descriptor_of(transport)
+
+
+def descriptor_of(transport: asyncio.Transport) -> int:
+    """The descriptor of its socket; -1 when it is closed."""
     descriptor: int = transport.get_extra_info("socket").fileno()
     return descriptor
 
@@ -76,14 +79,13 @@ def _is_tls(transport: asyncio.Transport) -> bool:
 
 def untaken_bytes(transport: asyncio.Transport) -> int:
     """What was written and the other end's kernel has not acknowledged; ours, where that is not told."""
-    return transport.get_write_buffer_size() + unacknowledged_bytes(transport)
+    return transport.get_write_buffer_size() + unacknowledged_bytes(descriptor_of(transport))
 
 
-def unacknowledged_bytes(transport: asyncio.Transport) -> int:
+def unacknowledged_bytes(descriptor: int) -> int:
     """What our kernel has, and the other end's kernel has not acknowledged; 0, where that is not told."""
-    sock = transport.get_extra_info("socket")
     try:
-        queued: int = struct.unpack("i", ioctl(sock.fileno(), TIOCOUTQ, _INT))[0]
+        queued: int = struct.unpack("i", ioctl(descriptor, TIOCOUTQ, _INT))[0]
     except (OSError, ValueError):
         return 0
     return queued

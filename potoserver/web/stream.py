@@ -18,6 +18,7 @@ from potoserver.events import Frame
 from potoserver.subscriptions import EventStream, StreamListener
 from potoserver.web.peer import (
     StallWatch,
+    descriptor_of,
     give_up_soon,
     hold_back_unsent,
     is_silent,
@@ -242,7 +243,9 @@ class TransportStream(asyncio.Protocol, EventStream):
     @property
     @override
     def all_taken(self) -> bool:
-        return not self._paused and not unacknowledged_bytes(self._transport)
+        if self._direct is not None:
+            return not unacknowledged_bytes(self._direct)
+        return not self._paused and not unacknowledged_bytes(descriptor_of(self._transport))
 
     def _abort(self) -> None:
         """Ends the connection. What waits here is thrown away; what the kernel has, it may still bring."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import itertools
 import weakref
 from collections.abc import AsyncIterator
 
@@ -26,8 +28,10 @@ async def heartbeat(clock: ManualClock) -> AsyncIterator[Heartbeat]:
     await heartbeat.stop()
 
 
-def connect(heartbeat: Heartbeat, number: int = 1, lease_s: int | None = None) -> RecordedStream:
-    stream = RecordedStream()
+def connect(
+    heartbeat: Heartbeat, number: int = 1, lease_s: int | None = None, stream: RecordedStream | None = None
+) -> RecordedStream:
+    stream = stream or RecordedStream()
     subscription = Subscription(Connection(f"c{number}", "a1", 1), stream, 1000, since_ms=0)
     subscription.open(Frame(b""), Replay((), gap=False, resume_id=EventId("e", 0)))
     stream.written.clear()
@@ -49,25 +53,56 @@ async def test_every_connection_has_a_heartbeat_in_every_interval(
 
 
 async def test_heartbeats_are_spread_over_the_interval(heartbeat: Heartbeat, clock: ManualClock) -> None:
-    """No tick wakes everyone."""
-    streams = [connect(heartbeat, number) for number in range(150)]
-    before = 0
-    for _ in range(15):
+    """No beat wakes everyone; those who came one after the other have the same."""
+    streams = [connect(heartbeat, number) for number in range(480)]
+    for beat in range(1, 16):
         await clock.advance(1)
-        written = sum(len(stream.written) for stream in streams)
-        assert written - before <= 11
-        before = written
-    assert before == 150
+        assert sum(len(stream.written) for stream in streams) == 32 * beat
+    assert {len(stream.written) for stream in streams} == {1}
+    await clock.advance(1)
+    assert [number for number, stream in enumerate(streams) if len(stream.written) == 2] == [
+        *range(16),
+        *range(240, 256),
+    ]
 
 
-async def test_no_tick_keeps_others_waiting_for_many_heartbeats(
+async def test_others_have_their_turns_while_many_have_their_heartbeat(
     heartbeat: Heartbeat, clock: ManualClock
 ) -> None:
-    """A second's heartbeats go out in eight parts, each as large as the others."""
-    streams = [connect(heartbeat, number) for number in range(1200)]
-    for tick in range(1, 121):
-        await clock.advance(1 / 8)
-        assert sum(len(stream.written) for stream in streams) == 10 * tick
+    """Those of a second would keep them waiting for 20 ms if there are fifty thousand; so would the looks."""
+    looked: list[RecordedStream] = []
+
+    class LookedAt(RecordedStream):
+        @property
+        def all_taken(self) -> bool:
+            looked.append(self)
+            return True
+
+    streams = [connect(heartbeat, number, stream=LookedAt()) for number in range(448 * 15)]
+    done = [0]
+
+    def count() -> None:
+        done.append(sum(len(stream.written) for stream in streams) + len(looked))
+        if done[-1] < 4 * 448:
+            asyncio.get_running_loop().call_soon(count)
+
+    count()
+    for _ in range(3):
+        await clock.advance(1)
+    while done[-1] < 4 * 448:
+        await asyncio.sleep(0)
+    assert max(later - sooner for sooner, later in itertools.pairwise(done)) <= 100
+
+
+async def test_there_is_one_wake_up_for_all_heartbeats_of_a_second(
+    heartbeat: Heartbeat, clock: ManualClock
+) -> None:
+    """To wake up costs more than a hundred heartbeats."""
+    streams = [connect(heartbeat, number) for number in range(480)]
+    await clock.advance(0.99)
+    assert sum(len(stream.written) for stream in streams) == 0
+    await clock.advance(0.01)
+    assert sum(len(stream.written) for stream in streams) == 32
 
 
 async def test_the_ends_of_heartbeats_are_looked_for_only_where_they_are_missing(
@@ -77,7 +112,7 @@ async def test_the_ends_of_heartbeats_are_looked_for_only_where_they_are_missing
     streams = [connect(heartbeat, number) for number in range(30)]
     streams[7].taken = 0
     await clock.advance(16)
-    assert [connection_id for _, connection_id, _ in heartbeat._expected] == ["c7"]
+    assert [stream for _, stream, _ in heartbeat._expected] == [streams[7]]
     await clock.advance(20)
     assert streams[7].cause is None  # it is heard, and only takes nothing
 

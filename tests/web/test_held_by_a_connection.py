@@ -19,7 +19,7 @@ from tests.support.server import RunningServer, RunServer
 SECRET = "a secret of thirty-two bytes or more"
 USERS = 100
 WARM = 60
-"""Connect before, twice: with each of the first 120 a tick of the heartbeat has its first connection."""
+"""Connect before, twice: with some of the first ones a beat of the heartbeat has its first connection."""
 LIMIT_S = 20.0
 
 HELD = {
