@@ -15,6 +15,7 @@ from scripts.bench.side_by_side.peers.plain import PlainPeer
 from scripts.bench.side_by_side.peers.potoserver import Potoserver
 from scripts.bench.side_by_side.peers.raw import RawPeer
 from scripts.bench.side_by_side.rows.base import Ground, Row, Scene, Size
+from scripts.bench.side_by_side.rows.idle import Idle
 from scripts.bench.side_by_side.rows.start import Start, make_users
 from scripts.bench.side_by_side.run import Run
 from scripts.bench.side_by_side.scenes import SCENES
@@ -39,6 +40,7 @@ TINY = Size(
     deltas=5,
     calls_s=0.05,
     idle_s=0.05,
+    fan_out_s=0.01,
     settled_s=0.05,
 )
 
@@ -52,7 +54,7 @@ async def test_every_row_can_be_measured(tmp_path: Path) -> None:
         Scene("all", (Start(), *rows), (Potoserver,), {"presence": {"grace_ms": 100}}, prepare=make_users),
         by_name["leave"],
         by_name["dialogs"],
-        Scene("open", rows[:1], (RawPeer,)),
+        Scene("open", (*rows[:1], Idle()), (RawPeer,)),
         by_name["reply-fast"],
         Scene("growth", by_name["growth"].rows, (RawPeer,)),
     ]
@@ -63,8 +65,9 @@ async def test_every_row_can_be_measured(tmp_path: Path) -> None:
     assert sum("potoserver" in of_figure for of_figure in peers) == 42
     assert {"potoserver", "raw asyncio"} in peers, "connects of both"
     assert {"potoserver", "plain loop"} in peers, "archives of both"
-    (fast,) = [figure for figure in run.samples.figures if "as fast as they come" in figure.name]
-    assert set(run.samples.by_peer(fast)) == {"potoserver", "raw asyncio"}, "deltas of both"
+    for what in ("as fast as they come", "connections are idle"):
+        (figure,) = [figure for figure in run.samples.figures if what in figure.name]
+        assert set(run.samples.by_peer(figure)) == {"potoserver", "raw asyncio"}, what
     assert sum(of_figure == {"raw asyncio"} for of_figure in peers) == 10, "its growth"
     assert run.busy.figures, "how busy the load was is told"
 

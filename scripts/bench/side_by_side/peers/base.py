@@ -32,6 +32,7 @@ class Peer(ABC):
         first: What tells that a stream is open.
         needs: Which package it needs; None for one that is always there.
         beats: Whether it sends heartbeats.
+        beat_path: What is posted to for it to begin with them; "" where it sends them anyhow.
         paced: Whether it can be told how long to wait between two events.
     """
 
@@ -40,6 +41,7 @@ class Peer(ABC):
     first: ClassVar[str] = "event: connected"
     needs: ClassVar[str | None] = None
     beats: ClassVar[bool] = False
+    beat_path: ClassVar[str] = ""
     paced: ClassVar[bool] = True
 
     def __init__(self, folder: Path, cpus: set[int], settings: Mapping[str, object]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
@@ -15,13 +17,19 @@ _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\n"
     b"event: connected\ndata: {}\n\n"
 )
+_DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_HEARTBEAT = b":\n\n"
+_INTERVAL_S = 15
+"""As the heartbeats of this server are."""
 
 
 class RawPeer(PythonPeer):
-    """No HTTP server, no checks, no heartbeats: what is left is the transport and the kernel."""
+    """No HTTP server, no checks, heartbeats when told: what is left is the transport and the kernel."""
 
     name: ClassVar[str] = "raw asyncio"
     module: ClassVar[str] = __name__
+    beats: ClassVar[bool] = True
+    beat_path: ClassVar[str] = "/beat"
 
 
 class Streams:
@@ -43,6 +51,16 @@ class Streams:
         of_user.remove(transport)
         if not of_user:
             del self._by_user[user_id]
+
+    async def beat(self) -> None:
+        """Writes a heartbeat to each that is open now, once in each interval: a part of them each second."""
+        everyone = [transport for of_user in self._by_user.values() for transport in of_user]
+        size = math.ceil(len(everyone) / _INTERVAL_S)
+        for second in itertools.count():
+            begin = second % _INTERVAL_S * size
+            for transport in everyone[begin : begin + size]:
+                transport.write(_HEARTBEAT)
+            await asyncio.sleep(1)
 
     async def tell(self, user_id: str, data: dict[str, Any]) -> None:
         frame = self._encode(data)
@@ -69,6 +87,10 @@ class Stream(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if data.startswith(b"POST /beat"):
+            asyncio.ensure_future(self._streams.beat())  # noqa: RUF006 - held while it sleeps
+            self._transport.write(_DONE)
+            return
         if data.startswith(b"POST"):
             asyncio.ensure_future(self._obey(data.partition(b"\r\n\r\n")[2]))  # noqa: RUF006 - held while it sleeps
             return
@@ -78,7 +100,7 @@ class Stream(asyncio.Protocol):
 
     async def _obey(self, body: bytes) -> None:
         await obey(Command.of(json.loads(body)), self._streams)
-        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self._transport.write(_DONE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._user_id is not None:

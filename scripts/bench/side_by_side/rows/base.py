@@ -28,7 +28,8 @@ class Size:
         held: How many users are connected where connections are held.
         steps: How many are connected, or have a dialog, one after the other where growth is looked at.
         crowd: How many get one event.
-        broadcasts: How many events a crowd gets.
+        broadcasts: How many events a crowd gets at least.
+        fan_out_s: For how long it gets events, if these are done sooner: what takes less differs each time.
         stamps: How many events single ones of those held get.
         ends: How many of those held are closed, and how many reset.
         leavers: How many users leave at once, each with an open dialog.
@@ -46,6 +47,7 @@ class Size:
     steps: tuple[int, ...] = (1_000, 5_000, 10_000, 18_000)
     crowd: int = 2_000
     broadcasts: int = 20
+    fan_out_s: float = 1.0
     stamps: int = 1_000
     ends: int = 200
     leavers: int = 10_000
@@ -69,6 +71,7 @@ SHORT = Size(
     steps=(50, 100, 300),
     crowd=100,
     broadcasts=3,
+    fan_out_s=0.01,
     stamps=30,
     ends=5,
     leavers=50,

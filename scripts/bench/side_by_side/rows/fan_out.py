@@ -29,10 +29,13 @@ class FanOut(Row):
         size = ground.size
         users = (ground.users[ground.opened],) if self._one_user else ()
         await ground.open(size.crowd, one_user=self._one_user)
-        await ground.count(Command(users, 2, _SIZE, 0), 2 * size.crowd)  # the first ones make what stays
+        # The first ones make what stays, and tell how many there are to be.
+        warm = size.broadcasts
+        warm_s = await ground.count(Command(users, warm, _SIZE, 0), warm * size.crowd)
+        times = max(warm, round(warm * size.fan_out_s / warm_s))
         used_s = ground.processor()
-        events = size.broadcasts * size.crowd
-        seconds = await ground.count(Command(users, size.broadcasts, _SIZE, 0), events)
+        events = times * size.crowd
+        seconds = await ground.count(Command(users, times, _SIZE, 0), events)
         cpu_s = used_s()
         to = f"one user with {size.crowd:,} connections" if self._one_user else f"{size.crowd:,} users"
         return {
