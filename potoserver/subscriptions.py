@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Protocol
 
@@ -19,7 +19,22 @@ from potoserver.metrics import Metrics
 from potoserver.module.base import Connection
 
 _AT_ONCE = 500
-"""To so many a broadcast goes before everybody else has a turn: about two milliseconds."""
+"""To so many an event goes before everybody else has a turn: about two milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """An event that goes to very many, some at a time.
+
+    Attributes:
+        user_id: Whose connections get it; None for everyone's.
+        event_id: Of a log event.
+        frame: Its bytes.
+    """
+
+    user_id: str | None
+    event_id: EventId | None
+    frame: Frame
 
 
 class StreamListener(Protocol):
@@ -93,10 +108,10 @@ class Subscription:
         "_held_bytes",
         "_on_ended",
         "_outbox_bytes",
-        "broadcast_number",
         "connection",
         "ended",
         "expires_ms",
+        "number",
         "position",
         "since_ms",
         "stream",
@@ -115,8 +130,8 @@ class Subscription:
         self.since_ms = since_ms
         self.expires_ms = expires_ms
         self.ended = False
-        self.broadcast_number = 0
-        """The newest of the broadcasts to very many that it was sent, or that was before its time."""
+        self.number = 0
+        """Of the events to very many, the newest that it was sent, or that is not for it to be sent."""
         self._on_ended: Callable[[Subscription, Cause], None] | None = None
         self._outbox_bytes = outbox_bytes
         self._held: deque[tuple[EventId | None, Frame]] | None = deque()
@@ -194,9 +209,10 @@ class Subscriptions:
         """Tuples: most users have one connection, and who goes through one meets no change of it."""
         self._count = 0
         self._unreached: list[Subscription] = []
-        """Whom the broadcast that is under way may have yet to reach."""
-        self._under_way = Frame(b"")
-        self._broadcasts = 0
+        """Whom the event that is under way may have yet to reach."""
+        self._under_way = _UnderWay(None, None, Frame(b""))
+        self._number = 0
+        """Its number."""
 
     def __len__(self) -> int:
         return self._count
@@ -235,7 +251,7 @@ class Subscriptions:
     def add(self, subscription: Subscription) -> None:
         """Registers a subscription, before anybody is told of it: no event from now on is missed."""
         connection = subscription.connection
-        subscription.broadcast_number = self._broadcasts
+        subscription.number = self._number
         self._by_user[connection.user_id] = (*self.of_user(connection.user_id), subscription)
         self._count += 1
         self._metrics.connections.set(self._count)
@@ -259,12 +275,12 @@ class Subscriptions:
             subscription.connection = replace(subscription.connection, generation=generation)
 
     def deliver(self, user_id: str, entry: LogEntry) -> None:
-        """Sends a log event to the user's subscriptions on this node."""
+        """Sends a log event to the user's subscriptions on this node, as `broadcast` does."""
         of_user = self.of_user(user_id)
         if of_user:
-            if self._unreached:
+            if self._unreached and self._under_way.user_id in (None, user_id):
                 self._reach(of_user)
-            self._send(of_user, entry.type, entry.frame, entry.id)
+            self._send(of_user, entry.type, entry.frame, entry.id, user_id)
 
     def broadcast(self, event_type: str, frame: Frame) -> int:
         """Sends an event to every subscription on this node; returns to how many.
@@ -274,34 +290,46 @@ class Subscriptions:
         """
         self._finish()
         everyone = list(chain.from_iterable(self._by_user.values()))
-        count = len(everyone)
-        if count <= _AT_ONCE:
-            self._send(everyone, event_type, frame, None)
-        else:
-            self._unreached, self._under_way = everyone, frame
-            self._broadcasts += 1
-            self._count_sent(event_type, frame, None, count)
-            self._go_on(frame)
-        return count
+        self._send(everyone, event_type, frame)
+        return len(everyone)
 
-    def _go_on(self, frame: Frame) -> None:
-        if frame is self._under_way:  # else that broadcast was done with when the next one came
+    def _send(
+        self,
+        subscriptions: Sequence[Subscription],
+        event_type: str,
+        frame: Frame,
+        event_id: EventId | None = None,
+        user_id: str | None = None,
+    ) -> None:
+        if len(subscriptions) <= _AT_ONCE:
+            for subscription in subscriptions:
+                subscription.deliver(event_id, frame)
+        else:
+            self._finish()
+            self._unreached, self._under_way = list(subscriptions), _UnderWay(user_id, event_id, frame)
+            self._number += 1
+            self._go_on(self._under_way)
+        self._metrics.events_delivered.inc(len(subscriptions))
+        self.log_event(event_type, frame, event_id, len(subscriptions))
+
+    def _go_on(self, under_way: _UnderWay) -> None:
+        if under_way is self._under_way:  # else it was done with when the next one came
             self._reach(self._unreached[-_AT_ONCE:])
             del self._unreached[-_AT_ONCE:]
             if self._unreached:
-                asyncio.get_running_loop().call_soon(self._go_on, frame)
+                asyncio.get_running_loop().call_soon(self._go_on, under_way)
 
     def _finish(self) -> None:
-        """Has the broadcast that is under way reach everyone before anything else does."""
+        """Has the event that is under way reach everyone before anything else does."""
         self._reach(self._unreached)
         self._unreached = []
 
     def _reach(self, subscriptions: Iterable[Subscription]) -> None:
-        frame, number = self._under_way, self._broadcasts
+        event_id, frame, number = self._under_way.event_id, self._under_way.frame, self._number
         for subscription in subscriptions:
-            if subscription.broadcast_number != number:
-                subscription.broadcast_number = number
-                subscription.deliver(None, frame)
+            if subscription.number != number:
+                subscription.number = number
+                subscription.deliver(event_id, frame)
 
     def tell_each(self, event_type: str, frame: Callable[[], Frame]) -> None:
         """Sends every subscription on this node an event of its own."""
@@ -311,17 +339,6 @@ class Subscriptions:
             subscription.deliver(None, own)
             self._metrics.events_delivered.inc()
             self.log_event(event_type, own, None, 1)
-
-    def _send(
-        self, subscriptions: Sequence[Subscription], event_type: str, frame: Frame, event_id: EventId | None
-    ) -> None:
-        for subscription in subscriptions:
-            subscription.deliver(event_id, frame)
-        self._count_sent(event_type, frame, event_id, len(subscriptions))
-
-    def _count_sent(self, event_type: str, frame: Frame, event_id: EventId | None, connections: int) -> None:
-        self._metrics.events_delivered.inc(connections)
-        self.log_event(event_type, frame, event_id, connections)
 
     def log_event(self, event_type: str, frame: Frame, event_id: EventId | None, connections: int) -> None:
         """Logs an event that was sent, while every event is to be logged: never its data."""

@@ -6,6 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 
+import pytest
+
 from potoserver.engine.base import LogEntry, Replay
 from potoserver.engine.presence import Cause
 from potoserver.events import EventId, Frame
@@ -115,20 +117,21 @@ def test_a_users_events_reach_that_users_connections_only() -> None:
     assert (len(everyone), everyone.count_of("a1"), everyone.count_of("a2")) == (2, 1, 1)
 
 
-def crowd(size: int) -> tuple[Subscriptions, list[RecordedStream]]:
-    """So many users with an open connection each."""
+def crowd(size: int, user: str | None = None) -> tuple[Subscriptions, list[RecordedStream]]:
+    """So many users with an open connection each; or that one with all of them."""
     everyone, streams = Subscriptions(Metrics()), [RecordedStream() for _ in range(size)]
     for number, stream in enumerate(streams):
-        each = Subscription(Connection(f"c{number}", f"u{number}", 1), stream, 1000, since_ms=0)
+        each = Subscription(Connection(f"c{number}", user or f"u{number}", 1), stream, 1000, since_ms=0)
         everyone.add(each)
         each.open(Frame(b"open"), Replay((), gap=False, resume_id=EventId("e", 0)))
         stream.written.clear()
     return everyone, streams
 
 
-async def test_others_have_their_turns_while_very_many_are_told() -> None:
-    """A broadcast to fifty thousand would keep everyone else waiting for a quarter of a second."""
-    everyone, streams = crowd(2300)
+@pytest.mark.parametrize("user", [None, "a1"])
+async def test_others_have_their_turns_while_very_many_are_told(user: str | None) -> None:
+    """A broadcast to fifty thousand would keep everyone else waiting for a tenth of a second."""
+    everyone, streams = crowd(2300, user)
     told = []
 
     def look() -> None:
@@ -136,13 +139,44 @@ async def test_others_have_their_turns_while_very_many_are_told() -> None:
         if told[-1] < len(streams):
             asyncio.get_running_loop().call_soon(look)
 
-    assert everyone.broadcast("all", Frame(b"all")) == 2300
+    if user is None:
+        assert everyone.broadcast("note", Frame(b"1")) == 2300
+    else:
+        everyone.deliver(user, entry(1))
     look()
     await asyncio.sleep(0)
     while told[-1] < len(streams):
         await asyncio.sleep(0)
     assert all(later - sooner <= 500 for sooner, later in itertools.pairwise([0, *told]))
-    assert {tuple(stream.written) for stream in streams} == {(b"all",)}
+    assert {tuple(stream.written) for stream in streams} == {(b"1",)}
+
+
+async def test_one_users_very_many_connections_get_events_in_their_order() -> None:
+    """Whatever comes next while one is under way to them: that user's, everyone's, or another's alone."""
+    everyone, streams = crowd(2300, "a1")
+    other = RecordedStream()
+    beside = Subscription(Connection("other", "a2", 1), other, 1000, since_ms=0)
+    everyone.add(beside)
+    beside.open(Frame(b"open"), Replay((), gap=False, resume_id=EventId("e", 0)))
+    everyone.deliver("a1", entry(1))
+    everyone.deliver("a2", entry(1))
+    assert other.written == [b"open", b"1"]
+    assert sum(len(stream.written) for stream in streams) == 500, "another user's comes between"
+    late = RecordedStream()
+    comes = Subscription(Connection("late", "a1", 1), late, 1000, since_ms=0)
+    everyone.add(comes)  # the first event is in the log by then
+    await asyncio.sleep(0)
+    everyone.deliver("a1", entry(2))
+    comes.open(Frame(b"open"), Replay((entry(1),), gap=False, resume_id=EventId("e", 0)))
+    everyone.broadcast("all", Frame(b"all"))
+    everyone.deliver("a1", entry(3))
+    everyone.deliver("a1", entry(4))
+    everyone.close_all(Cause.SHUTDOWN)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert {tuple(stream.written) for stream in streams} == {(b"1", b"2", b"all", b"3", b"4")}
+    assert late.written == [b"open", b"1", b"2", b"all", b"3", b"4"]
+    assert other.written == [b"open", b"1", b"all"]
 
 
 async def test_each_connection_gets_events_in_their_order_while_very_many_are_told() -> None:
