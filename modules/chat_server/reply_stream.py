@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NamedTuple
 
-from potoserver import Clock, Done, Encoded
+from potoserver import Clock, Done, Encoded, TimerHandle
 
 from .wire import ChatReply, ReplyDelta
 
@@ -132,37 +132,47 @@ class DeltaMerger:
         self._clock = clock
         self._publish = publish
         self._gathered: list[str] = []
-        self._publishing = asyncio.Lock()
-        self._beginning: asyncio.Handle | None = None
-        self._pump: asyncio.Task[None] | None = None
+        self._due: asyncio.Handle | TimerHandle | None = None
+        """Until what has gathered is published: no timer runs while nothing has."""
+        self._publishing: asyncio.Task[None] | None = None
+        self._next_s = 0.0
+        """When the next piece may be published."""
 
     def append(self, text: str) -> None:
         """Adds to the text."""
         self._gathered.append(text)
-        if self._beginning is None and self._pump is None:
+        if self._due is None and self._publishing is None:
+            self._wait()
+
+    def _wait(self) -> None:
+        wait_s = self._next_s - self._clock.monotonic_s()
+        if wait_s > 0:
+            self._due = self._clock.call_later(wait_s, self._begin)
+        else:
             # In the loop's next turn: of a reply that comes all at once there is no piece to be told.
-            self._beginning = asyncio.get_running_loop().call_soon(self._begin)
+            self._due = asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        self._beginning = None
-        self._pump = asyncio.create_task(self._run(), name="publish deltas")
+        self._due = None
+        self._publishing = asyncio.create_task(self._publish_gathered(), name="publish a delta")
 
-    async def _run(self) -> None:
-        while self._gathered:
-            async with self._publishing:
-                text = "".join(self._gathered)
-                self._gathered.clear()
+    async def _publish_gathered(self) -> None:
+        text = "".join(self._gathered)
+        self._gathered.clear()
+        try:
+            if text:  # else the end has come first
                 await self._publish(text)
-            await self._clock.sleep(_DELTA_INTERVAL_S)
-        self._pump = None
+        finally:
+            self._publishing = None
+            self._next_s = self._clock.monotonic_s() + _DELTA_INTERVAL_S
+            if self._gathered:
+                self._wait()
 
     async def finish(self) -> None:
         """Ends it: no piece is published after this. What has gathered is not; the whole message follows."""
         self._gathered.clear()
-        if self._beginning is not None:
-            self._beginning.cancel()
-        if self._pump is not None:
+        if self._due is not None:
+            self._due.cancel()
+        if self._publishing is not None:
             # A piece on its way is not cut off: cut off, it might still arrive behind the whole message.
-            async with self._publishing:
-                self._pump.cancel()
-            await asyncio.wait({self._pump})
+            await asyncio.wait({self._publishing})

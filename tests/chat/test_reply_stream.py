@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
+from typing_extensions import override
 
-from modules.chat_server.reply_stream import ReplyStream
+from modules.chat_server.reply_stream import DeltaMerger, ReplyStream
 from modules.chat_server.wire import ChatReply, ReplyDelta
-from potoserver import Done, Encoded, ProblemError
+from potoserver import Done, Encoded, ProblemError, TimerHandle
 from potoserver.module.wire import encode_result
-from tests.support.clock import settle
+from tests.support.clock import ManualClock, settle
 
 ANSWER = ChatReply(conversation_id="c", message_id="m", reply="", reasoning=None, finish_reason="stop")
 
@@ -116,6 +118,63 @@ async def test_who_wants_the_answer_alone_is_told_that() -> None:
     assert await answers[0] == await stream.answer() == ANSWER
     with pytest.raises(ProblemError):
         await answers[1]
+
+
+class _Timers(ManualClock):
+    """Knows how many timers were set."""
+
+    count = 0
+
+    @override
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> TimerHandle:
+        self.count += 1
+        return super().call_later(delay_s, callback)
+
+
+async def test_a_text_that_grows_slowly_is_published_piece_by_piece_without_a_timer() -> None:
+    """A server of many slow replies is not woken twice for each piece."""
+    clock, published = _Timers(), []
+
+    async def publish(text: str) -> None:
+        published.append(text)
+
+    merger = DeltaMerger(clock, publish)
+    for number in range(5):
+        merger.append(f"{number}")
+        await settle()
+        assert len(published) == number + 1
+        await clock.advance(0.05)
+    assert clock.count == 0
+    merger.append("a")
+    await settle()
+    merger.append("b")
+    merger.append("c")
+    await clock.advance(0.049)
+    assert (published[5:], clock.count) == (["a"], 1)
+    await clock.advance(0.001)
+    assert published[5:] == ["a", "bc"]
+    merger.append("d")
+    await merger.finish()
+    await clock.advance(1)
+    assert published[5:] == ["a", "bc"]
+
+
+async def test_a_text_that_ends_before_its_first_piece_is_published_is_published_not_at_all() -> None:
+    """At whatever moment the end comes."""
+    for turns in range(4):
+        published: list[str] = []
+
+        async def publish(text: str, published: list[str] = published) -> None:
+            published.append(text)
+
+        merger = DeltaMerger(ManualClock(), publish)
+        merger.append("a")
+        await settle(turns)
+        before = list(published)
+        await merger.finish()
+        await settle()
+        assert published == before
+        assert published in ([], ["a"])
 
 
 def test_what_is_kept_is_bounded_by_the_reply() -> None:
