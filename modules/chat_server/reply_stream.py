@@ -42,12 +42,12 @@ class ReplyStream:
     @property
     def text(self) -> str:
         """The reply as far as it got."""
-        return "".join(piece.text for piece in (*self._blocks, *self._pieces))
+        return "".join([piece.text for piece in (*self._blocks, *self._pieces)])
 
     @property
     def reasoning(self) -> str:
         """The reasoning as far as it got."""
-        return "".join(piece.reasoning for piece in (*self._blocks, *self._pieces))
+        return "".join([piece.reasoning for piece in (*self._blocks, *self._pieces)])
 
     def append(self, text: str, reasoning: str) -> None:
         """Adds a piece."""
