@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
+from modules.chat_server.journal import batches
 from modules.chat_server.journal.disk import Disk
 from potoserver import Cause, Connection, Departure, ServerModule
 from potoserver.logs.file import RotatingFile
@@ -24,6 +25,14 @@ class FaultyDisks(ServerModule):
         faults = PlannedFaults(Path(os.environ["FAULT_PLAN"]))
         for owner in (Disk, RotatingFile):
             setattr(owner, "_call", seam(faults))  # noqa: B010 - a type checker would refuse the plain one
+
+
+class FaultyDisksApart(FaultyDisks):
+    """The same; each of those who archive at once has a thread: a held call keeps no other from its point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        setattr(batches, "BATCH_LIMIT", 1)  # noqa: B010 - likewise
 
 
 async def _misbehave() -> None:

@@ -75,7 +75,7 @@ class Life:
             folder,
             environment=environment
             | {
-                "POTO_MODULES": '["chat_server", "tests.process.rogues:FaultyDisks"]',
+                "POTO_MODULES": '["chat_server", "tests.process.rogues:FaultyDisksApart"]',
                 "SESSION_RECONNECT_GRACE": str(GRACE_MS),
                 "POTO_LOG__BACKUPS": "100",
             },

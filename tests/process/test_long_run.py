@@ -52,9 +52,23 @@ _CACHES = {
     "MemoryEngine._lapses": 1000,
 }
 """What may hold something of users who have gone, and of how many: for used tickets, of those who had one."""
-_ODDS = {"Logs._loggers": 64, "logs._Capture": 64, "entry.Entry": 1000, "events.TimerHandle": 300}
+_ODDS = {
+    "Logs._loggers": 64,
+    "logs.Logger": 64,
+    "logs._Capture": 64,
+    "entry.Entry": 1000,
+    "events.TimerHandle": 300,
+    "Ids._left": 1000,
+    "Hooks._with_hook": 10,
+    "Hooks._with_hook[]": 30,
+    "HookTries._seconds": 30,
+    "jws.Verifier": 2,
+    "jws._KnownSecret": 2,
+    "Verifier._algorithms": 2,
+}
 """What else there may be more of than at the start: a logger of each name, the writer's last batch of lines,
-and timers that were called off, which asyncio clears away once they are the greater part of all."""
+timers that were called off, which asyncio clears away once they are the greater part of all, ids that were
+drawn together, and what is looked up once for each hook and each key."""
 _BYTES_PER_CACHED, _BLOCKS_PER_CACHED = 1024, 12
 """What one thing in a cache takes at most, in bytes and in blocks of Python's allocator."""
 _SLACK_MB, _SLACK_BLOCKS = 4.0, 10_000
