@@ -75,7 +75,7 @@ class SubscribeHandler:
         self._ack_places = AckPlaces(core)
         self._logger = core.logs.get("sse")
         self._ended_streams: deque[tuple[Connection, Cause]] = deque()
-        self._detaching = 0
+        self._detaching = False
         self._on_ended = self._ended  # one for all streams: each look at a method makes another object
 
     async def subscribe(self, request: web.Request) -> web.StreamResponse:
@@ -205,23 +205,17 @@ class SubscribeHandler:
         core.expiries.remove(subscription)
         core.subscriptions.remove(connection)
         self._ended_streams.append((connection, cause))
-        self._detach_some()
+        if not self._detaching:
+            self._detaching = True
+            core.tasks.spawn(self._detach_ended(), "detach")
 
-    def _detach_some(self) -> None:
-        while self._ended_streams and self._detaching < _DETACHED_AT_ONCE:
-            self._detaching += 1
-            self._core.tasks.spawn(self._detach_next(*self._ended_streams.popleft()), "detach")
-
-    async def _detach_next(self, connection: Connection, cause: Cause) -> None:
-        try:
-            await self._detach(connection, cause)
-            while self._ended_streams:
-                await asyncio.sleep(0)
-                if self._ended_streams:
-                    await self._detach(*self._ended_streams.popleft())
-        finally:
-            self._detaching -= 1
-            self._detach_some()
+    async def _detach_ended(self) -> None:
+        while self._ended_streams:
+            for _ in range(min(_DETACHED_AT_ONCE, len(self._ended_streams))):
+                connection, cause = self._ended_streams.popleft()
+                self._core.tasks.spawn(self._detach(connection, cause), f"detach {connection.id}")
+            await asyncio.sleep(0)
+        self._detaching = False
 
     async def _detach(self, connection: Connection, cause: Cause) -> None:
         core = self._core
