@@ -208,6 +208,7 @@ class Subscriptions:
         self._by_user: dict[str, tuple[Subscription, ...]] = {}
         """Tuples: most users have one connection, and who goes through one meets no change of it."""
         self._count = 0
+        metrics.connections.set_function(lambda: self._count)
         self._unreached: list[Subscription] = []
         """Whom the event that is under way may have yet to reach."""
         self._under_way = _UnderWay(None, None, Frame(b""))
@@ -254,7 +255,6 @@ class Subscriptions:
         subscription.number = self._number
         self._by_user[connection.user_id] = (*self.of_user(connection.user_id), subscription)
         self._count += 1
-        self._metrics.connections.set(self._count)
 
     def remove(self, connection: Connection) -> None:
         """Takes a subscription out, before anybody is told that it is gone. Idempotent."""
@@ -267,7 +267,6 @@ class Subscriptions:
         else:
             del self._by_user[connection.user_id]
         self._count -= 1
-        self._metrics.connections.set(self._count)
 
     def attached_anew(self, user_id: str, generation: int) -> None:
         """The user's subscriptions on this node belong to that generation from now on."""

@@ -65,6 +65,7 @@ class MemoryEngine(Engine):
         self._here: dict[str, _Here] = {}
         self._leaving: dict[str, _Here] = {}
         """Those in the grace, in the order in which they left, which is that of their departures."""
+        metrics.users_online.set_function(lambda: self._online)
         self._logs = MemoryLogs(backlog, clock, metrics, lambda user_id: user_id in self._here)
         self._generation = 0
         self._state: dict[str, dict[str, tuple[str, float]]] = {}
@@ -169,7 +170,6 @@ class MemoryEngine(Engine):
             del self._leaving[user_id]
         if connection_id not in here.connections:
             here.connections += (connection_id,)
-        self._metrics.users_online.set(self._online)
         return Attachment(here.generation, arrived=arrived)
 
     @override
@@ -184,7 +184,6 @@ class MemoryEngine(Engine):
                 here.last_seen_ms = self._clock.now_ms()
                 here.grace = self._clock.call_later(self._grace_s, lambda: self._depart(user_id, here))
                 self._leaving[user_id] = here
-                self._metrics.users_online.set(self._online)
         return len(here.connections)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -41,8 +41,8 @@ class HookPlaces:
         self._modules = modules
         node_calls.offer(_NAME, self._serve)
 
-    async def run(self, module: ServerModule, hook: str, user_id: str, *arguments: Any) -> Any:
-        """Runs a hook once; returns what it returns.
+    def run(self, module: ServerModule, hook: str, user_id: str, *arguments: Any) -> Awaitable[Any]:
+        """Runs a hook once; gives what it returns.
 
         Args:
             module: Whose hook.
@@ -56,7 +56,8 @@ class HookPlaces:
             Exception: What it raised here.
         """
         if not (module.homed and self._homes.shared):
-            return await getattr(module, hook)(*arguments)
+            here: Awaitable[Any] = getattr(module, hook)(*arguments)
+            return here
 
         async def there(node_id: str) -> Any:
             head = {"module": module.name(), "hook": hook, "user": user_id}
@@ -64,7 +65,7 @@ class HookPlaces:
             async with aclosing(self._node_calls.call(node_id, _NAME, request)) as answer:
                 return (await anext(answer)).fields["result"]
 
-        return await self._homes.run(user_id, lambda: getattr(module, hook)(*arguments), there)
+        return self._homes.run(user_id, lambda: getattr(module, hook)(*arguments), there)
 
     async def _serve(
         self, _node: str, request: Part, _rest: AsyncIterator[bytes]

@@ -30,6 +30,8 @@ class ClientAddresses:
     def of(self, request: web.Request) -> str:
         """The client's address, or its network where that is one client's; empty where there is none."""
         address = _parse(request.remote or "")
+        if not self._proxies:
+            return _client_of(address)
         given = [
             each for header in request.headers.getall(hdrs.X_FORWARDED_FOR, ()) for each in header.split(",")
         ]

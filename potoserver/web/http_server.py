@@ -104,7 +104,7 @@ class RequestHandler(web.RequestHandler):
     def __init__(self, core: Core, server: HttpServer, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._core = core
-        self._stall = StallWatch(core.clock, core.settings.send_timeout_s, self._cut)
+        self._stall: StallWatch | None = None
         self._heard_s = core.clock.monotonic_s()
         self.request: web.BaseRequest | None = None
         """The one that is being answered."""
@@ -140,21 +140,28 @@ class RequestHandler(web.RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         transport = self.transport
-        if transport is not None:
-            self._stall.begin(lambda: -untaken_bytes(transport) or None)
+        if transport is None:
+            return
+        if self._stall is None:
+            self._stall = StallWatch(self._core.clock, self._core.settings.send_timeout_s, self._cut)
+        self._stall.begin(lambda: -untaken_bytes(transport) or None)
 
     @override
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stall.end()
+        self._end_watch()
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._stall.end()
+        self._end_watch()
         request = self.request
         super().connection_lost(exc)
         if request is not None and request.get(ENDS_WITH_CALLER) and request.task is not None:
             request.task.cancel()
+
+    def _end_watch(self) -> None:
+        if self._stall is not None:
+            self._stall.end()
 
     def _cut(self) -> None:
         """Nobody has read any of the answer for too long."""

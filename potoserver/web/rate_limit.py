@@ -52,12 +52,8 @@ class RateLimiter:
         Raises:
             ProblemError: 429, with the whole seconds until there is room.
         """
-        now_s = self._clock.monotonic_s()
-        wait_s = self._full_at_s.get(key, now_s) + self._interval_s - WINDOW_S - now_s
-        # Sums of floats: a rest of a microsecond is none.
-        if self._interval_s and wait_s > 1e-6:
-            self._metrics.rate_limited.inc()
-            raise ProblemError(429, self._detail, retry_after_s=math.ceil(wait_s))
+        if self._interval_s:
+            self._full_at(key, self._clock.monotonic_s())
 
     def take(self, key: str) -> None:
         """Counts a request of this key.
@@ -67,12 +63,20 @@ class RateLimiter:
         """
         if not self._interval_s:
             return
-        self.check(key)
         now_s = self._clock.monotonic_s()
-        self._full_at_s[key] = max(self._full_at_s.get(key, now_s), now_s) + self._interval_s
+        self._full_at_s[key] = self._full_at(key, now_s)
         self._full_at_s.move_to_end(key)
         self._forget(now_s)
         self._sweep_later()
+
+    def _full_at(self, key: str, now_s: float) -> float:
+        """When the key's bucket will be full again once a request is taken now; raises as `take`."""
+        full_at_s = max(self._full_at_s.get(key, now_s), now_s) + self._interval_s
+        wait_s = full_at_s - WINDOW_S - now_s
+        if wait_s > 1e-6:  # sums of floats: a rest of a microsecond is none
+            self._metrics.rate_limited.inc()
+            raise ProblemError(429, self._detail, retry_after_s=math.ceil(wait_s))
+        return full_at_s
 
     def _sweep_later(self) -> None:
         """Forgets by itself too: after the last request there may be none for days."""
