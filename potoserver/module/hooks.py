@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -18,6 +17,7 @@ from potoserver.errors import UnavailableError
 from potoserver.events import to_json
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection, ServerModule
+from potoserver.module.hook_lane import BACKOFF_FIRST_S, Lane
 from potoserver.module.hook_tries import HookTries
 from potoserver.module.oversight import FailingHook, HookTroubles, ParkedHook
 from potoserver.module.turnstile import Turnstile
@@ -40,37 +40,12 @@ MOST_WAITING = 256
 """Departures of a user that a module has not taken; a client that comes and goes makes one in each grace."""
 _PARKED_SHOWN = 100
 """How many of the departures that were given up are remembered, beside their count."""
-_BACKOFF_FIRST_S = 0.5
 _BACKOFF_LAST_S = 60.0
 
 
 async def run_here(module: ServerModule, hook: str, _user_id: str, *arguments: Any) -> Any:
     """Runs a hook on this node."""
     return await getattr(module, hook)(*arguments)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """What one module still has to be told of one user, oldest first.
-
-    A departure that fails moves to `failing` and is repeated there; those after it queue up behind it, while
-    connect hooks go on, since a user must not stay unknown to a module for as long as a hook may fail.
-    """
-
-    pending: deque[Departure | None] = field(default_factory=deque)
-    """None stands for an arrival."""
-    failing: deque[Departure] = field(default_factory=deque)
-    error: str = ""
-    """What the last try of the first of these failed with."""
-    tries: int = 0
-    failing_since_ms: int = 0
-    backoff_s: float = _BACKOFF_FIRST_S
-    retry_at_s: float = 0.0
-    retry_at_ms: int = 0
-    give_up_at_s: float = 0.0
-    give_up_at_ms: int = 0
-    wake: asyncio.Event | None = None
-    """Set while one that fails waits for its next try."""
 
 
 class Hooks:
@@ -111,7 +86,7 @@ class Hooks:
         self._modules: list[ServerModule] = []
         self._with_hook: dict[str, list[ServerModule]] = {}
         """The modules that have a hook, for those that were dispatched: asked for each connection."""
-        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
         self._undone: dict[str, int] = {}
         self._stopping = False
         self.parked = 0
@@ -184,13 +159,13 @@ class Hooks:
         key = (module.name(), user_id)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane()
+            lane = self._lanes[key] = Lane()
             self._tasks.spawn(self._run_lane(module, user_id, lane), f"hooks of {module.name()}")
         lane.pending.append(item)
         if lane.wake is not None:
             lane.wake.set()
 
-    async def _run_lane(self, module: ServerModule, user_id: str, lane: _Lane) -> None:
+    async def _run_lane(self, module: ServerModule, user_id: str, lane: Lane) -> None:
         try:
             # Nothing awaits between the last check and the removal, so no item can slip in.
             while lane.pending or (lane.failing and not self._stopping):
@@ -198,7 +173,7 @@ class Hooks:
         finally:
             del self._lanes[module.name(), user_id]
 
-    async def _step(self, module: ServerModule, user_id: str, lane: _Lane) -> None:
+    async def _step(self, module: ServerModule, user_id: str, lane: Lane) -> None:
         if lane.pending:
             item = lane.pending.popleft()
             if item is None:
@@ -225,21 +200,21 @@ class Hooks:
             await self._acknowledge_done(departure)
         return error
 
-    def _start_failing(self, lane: _Lane, departure: Departure, error: str = "") -> None:
+    def _start_failing(self, lane: Lane, departure: Departure, error: str = "") -> None:
         now_s = self._clock.monotonic_s()
         lane.failing.appendleft(departure)
         lane.error, lane.tries = error, 1 if error else 0
         lane.failing_since_ms = self._clock.now_ms()
         lane.give_up_at_s = now_s + self._settings.retry_for_s
         lane.give_up_at_ms = lane.failing_since_ms + round(self._settings.retry_for_s * 1000)
-        self._pause(lane, _BACKOFF_FIRST_S)
+        self._pause(lane, BACKOFF_FIRST_S)
 
-    def _pause(self, lane: _Lane, backoff_s: float) -> None:
+    def _pause(self, lane: Lane, backoff_s: float) -> None:
         lane.backoff_s = backoff_s
         lane.retry_at_s = self._clock.monotonic_s() + backoff_s
         lane.retry_at_ms = self._clock.now_ms() + round(backoff_s * 1000)
 
-    async def _wait_for_retry(self, lane: _Lane) -> None:
+    async def _wait_for_retry(self, lane: Lane) -> None:
         wake = lane.wake = asyncio.Event()
         handle = self._clock.call_later(lane.retry_at_s - self._clock.monotonic_s(), wake.set)
         try:
@@ -248,7 +223,7 @@ class Hooks:
             lane.wake = None
             handle.cancel()
 
-    async def _retry(self, module: ServerModule, lane: _Lane) -> None:
+    async def _retry(self, module: ServerModule, lane: Lane) -> None:
         departure = lane.failing[0]
         if error := await self._try_departure(module, departure):
             lane.error = error
@@ -364,11 +339,13 @@ class Hooks:
                 to_json(given)  # what is no JSON is the module's failure, not the stream's
                 answer.append(given)
 
-            if not await self._tries.run(module, hook, call, FIELDS_TIMEOUT_S):
-                fields.update(answer[0])
-            left -= 1
-            if not left:
-                end()
+            try:
+                if not await self._tries.run(module, hook, call, FIELDS_TIMEOUT_S):
+                    fields.update(answer[0])
+            finally:
+                left -= 1
+                if not left:
+                    end()
 
         def end() -> None:
             if not over.done():

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Final
 
 from .batches import Steps, at_once
@@ -20,7 +18,7 @@ from .dialog_yaml import (
     emit_message,
     parse_dialog,
 )
-from .disk import Disk, Handle
+from .disk import Handle
 from .errors import (
     ArchiveIsCurrentError,
     ConversationEndedError,
@@ -32,6 +30,7 @@ from .records import Conversation, Dialog, Message, OpenDialog, Reason, Restored
 from .recovery import OpenFile
 from .restoring import open_part
 from .scan import scan
+from .taking_back import TakenBack
 from .tools import Tools, archive_errors, journal_errors
 
 _FOOTER_ROOM: Final = 1024
@@ -52,33 +51,6 @@ class _Append:
     message: Message
     bytes: int
     new: bool
-
-
-class _TakenBack:
-    """See `UserDialogs._taken_back`. A class, since each append goes through two."""
-
-    __slots__ = ("_disk", "_file", "_handle", "_repair")
-
-    def __init__(
-        self, disk: Disk, handle: Handle, file: OpenFile, repair: Callable[[OpenFile], None]
-    ) -> None:
-        self._disk = disk
-        self._handle = handle
-        self._file = file
-        self._repair = repair
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, OSError):
-            with suppress(OSError):
-                self._disk.close(self._handle)
-            self._file.suspect = True
-            with suppress(OSError):
-                self._repair(self._file)
 
 
 class UserDialogs:
@@ -407,9 +379,9 @@ class UserDialogs:
         self._file = self._tools.recovery.examine(self._user_id, self._paths)
         return True
 
-    def _taken_back(self, file: OpenFile, handle: Handle) -> _TakenBack:
+    def _taken_back(self, file: OpenFile, handle: Handle) -> TakenBack:
         """On a failure, cuts the file back to what is known to be whole, now or before the next use."""
-        return _TakenBack(self._disk, handle, file, self._repair)
+        return TakenBack(self._disk, handle, file, self._repair)
 
     def _repair(self, file: OpenFile) -> None:
         found = self._disk.find(self._paths.current)
