@@ -26,8 +26,8 @@ _TOGETHER = 16
 """So many who came one after the other have the same beat: what they hold is side by side in memory, and to
 gather it from everywhere takes longer than to send.
 """
-_AT_ONCE = 50
-"""After so many connections everybody else has a turn: half a millisecond, all of it out of cold caches."""
+_AT_ONCE = 10
+"""After so many connections everybody else has a turn: less than half a millisecond."""
 _LATEST_S = 1.0
 """Of what the timer comes too late, so much is made up for: the beats of that time follow at once."""
 _ON_ITS_WAY_S = 0.5
