@@ -11,9 +11,6 @@ from typing import Protocol
 from potoserver.logs.entry import Entry
 
 _BATCH = 1000
-_GATHER_S = 0.01
-"""After the first line so long others are waited for: a thread that woke for each would cost who logs more
-than its lines do, since both want the interpreter at the same moment."""
 _RETRY_S = 1.0
 
 
@@ -56,12 +53,10 @@ class Writer:
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
         self._dropped = 0
         self._lock = threading.RLock()
-        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Starts the thread."""
-        self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="potoserver-log", daemon=True)
         self._thread.start()
 
@@ -70,7 +65,6 @@ class Writer:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._queue.put(None)
-            self._stopping.set()
             thread.join(limit_s)
 
     def put(self, entry: Entry) -> None:
@@ -96,8 +90,6 @@ class Writer:
             try:
                 # While lines are missing it is tried again without a new one: none may come for hours.
                 batch.append(self._queue.get(timeout=_RETRY_S if self._dropped else None))
-                if self._queue.qsize() < _BATCH:
-                    self._stopping.wait(_GATHER_S)
                 while len(batch) < _BATCH:
                     batch.append(self._queue.get_nowait())
             except Empty:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from potoserver.logs import LOG_FILE_NAME, Logs
-from potoserver.logs import writer as writer_module
 from potoserver.logs.entry import Entry
 from potoserver.logs.file import RotatingFile
 from potoserver.logs.logs import QUEUE_LINES
@@ -231,31 +230,6 @@ def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
     writer.stop(0.05)
     assert time.monotonic() - began < LIMIT_S / 2
     sink.free.set()
-
-
-def test_lines_that_come_one_after_the_other_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread does not wake for each of them, and its stop does not wait for more to come."""
-
-    class Keeps:
-        def __init__(self) -> None:
-            self.batches: list[list[str]] = []
-
-        def write(self, entries: Sequence[Entry]) -> int:
-            self.batches.append([entry.event for entry in entries])
-            return len(entries)
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(writer_module, "_GATHER_S", 2 * LIMIT_S)
-    sink = Keeps()
-    writer = Writer(sink, 10, lambda: None)
-    writer.start()
-    writer.put(Entry.capture("a", "info", "first", {}))
-    until(writer._queue.empty)
-    writer.put(Entry.capture("a", "info", "second", {}))
-    writer.stop(LIMIT_S)
-    assert sink.batches == [["first", "second"]]
 
 
 def test_the_writer_outlives_a_sink_that_raises() -> None:
