@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from potoserver import Clock, ProblemError, UnavailableError
 
@@ -94,7 +95,7 @@ class Generation:
             UnavailableError: The server's stop came before the first word.
         """
         if self._cut is None:
-            await self._ask_until_cut(responder, request, history, stream, merger)
+            await self._until_cut(self._ask(responder, request, history, stream, merger))
         interrupted = self._cut is not None and self._finish_reason is None
         text = stream.text
         if interrupted and self._cut is Cut.SHUTDOWN and not text:
@@ -112,21 +113,14 @@ class Generation:
             interrupted=interrupted,
         )
 
-    async def _ask_until_cut(
-        self,
-        responder: Responder,
-        request: ChatRequest,
-        history: Sequence[Message],
-        stream: ReplyStream,
-        merger: DeltaMerger,
-    ) -> None:
+    async def _until_cut(self, asking: Coroutine[Any, Any, None]) -> None:
         """Asks in the caller's task; a cut, or the limit of time, cancels what that awaits."""
         task = self._asking = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
         before = task.cancelling()
         limit = self._clock.call_later(self._timeout_s, self._cancel)
         try:
-            await self._ask(responder, request, history, stream, merger)
+            await asking
         except asyncio.CancelledError:
             if task.cancelling() > before + self._cancels:
                 raise
