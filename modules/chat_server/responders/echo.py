@@ -17,8 +17,9 @@ from .base import Chunk, Responder
 
 REASONING = "The message is repeated as it came."
 _WORD = re.compile(r"\s*\S+|\s+")
-_SINGLE_WORDS = 64
-_WORDS = re.compile(rf"(?:\s*\S+){{1,{_SINGLE_WORDS}}}|\s+")
+SINGLE_WORDS = 64
+"""So many words a reply without pauses begins with, one by one; then it gives as many at once."""
+_WORDS = re.compile(rf"(?:\s*\S+){{1,{SINGLE_WORDS}}}|\s+")
 """What a long reply goes on with: a piece for each word would be more work than the reply is worth."""
 
 _AT_A_TIME = 64
@@ -62,7 +63,7 @@ class EchoResponder(Responder):
 
     def _pieces_of(self, text: str) -> Iterator[str]:
         at = 0
-        for match in islice(_WORD.finditer(text), None if self._delay_s else _SINGLE_WORDS):
+        for match in islice(_WORD.finditer(text), None if self._delay_s else SINGLE_WORDS):
             at = match.end()
             yield match[0]
         for match in _WORDS.finditer(text, at):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from modules.chat_server.responders.echo import SINGLE_WORDS
 from scripts.bench.side_by_side.commands import Command
 from scripts.bench.side_by_side.figures import Bound, Figure
 from scripts.bench.side_by_side.load.calls import post
@@ -14,8 +15,6 @@ from scripts.bench.side_by_side.rows.fan_out import DELIVERY
 
 _MORE = 3
 _BOUND = (Bound(3, "potoserver", at_most=True, figure=DELIVERY),)
-_SINGLE_WORDS = 64
-"""Without a pause echo says the first words one by one, then so many at once (its `_SINGLE_WORDS`)."""
 
 
 class Reply(Row):
@@ -43,8 +42,8 @@ class Reply(Row):
         return {Figure(name, "µs", _BOUND): used_s() / count * 1e6}
 
     async def _ask(self, ground: Ground, user: int, count: int) -> None:
-        more = 0 if self._pause_ms else max(0, count - _SINGLE_WORDS)
-        body = json.dumps({"message": "word " * (count - more) + "w " * (more * _SINGLE_WORDS)})
+        more = 0 if self._pause_ms else max(0, count - SINGLE_WORDS)
+        body = json.dumps({"message": "word " * (count - more) + "w " * (more * SINGLE_WORDS)})
         request = post(ground.peer.port, CHAT, body, ground.tokens[user], "text/event-stream")
         found = await ground.load.do(
             "count",
