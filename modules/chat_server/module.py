@@ -54,7 +54,6 @@ from .wire import (
     ConversationView,
     ReplyDelta,
     StopResult,
-    views_of,
 )
 
 if TYPE_CHECKING:
@@ -347,4 +346,4 @@ class ChatServerModule(ArchiveMethods, SessionMethods, ServerModule):
             if kept is None or kept.conversation.id != conversation_id:
                 return ConversationView(conversation_id=conversation_id, messages=())
             messages = await self.dialogue_journal.get_conversation(user)
-            return ConversationView(conversation_id=conversation_id, messages=views_of(messages))
+            return ConversationView.of(conversation_id, messages)

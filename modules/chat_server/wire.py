@@ -71,11 +71,29 @@ class MessageView(WireModel):
         )
 
 
+class CurrentMessageView(MessageView):
+    """One message of the current conversation."""
+
+    idempotency_key: str | None = Field(
+        default=None, description="Of the call whose question this is: who sent it knows its own by that."
+    )
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """A journaled message as its user sees it."""
+        return super().of(message).model_copy(update={"idempotency_key": message.idempotency_key})
+
+
 class ConversationView(WireModel):
     """The user's current conversation."""
 
     conversation_id: str | None = Field(description="Null without a session.")
-    messages: tuple[MessageView, ...]
+    messages: tuple[CurrentMessageView, ...]
+
+    @classmethod
+    def of(cls, conversation_id: str, messages: Iterable[Message]) -> Self:
+        """A journaled conversation as its user sees it."""
+        return cls(conversation_id=conversation_id, messages=tuple(map(CurrentMessageView.of, messages)))
 
 
 class StopResult(WireModel):
@@ -170,7 +188,7 @@ class ArchivedDialog(WireModel):
             reason=None if dialog.reason is None else dialog.reason.value,
             title=title_of(dialog),
             pinned=dialog.pinned,
-            messages=views_of(dialog.messages),
+            messages=tuple(map(MessageView.of, dialog.messages)),
         )
 
 
@@ -239,8 +257,3 @@ class FoundMessages(WireModel):
     def of(cls, page: FoundPage) -> Self:
         """A page as its user sees it."""
         return cls(matches=tuple(map(FoundMessage.of, page.found)), cursor=page.cursor)
-
-
-def views_of(messages: Iterable[Message]) -> tuple[MessageView, ...]:
-    """Messages as their user sees them."""
-    return tuple(map(MessageView.of, messages))

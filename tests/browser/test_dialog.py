@@ -47,6 +47,11 @@ def delta(text: str, request: str = "web-1") -> list[Any]:
 EVENTS = [message("user", "Hi", "q"), delta("Hel"), delta("lo"), message("assistant", "Hello", "a")]
 """What every tab is told meanwhile."""
 BOTH = ["user done q Hi", "assistant done a Hello"]
+KEPT: list[dict[str, Any]] = [
+    {"id": "q", "role": "user", "content": "Hi", "timestamp": "2026-01-01T10:00:00.000Z"},
+    {"id": "a", "role": "assistant", "content": "Hello", "timestamp": "2026-01-01T10:00:01.000Z"},
+]
+"""What `getConversation` has of it."""
 
 
 async def play(modules: Page, *steps: list[Any]) -> dict[str, Any]:
@@ -73,8 +78,7 @@ async def test_events_alone_are_enough(modules: Page) -> None:
 
 async def test_a_reply_whose_beginning_was_missed_says_so_until_it_is_whole(modules: Page) -> None:
     """On another device, in the middle of it."""
-    question = {"id": "q", "role": "user", "content": "Hi", "timestamp": "2026-01-01T10:00:00.000Z"}
-    loaded = ["loaded", {"conversationId": "c", "messages": [question]}]
+    loaded = ["loaded", {"conversationId": "c", "messages": KEPT[:1]}]
     played = await play(modules, ["loading"], loaded, delta("lo"))
     assert played["entries"] == ["user done q Hi", "assistant growing a … lo"]
     played = await play(modules, ["loading"], loaded, delta("lo"), EVENTS[-1])
@@ -84,15 +88,29 @@ async def test_a_reply_whose_beginning_was_missed_says_so_until_it_is_whole(modu
 @pytest.mark.parametrize("arrives", range(len(EVENTS) + 1))
 async def test_what_arrives_while_the_dialog_is_loaded_is_kept(modules: Page, arrives: int) -> None:
     """The answer may be older than the events that came before it, or as new."""
-    whole = [
-        {"id": "q", "role": "user", "content": "Hi", "timestamp": "2026-01-01T10:00:00.000Z"},
-        {"id": "a", "role": "assistant", "content": "Hello", "timestamp": "2026-01-01T10:00:01.000Z"},
-    ]
     for known in range(3):
-        load = ["loaded", {"conversationId": "c", "messages": whole[:known]}]
+        load = ["loaded", {"conversationId": "c", "messages": KEPT[:known]}]
         begin = ["loaded", {"conversationId": "c", "messages": []}]
         steps = [["loading"], begin, ["loading"], *EVENTS[:arrives], load, *EVENTS[arrives:]]
         assert (await play(modules, *steps))["entries"] == BOTH, (known, arrives)
+
+
+@pytest.mark.parametrize("told", [EVENTS, []], ids=["its events come", "its events were missed"])
+async def test_a_load_that_knows_more_than_the_call_and_the_events_adds_nothing(
+    modules: Page, told: list[list[Any]]
+) -> None:
+    """The network was away: question and reply are on disk before this tab has heard of either."""
+    own = [KEPT[0] | {"idempotencyKey": "web-1"}, KEPT[1]]
+    load = [["loading"], ["loaded", {"conversationId": "c", "messages": own}]]
+    total = len(CALL) + len(told)
+    for places in itertools.combinations(range(total), len(CALL)):
+        calls, events = iter(CALL), iter(told)
+        mixed = [next(calls) if at in places else next(events) for at in range(total)]
+        for at in range(total + 1):
+            steps = [["ask", "web-1", "Hi"], *mixed[:at], *load, *mixed[at:]]
+            played = await play(modules, *steps)
+            assert played["entries"] == BOTH, steps
+            assert played["growing"] is False
 
 
 async def test_a_repeat_begins_the_reply_anew(modules: Page) -> None:

@@ -95,9 +95,10 @@ async def test_bad_arguments_are_422_by_field(
 async def test_the_dialog_and_its_archive_can_be_read(tmp_path: Path, serving: Serving) -> None:
     """getConversation, endSession, listArchives, getArchive; another user's archive is 404."""
     async with serving(tmp_path) as running:
-        _, reply = await running.call(f"{CHAT}/chatWithHistory", {"message": "x"})
+        _, reply = await running.call(f"{CHAT}/chatWithHistory", {"message": "x"}, **{"Idempotency-Key": "k"})
         _, open_dialog = await running.call(f"{CHAT}/getConversation")
         assert open_dialog["conversationId"] == reply["conversationId"]
+        assert [each.pop("idempotencyKey") for each in open_dialog["messages"]] == ["k", None]
         assert [(each["role"], each["content"]) for each in open_dialog["messages"]] == [
             ("user", "x"),
             ("assistant", "x"),

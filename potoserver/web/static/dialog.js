@@ -2,7 +2,8 @@
  * The current dialog: what was said, what is being said, what this tab is about to say.
  *
  * It hears of the same message by several ways (this tab's own call, the events, the conversation when it is loaded) and
- * keeps one entry of each: by the message's id, and until that is known by the request's.
+ * keeps one entry of each: by the message's id, and until that is known by the request's. This page's own calls have the
+ * request's id as their idempotency key, too, which a loaded question still has.
  */
 
 /**
@@ -79,7 +80,7 @@ export class Dialog {
     this.#adopt(conversationId);
     const entry = this.#byId(messageId) ?? this.#growing({ requestId });
     const interrupted = ["stopped", "shutdown"].includes(finishReason);
-    this.#finish(entry, { id: messageId, content: reply, reasoning: reasoning ?? "", interrupted });
+    this.#finish(entry, { id: messageId, content: reply, reasoning: reasoning ?? "", interrupted, requestId });
     const question = this.#ofRequest("user", requestId);
     if (question) this.#change(question, { state: "done", fault: null });
     this.#changed();
@@ -116,7 +117,7 @@ export class Dialog {
       this.#awaited.delete(requestId);
       const known = this.#byId(messageId) ?? this.#ofRequest("assistant", requestId, "growing");
       const entry = known ?? this.#insert({ role, content, requestId, id: messageId });
-      this.#finish(entry, { id: messageId, content, timestamp, interrupted });
+      this.#finish(entry, { id: messageId, content, timestamp, interrupted, requestId });
       const question = this.#ofRequest("user", requestId);
       if (question?.fault) this.#change(question, { fault: null });
     }
@@ -178,9 +179,9 @@ export class Dialog {
     this.conversationId = conversationId;
     const known = new Map(this.entries.map((entry) => [entry.id, entry]));
     const kept = messages.map((message) => {
-      const entry = known.get(message.id) ?? this.#entry({ role: message.role, id: message.id });
-      const { content, timestamp, interrupted, reasoning } = message;
-      this.#change(entry, { content, timestamp, interrupted, reasoning: reasoning ?? "", state: "done" });
+      const { id, role, content, timestamp, interrupted, reasoning, idempotencyKey = null } = message;
+      const entry = known.get(id) ?? this.#ofRequest(role, idempotencyKey) ?? this.#entry({ role });
+      this.#change(entry, { id, content, timestamp, interrupted, reasoning: reasoning ?? "", state: "done" });
       return entry;
     });
     const isKept = new Set(kept);
@@ -220,8 +221,9 @@ export class Dialog {
 
   #finish(entry, changes) {
     this.#change(entry, { ...changes, state: "done", isPartial: false });
-    // The own call and an event may each have made one before they knew of each other.
-    this.entries = this.entries.filter((each) => each === entry || each.id !== entry.id);
+    // The own call, an event and a load may each have made one before they knew of each other.
+    const isSame = (each) => each.id === entry.id || (each.state === "growing" && each.requestId === entry.requestId);
+    this.entries = this.entries.filter((each) => each === entry || !isSame(each));
   }
 
   #byId(id) {
