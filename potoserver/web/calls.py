@@ -173,7 +173,7 @@ class CallHandler:
             task = core.tasks.spawn(self._runner.pump(running, buffer, name, call), name)
             request[ENDS_WITH_CALLER] = True
             if request.transport is not None:
-                hold_back_unsent(request.transport.get_extra_info("socket"))
+                hold_back_unsent(request.transport)
                 stall.begin(lambda: _taken_bytes(request), lasting=True)
             if identity.expires_ms is not None:
                 timers.append(

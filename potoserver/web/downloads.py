@@ -81,4 +81,4 @@ class DownloadSender:
 
 def _reset_when_closed(request: web.Request, *, on: bool) -> None:
     if request.transport is not None:
-        reset_when_closed(request.transport.get_extra_info("socket"), on=on)
+        reset_when_closed(request.transport, on=on)

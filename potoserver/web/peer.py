@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
+from typing import TypeGuard
 
 from potoserver.clock import Clock, TimerHandle
 
@@ -22,36 +23,37 @@ _TCP_INFO_LAST_ACK_MS = 56
 _UNREACHABLE = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 
 
-def give_up_soon(sock: socket.socket, timeout_s: float) -> None:
+def give_up_soon(transport: asyncio.BaseTransport, timeout_s: float) -> None:
     """Asks the kernel not to keep for longer what it still has to send on a connection that is ended (Linux).
 
     Not for a connection that lives: a reader that takes all it is sent, but more slowly than it is sent,
     closes its window again and again, and Linux adds these times up until the timeout ends the connection.
     """
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+    option, sock = getattr(socket, "TCP_USER_TIMEOUT", None), _socket_of(transport)
+    if option is not None and _is_tcp(sock):
         with suppress(OSError):  # it is gone already
             sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(timeout_s * 1000)))
 
 
-def hold_back_unsent(sock: socket.socket) -> None:
+def hold_back_unsent(transport: asyncio.BaseTransport) -> None:
     """Asks the kernel to take little more than it can send (Linux, macOS).
 
     It would take megabytes for each reader that stalls, which no setting of ours bounds, and tell of the
     stall only when they are full.
     """
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    if option is not None:
+    option, sock = getattr(socket, "TCP_NOTSENT_LOWAT", None), _socket_of(transport)
+    if option is not None and sock is not None:
         with suppress(OSError):  # it may be gone by now, or be no TCP
             sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
-def reset_when_closed(sock: socket.socket, *, on: bool) -> None:
+def reset_when_closed(transport: asyncio.BaseTransport, *, on: bool) -> None:
     """Has the kernel tell the other end, however the socket comes to be closed, that this was not the end.
 
     What the other end has not taken by then is thrown away.
     """
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
+    sock = _socket_of(transport)
+    if _is_tcp(sock):
         with suppress(OSError):  # it may be gone by now
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
@@ -63,8 +65,18 @@ def plain_descriptor(transport: asyncio.Transport) -> int | None:
 
 def descriptor_of(transport: asyncio.Transport) -> int:
     """The descriptor of its socket; -1 when it is closed."""
-    descriptor: int = transport.get_extra_info("socket").fileno()
-    return descriptor
+    sock = _socket_of(transport)
+    return -1 if sock is None else sock.fileno()
+
+
+def _socket_of(transport: asyncio.BaseTransport) -> socket.socket | None:
+    """Its socket; None under TLS once it is lost, a turn of the loop before the protocol is told."""
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    return sock
+
+
+def _is_tcp(sock: socket.socket | None) -> TypeGuard[socket.socket]:
+    return sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6)
 
 
 def pause_as_soon_as_anything_waits(transport: asyncio.Transport) -> None:
@@ -102,11 +114,11 @@ def silent_for_s(transport: asyncio.Transport) -> float | None:
     It tells a reader that takes nothing from one that the network has lost: the kernel gives both up with the
     same error.
     """
-    option = getattr(socket, "TCP_INFO", None)
-    if option is None:
+    option, sock = getattr(socket, "TCP_INFO", None), _socket_of(transport)
+    if option is None or sock is None:
         return None
     try:
-        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, option, 128)
+        info = sock.getsockopt(socket.IPPROTO_TCP, option, 128)
         last_ack_ms: int = struct.unpack_from("=I", info, _TCP_INFO_LAST_ACK_MS)[0]
     except (OSError, struct.error):
         return None

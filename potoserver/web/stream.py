@@ -143,7 +143,7 @@ class TransportStream(asyncio.Protocol, EventStream):
             send_timeout_s=send_timeout_s,
             clock=clock,
         )
-        hold_back_unsent(transport.get_extra_info("socket"))
+        hold_back_unsent(transport)
         transport.set_protocol(stream)
         pause_as_soon_as_anything_waits(transport)
         if transport.get_write_buffer_size():
@@ -249,7 +249,7 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     def _abort(self) -> None:
         """Ends the connection. What waits here is thrown away; what the kernel has, it may still bring."""
-        give_up_soon(self._transport.get_extra_info("socket"), self._send_timeout_s)
+        give_up_soon(self._transport, self._send_timeout_s)
         self._transport.abort()
         self._waiting = None
 
@@ -286,7 +286,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         if not self._waiting:
             self._waiting = None
             if self._cause is not None:
-                give_up_soon(self._transport.get_extra_info("socket"), self._send_timeout_s)
+                give_up_soon(self._transport, self._send_timeout_s)
                 self._transport.close()
 
     # asyncio.Protocol

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,11 +81,11 @@ def port_of(running: RunningServer) -> int:
     return int(running.url.rpartition(":")[2])
 
 
-async def until(check: Callable[[], object], limit_s: float = 10) -> None:
+async def until(check: Callable[[], object], limit_s: float = 10, pause_s: float = 0.005) -> None:
     """Waits for the network to bring about what can't be awaited otherwise."""
     async with asyncio.timeout(limit_s):
         while not check():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause_s)
 
 
 async def publish(running: RunningServer, count: int, size: int = EVENT_BYTES) -> None:
@@ -107,6 +108,16 @@ async def fill(running: RunningServer) -> None:
         if subscription.stream.sent_bytes > sent_bytes and subscription.stream._paused:
             return
     pytest.fail("the kernel takes everything")
+
+
+class Ends:
+    """Listens to a stream, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Cause] = []
+
+    def on_lost(self, cause: Cause) -> None:
+        self.told.append(cause)
 
 
 async def stream_on_a_pair(
@@ -359,25 +370,24 @@ async def test_a_write_that_fails_is_the_end(clock: ManualClock) -> None:
     complaints: list[dict[str, object]] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     stream, transport, theirs = await stream_on_a_pair(clock)
-    told: list[Cause] = []
-
-    class Listener:
-        on_lost = staticmethod(told.append)
-
-    stream.listen(Listener())
+    ends = Ends()
+    stream.listen(ends)
     theirs.close()
     for _ in range(10):
         stream.write(Frame(b"data: x\n\n"))
-    assert told == [Cause.RESET]
+    assert ends.told == [Cause.RESET]
     await settle()
-    assert told == [Cause.RESET]
+    assert ends.told == [Cause.RESET]
     assert transport.is_closing()
     assert complaints == []
     assert stream.sent_bytes == 0
 
 
-async def test_under_tls_a_frame_goes_through_the_transport(tmp_path: Path, clock: ManualClock) -> None:
-    """Else it would arrive as no client could read it."""
+@pytest.fixture
+async def tls_stream(
+    tmp_path: Path, clock: ManualClock
+) -> AsyncIterator[tuple[TransportStream, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A stream under TLS, without a server, and its reader."""
     authority = Authority(tmp_path)
     streams: list[TransportStream] = []
 
@@ -398,10 +408,52 @@ async def test_under_tls_a_frame_goes_through_the_transport(tmp_path: Path, cloc
             "127.0.0.1", port, ssl=trusting, server_hostname="localhost"
         )
         assert await reader.readuntil(b"\n\n\r\n") == b"9\r\ndata: x\n\n\r\n"
-        streams[0].close(Cause.SHUTDOWN)
-        assert await reader.read() == b"0\r\n\r\n"
+        yield streams[0], reader, writer
         writer.close()
-        await writer.wait_closed()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_under_tls_a_frame_goes_through_the_transport(
+    tls_stream: tuple[TransportStream, asyncio.StreamReader, asyncio.StreamWriter],
+) -> None:
+    """Else it would arrive as no client could read it."""
+    stream, reader, _ = tls_stream
+    stream.close(Cause.SHUTDOWN)
+    assert await reader.read() == b"0\r\n\r\n"
+
+
+async def test_a_connection_that_is_lost_under_tls_can_be_looked_at_all_the_time(
+    tls_stream: tuple[TransportStream, asyncio.StreamReader, asyncio.StreamWriter],
+) -> None:
+    """Its socket is unknown before the stream is told; the heartbeat of all others goes on behind it."""
+    stream, _, writer = tls_stream
+    ends = Ends()
+    stream.listen(ends)
+    writer.transport.abort()
+    async with asyncio.timeout(10):
+        while not ends.told:
+            assert stream.taken_bytes <= stream.sent_bytes
+            stream.expect_taken(stream.sent_bytes + 1)
+            stream.all_taken  # noqa: B018
+            await asyncio.sleep(0)
+    assert stream.taken_bytes == stream.sent_bytes
+
+
+@pytest.mark.parametrize("cause", [Cause.LEASE, Cause.SHUTDOWN])
+async def test_a_connection_that_is_lost_under_tls_can_be_closed(
+    tls_stream: tuple[TransportStream, asyncio.StreamReader, asyncio.StreamWriter], cause: Cause
+) -> None:
+    """Before the stream is told, too; so whoever closes many comes to the others."""
+    stream, _, writer = tls_stream
+    ends = Ends()
+    stream.listen(ends)
+    writer.transport.abort()
+    await until(lambda: stream._transport.get_extra_info("socket") is None, pause_s=0)
+    assert ends.told == []
+    stream.close(cause)
+    await settle()
+    assert ends.told == [cause]
 
 
 # What no client should do
