@@ -16,6 +16,8 @@ from .journal.records import Message
 from .reply_stream import DeltaMerger, ReplyStream
 from .responders import Responder, ResponderError
 
+_FAILED = "The model failed; try again."
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
@@ -121,9 +123,11 @@ class Generation:
         limit = self._clock.call_later(self._timeout_s, self._cancel)
         try:
             await asking
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if task.cancelling() > before + self._cancels:
                 raise
+            if not self._cancels:
+                raise ResponderError(_FAILED) from error  # nobody called it off: what it waited for was
             # That cancellation is ours. Where it is a cut, what there is counts.
             if self._cut is None:
                 raise self._late() from None
@@ -171,7 +175,7 @@ class Generation:
         except ProblemError:
             raise
         except Exception as error:
-            raise ResponderError("The model failed; try again.") from error
+            raise ResponderError(_FAILED) from error
 
     def _cancel(self) -> None:
         if self._asking is not None:

@@ -105,3 +105,14 @@ async def test_who_calls_the_turn_off_is_obeyed_though_it_is_cut_too(first: str)
     with pytest.raises(asyncio.CancelledError):
         await asking.task
     assert asking.cancelling == 1
+
+
+async def test_a_responder_that_is_cancelled_by_nobody_here_has_failed() -> None:
+    """What it waited for was cancelled: that is no limit, and nobody's cut."""
+    asking = Asking()
+    await asking.say("so far")
+    asking.led.fail(asyncio.CancelledError())
+    with pytest.raises(ResponderError, match="The model failed") as raised:
+        await asking.task
+    assert raised.value.status == 502
+    assert asking.cancelling == 0
