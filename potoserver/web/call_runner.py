@@ -17,6 +17,9 @@ from potoserver.module.wire import encode_result
 from potoserver.web.problems import problem_of, unforeseen
 from potoserver.web.reply import End, Failure, ReplyBuffer
 
+_FAILURES = (Exception, asyncio.CancelledError, SystemExit)
+"""All that a method may end with: the caller is told, and the call is counted out."""
+
 
 class CallRunner:
     """Runs what `RpcMethod.invoke` gave.
@@ -35,7 +38,7 @@ class CallRunner:
         """A result, or a failure as the caller is told it: it isn't one of a task that nobody awaits."""
         try:
             return await work
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
+        except _FAILURES as error:
             return self.problem_of(error, name, call)
 
     @staticmethod
@@ -84,7 +87,7 @@ class CallRunner:
                     else:
                         await buffer.put(encode_result(item))
             buffer.finish(End(result))
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the caller is told
+        except _FAILURES as error:
             buffer.finish(Failure(self.problem_of(error, name, call)))
 
     def problem_of(self, error: BaseException, name: str, call: Call) -> ProblemError:

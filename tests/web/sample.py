@@ -72,6 +72,8 @@ class Sample(ServerModule):
             raise OSError(28, "No space left on device")
         if how == "problem":
             raise ProblemError(409, "Not now.", retry_after_s=7)
+        if how == "exit":
+            raise SystemExit("the secret of the server")
         raise RuntimeError("the secret of the server")
 
     @rpc
@@ -106,9 +108,11 @@ class Sample(ServerModule):
         yield Done(words)
 
     @rpc
-    async def break_after(self, items: int) -> AsyncIterator[int]:
+    async def break_after(self, items: int, how: str = "") -> AsyncIterator[int]:
         for number in range(items):
             yield number
+        if how == "exit":
+            raise SystemExit
         raise ProblemError(502, "The model failed.")
 
     @rpc

@@ -314,13 +314,17 @@ async def test_an_idempotency_key_is_checked_and_handed_over(
         assert result["errors"][0]["field"] == "Idempotency-Key"
 
 
-@pytest.mark.parametrize(("how", "status"), [("timeout", 504), ("full", 507), ("problem", 409), ("bug", 500)])
+FAILURES = [("timeout", 504), ("full", 507), ("problem", 409), ("bug", 500), ("exit", 500)]
+
+
+@pytest.mark.parametrize(("how", "status"), FAILURES)
 async def test_a_failing_method_answers_a_problem(running: RunningServer, how: str, status: int) -> None:
     """By its kind; nothing internal is told."""
     got, problem, answer = await post(running, "Sample/fail", json.dumps({"how": how}))
     assert got == status
     assert "secret" not in json.dumps(problem)
     assert answer.headers.get("Retry-After") == ("7" if how == "problem" else None)
+    assert running.sample("potoserver_calls_in_flight") == 0
     await running.server.stop()
 
 
@@ -385,20 +389,26 @@ async def test_without_asking_for_events_a_stream_is_gathered(
     assert sample.calls[-1].whole
 
 
-async def test_an_error_before_the_first_item_has_its_own_status(running: RunningServer) -> None:
+@pytest.mark.parametrize(
+    ("how", "expected", "detail"),
+    [("problem", 502, "The model failed."), ("exit", 500, "The server failed.")],
+)
+async def test_an_error_before_the_first_item_has_its_own_status(
+    running: RunningServer, how: str, expected: int, detail: str
+) -> None:
     """Later it is an `error` event with a problem document."""
-    status, problem, answer = await post(running, "Sample/breakAfter", '{"items": 0}', EVENTS)
-    assert (status, problem["detail"]) == (502, "The model failed.")
+    none, one = (json.dumps({"items": items, "how": how}) for items in range(2))
+    status, problem, answer = await post(running, "Sample/breakAfter", none, EVENTS)
+    assert status == expected
+    assert problem["detail"].startswith(detail)
     assert answer.content_type == "application/problem+json"
-    async with running.session.post(
-        f"{running.url}/Sample/breakAfter", data='{"items": 1}', headers=EVENTS
-    ) as reply:
+    async with running.session.post(f"{running.url}/Sample/breakAfter", data=one, headers=EVENTS) as reply:
         assert reply.status == 200
         events = parse_events(await reply.read())
     assert [event.type for event in events] == ["delta", "error"]
-    assert events[1].data["status"] == 502
+    assert events[1].data["status"] == expected
     assert events[1].data["requestId"] == reply.headers["X-Request-ID"]
-    assert (await post(running, "Sample/breakAfter", '{"items": 1}'))[0] == 502
+    assert (await post(running, "Sample/breakAfter", one))[0] == expected
 
 
 async def test_a_slow_reader_ends_its_reply_and_not_the_method(
