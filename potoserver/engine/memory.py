@@ -11,7 +11,7 @@ from itertools import islice
 
 from typing_extensions import override
 
-from potoserver.clock import Clock, TimerHandle
+from potoserver.clock import Clock
 from potoserver.engine.base import (
     MAX_STATES_PER_USER,
     Engine,
@@ -22,6 +22,7 @@ from potoserver.engine.base import (
     TooManyConnectionsError,
     check_payload,
 )
+from potoserver.engine.delays import Delays
 from potoserver.engine.memory_logs import MemoryLogs
 from potoserver.engine.presence import Attachment, Cause, Departure, Leaving, Presence, PresenceState
 from potoserver.events import Event, EventId, Frame, to_json
@@ -31,15 +32,11 @@ from potoserver.settings.model import BacklogSettings
 
 @dataclass(slots=True)
 class _Here:
-    """A user who is online or in the grace.
-
-    Invariant: `grace` is set exactly while `connections` is empty.
-    """
+    """A user who is online, or in the grace: exactly while `connections` is empty."""
 
     generation: int
     connections: tuple[str, ...] = ()
     """A set would hold 168 bytes more, and nearly every user has one connection."""
-    grace: TimerHandle | None = None
     cause: Cause = Cause.CLOSED
     last_seen_ms: int = 0
 
@@ -63,7 +60,7 @@ class MemoryEngine(Engine):
         self._metrics = metrics
         self._listener: EngineListener | None = None
         self._here: dict[str, _Here] = {}
-        self._leaving: dict[str, _Here] = {}
+        self._leaving = Delays(self._grace_s, clock, self._depart)
         """Those in the grace, in the order in which they left, which is that of their departures."""
         metrics.users_online.set_function(lambda: self._online)
         self._logs = MemoryLogs(backlog, clock, metrics, lambda user_id: user_id in self._here)
@@ -83,9 +80,7 @@ class MemoryEngine(Engine):
     @override
     async def stop(self) -> None:
         self._listener = None
-        for here in self._here.values():
-            if here.grace is not None:
-                here.grace.cancel()
+        self._leaving.stop()
         self._logs.stop()
 
     # Nodes: this is the only one, and every user's home
@@ -164,10 +159,8 @@ class MemoryEngine(Engine):
         if here is None:
             self._generation += 1
             here = self._here[user_id] = _Here(self._generation)
-        if here.grace is not None:
-            here.grace.cancel()
-            here.grace = None
-            del self._leaving[user_id]
+        elif not here.connections:
+            self._leaving.call_off(user_id)
         if connection_id not in here.connections:
             here.connections += (connection_id,)
         return Attachment(here.generation, arrived=arrived)
@@ -182,18 +175,17 @@ class MemoryEngine(Engine):
             if not here.connections:
                 here.cause = cause
                 here.last_seen_ms = self._clock.now_ms()
-                here.grace = self._clock.call_later(self._grace_s, lambda: self._depart(user_id, here))
-                self._leaving[user_id] = here
+                self._leaving.begin(user_id)
         return len(here.connections)
 
     @property
     def _online(self) -> int:
         return len(self._here) - len(self._leaving)
 
-    def _depart(self, user_id: str, here: _Here) -> None:
+    def _depart(self, user_id: str) -> None:
         if self._listener is None:
             return
-        del self._here[user_id], self._leaving[user_id]
+        here = self._here.pop(user_id)
         departure = Departure(
             id=f"d-{self._life}-{here.generation}",
             user_id=user_id,
@@ -229,7 +221,7 @@ class MemoryEngine(Engine):
 
     @override
     async def online_users(self) -> list[str]:
-        return sorted(self._here.keys() - self._leaving.keys())
+        return sorted(self._here.keys() - set(self._leaving))
 
     @override
     async def count_online(self) -> int:
@@ -241,9 +233,9 @@ class MemoryEngine(Engine):
 
     @override
     async def leaving(self, limit: int) -> Sequence[Leaving]:
+        first = [(user_id, self._here[user_id]) for user_id in islice(self._leaving, limit)]
         return [
-            Leaving(user_id, here.cause, here.last_seen_ms, self._departs_ms(here))
-            for user_id, here in islice(self._leaving.items(), limit)
+            Leaving(user_id, here.cause, here.last_seen_ms, self._departs_ms(here)) for user_id, here in first
         ]
 
     @override

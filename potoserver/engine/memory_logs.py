@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from potoserver.clock import Clock, TimerHandle
+from potoserver.clock import Clock
 from potoserver.engine.base import LogEntry, Replay
+from potoserver.engine.delays import Delays
 from potoserver.events import Event, EventId, Frame, to_json
 from potoserver.ids import HEX_10, Ids
 from potoserver.metrics import Metrics
@@ -35,8 +36,6 @@ class _Log:
     """None while there is none: an empty deque holds 700 bytes, and few users have events."""
     growing: dict[str, int] | None = None
     """How many events there are of each group; None without one."""
-    sweep: TimerHandle | None = None
-    """Set at least while the user is absent."""
 
     def __iter__(self) -> Iterator[_Logged]:
         return iter(self.events or ())
@@ -60,6 +59,8 @@ class MemoryLogs:
         self._metrics = metrics
         self._is_here = is_here
         self._epochs = Ids(HEX_10)
+        self._sweeps = Delays(backlog.seconds + 0.001, clock, self._sweep)
+        """The users whose logs are looked at: at least those who are absent and have one."""
         self._by_user: dict[str, _Log | str] = {}
         """Of a user who is here and has had no event, the log's epoch alone."""
 
@@ -69,9 +70,7 @@ class MemoryLogs:
 
     def stop(self) -> None:
         """Sets no timer off any more."""
-        for log in self._by_user.values():
-            if isinstance(log, _Log) and log.sweep is not None:
-                log.sweep.cancel()
+        self._sweeps.stop()
 
     def append(self, user_id: str, event: Event) -> LogEntry:
         """Appends an event, and takes out what it replaces and what exceeds a bound."""
@@ -124,15 +123,13 @@ class MemoryLogs:
 
     def forget(self, user_id: str) -> bool:
         """Has the user's next event begin a log anew; whether there was one."""
-        log = self._by_user.pop(user_id, None)
-        if isinstance(log, _Log) and log.sweep is not None:
-            log.sweep.cancel()
-        return log is not None
+        self._sweeps.call_off(user_id)
+        return self._by_user.pop(user_id, None) is not None
 
     def sweep_later(self, user_id: str) -> None:
         """The user is gone: forgets the log, if there is one, once its events have lapsed."""
-        if user_id in self._by_user:
-            self._schedule_sweep(user_id, self._log_of(user_id))
+        if user_id in self._by_user and user_id not in self._sweeps:
+            self._sweeps.begin(user_id)
 
     def _logged(self, user_id: str) -> Iterable[_Logged]:
         log = self._by_user.get(user_id)
@@ -143,7 +140,7 @@ class MemoryLogs:
         if not isinstance(log, _Log):
             log = self._by_user[user_id] = _Log(log or self._epochs.next())
             if not self._is_here(user_id):
-                self._schedule_sweep(user_id, log)
+                self.sweep_later(user_id)
         return log
 
     @staticmethod
@@ -182,22 +179,17 @@ class MemoryLogs:
         if not log.events:
             log.events = None
 
-    def _schedule_sweep(self, user_id: str, log: _Log) -> None:
-        if log.sweep is None:
-            log.sweep = self._clock.call_later(
-                self._backlog.seconds + 0.001, lambda: self._sweep(user_id, log)
-            )
-
-    def _sweep(self, user_id: str, log: _Log) -> None:
+    def _sweep(self, user_id: str) -> None:
         """Forgets the log of a user who is gone once its events have lapsed."""
-        log.sweep = None
         if self._is_here(user_id):
             return
-        self._trim(log)
-        if log.events:
-            self._schedule_sweep(user_id, log)
-        else:
-            del self._by_user[user_id]
+        log = self._by_user[user_id]
+        if isinstance(log, _Log):
+            self._trim(log)
+            if log.events:
+                self._sweeps.begin(user_id)
+                return
+        del self._by_user[user_id]
 
 
 def _data_of(frame: Frame) -> Any:
