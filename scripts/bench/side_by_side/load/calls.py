@@ -1,4 +1,4 @@
-"""Calls of the load: each user calls again as soon as the answer is there."""
+"""Calls of the load: each user calls again as soon as the answer is there, or at a pace."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LOOK_S = 0.2
 class _Caller:
     sock: socket.socket
     request: bytes
-    begun_s: float = 0.0
+    due_s: float = 0.0
+    """When its call was to be sent, or its next one is; how long one takes is counted from then."""
     received: bytes = b""
     expected: int = 0
     """The length of the answer with its head; 0 before that is known."""
     took_ms: list[float] = field(default_factory=list)
 
     def send(self) -> None:
-        self.begun_s = time.perf_counter()
         self.sock.send(self.request)
 
     def take(self) -> bool:
@@ -46,7 +46,7 @@ class _Caller:
             self.expected = len(head) + 4 + int(length[1])
         if len(self.received) < self.expected:
             return False
-        self.took_ms.append((time.perf_counter() - self.begun_s) * 1000)
+        self.took_ms.append((time.perf_counter() - self.due_s) * 1000)
         self.received, self.expected = b"", 0
         return True
 
@@ -61,8 +61,10 @@ class Calls:
     def __init__(self, users: Sequence[Sequence[str]]) -> None:
         self._users = users
 
-    def call(self, port: int, path: str, body: str, begin: int, count: int, seconds: float) -> dict[str, Any]:
-        """Lets users call for a while, all at once.
+    def call(
+        self, port: int, path: str, body: str, begin: int, count: int, seconds: float, every_s: float = 0.0
+    ) -> dict[str, Any]:
+        """Lets users call for a while, all at once or, at a pace, one after the other.
 
         Args:
             port: The server's.
@@ -71,6 +73,9 @@ class Calls:
             begin: The number of the first user.
             count: How many users.
             seconds: For how long.
+            every_s: How often a call of each user is due; 0: as soon as the one before is answered. One that
+                is due earlier than that is sent late, and how long it takes counts from when it was due: else
+                who makes calls wait would be asked less often while they do.
         """
         epoll = select.epoll()
         callers: dict[int, _Caller] = {}
@@ -80,19 +85,30 @@ class Calls:
             callers[sock.fileno()] = _Caller(sock, post(port, path, body, token).encode())
             epoll.register(sock.fileno(), select.EPOLLIN)
         watch = Stopwatch()
-        until_s = time.perf_counter() + seconds
-        for caller in callers.values():
-            caller.send()
+        begun_s = time.perf_counter()
+        until_s = begun_s + seconds
+        waiting = list(callers.values())
+        for number, caller in enumerate(waiting):
+            caller.due_s = begun_s + every_s * number / count
         calling = len(callers)
         while calling:
-            for descriptor, _ in epoll.poll(_LOOK_S):
+            now_s = time.perf_counter()
+            for caller in [each for each in waiting if each.due_s <= now_s]:
+                waiting.remove(caller)
+                caller.send()
+            next_s = min((each.due_s for each in waiting), default=now_s + _LOOK_S)
+            for descriptor, _ in epoll.poll(next_s - now_s):
                 caller = callers[descriptor]
                 if not caller.take():
                     continue
-                if time.perf_counter() < until_s:
+                now_s = time.perf_counter()
+                caller.due_s = caller.due_s + every_s if every_s else now_s
+                if caller.due_s >= until_s:
+                    calling -= 1
+                elif caller.due_s <= now_s:
                     caller.send()
                 else:
-                    calling -= 1
+                    waiting.append(caller)
         answer = watch.read()
         for caller in callers.values():
             caller.sock.close()

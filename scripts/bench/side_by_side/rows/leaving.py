@@ -20,12 +20,16 @@ _AT_ONCE = 200
 _LOOK_S = 0.05
 _SLICE_S = 0.5
 _BYSTANDERS = 8
+_EVERY_S = 0.1
+"""How often each of these says something. If they called as soon as they were answered, they would take
+whatever they can get, and the last archive would tell of their calls more than of itself.
+"""
 _ARCHIVED = (Bound(1.5, "plain loop", at_most=True),)
 _WAITED = (Bound(50, "", at_most=True),)
 
 
 class Leaving(Row):
-    """Users connect and say something each, and then all are gone; a few others talk on."""
+    """Users connect and say something each, and then all are gone; a few others talk on, at a pace."""
 
     async def measure(self, ground: Ground) -> dict[Figure, float]:
         count = ground.size.leavers
@@ -36,7 +40,7 @@ class Leaving(Row):
         await ground.open(count)
         for begin in range(0, count, _AT_ONCE):
             await ground.load.do("call", **call, begin=begin, count=min(_AT_ONCE, count - begin), seconds=0)
-        others = {**call, "begin": count, "count": _BYSTANDERS}
+        others = {**call, "begin": count, "count": _BYSTANDERS, "every_s": _EVERY_S}
         await ground.load.do("call", **others, seconds=0)
         begun_s = time.monotonic()
         await ground.load.do("drop")
