@@ -97,14 +97,15 @@ class Sample(ServerModule):
         self.finished.append("spell")
 
     @rpc
-    async def pass_on(self, call: Call, words: int) -> AsyncIterator[str | Done[int]]:
+    async def pass_on(self, call: Call, words: int, chars: int = 0) -> AsyncIterator[str | Done[int]]:
         """Yields the first word, and passes the others on."""
         assert call.pass_on is not None, "only streams are asked for"
         yield "word 0"
         for number in range(1, words):
             await self.gate.wait()
-            call.pass_on(f"word {number}")
-            self.on_passed(f"word {number}")
+            word = f"word {number}".ljust(chars)
+            call.pass_on(word)
+            self.on_passed(word)
         yield Done(words)
 
     @rpc
@@ -129,9 +130,9 @@ class Sample(ServerModule):
         yield "at last"
 
     @rpc
-    async def flood(self, blocks: int) -> AsyncIterator[str]:
+    async def flood(self, blocks: int, chars: int = 65_536) -> AsyncIterator[str]:
         for _ in range(blocks):
-            yield "x" * 65_536
+            yield "x" * chars
             await asyncio.sleep(0)
         self.finished.append("flood")
 

@@ -411,14 +411,15 @@ async def test_an_error_before_the_first_item_has_its_own_status(
     assert (await post(running, "Sample/breakAfter", one))[0] == expected
 
 
+@pytest.mark.parametrize(("blocks", "chars"), [(600, 65_536), (9600, 4096)])
 async def test_a_slow_reader_ends_its_reply_and_not_the_method(
-    tmp_path: Path, running_server: RunServer
+    tmp_path: Path, running_server: RunServer, blocks: int, chars: int
 ) -> None:
-    """More than `limits.outbox_bytes` waiting cuts the answer without `done`."""
+    """More than `limits.outbox_bytes` waiting cuts the answer without `done`, however small the items are."""
     sample = Sample()
     async with running_server(tmp_path, [sample], limits={"outbox_bytes": 200_000}) as running:
         answer = await running.session.post(
-            f"{running.url}/Sample/flood", data='{"blocks": 600}', headers=EVENTS
+            f"{running.url}/Sample/flood", json={"blocks": blocks, "chars": chars}, headers=EVENTS
         )
         async with asyncio.timeout(20):
             while "flood" not in sample.finished:
@@ -491,6 +492,7 @@ async def test_what_is_passed_on_is_written_where_it_is_made(
         await settle()
         got = await read_until(sock, b"event: done", got)
     body = b"".join(chunks_of(got)) if version == "1.1" else got.partition(b"\r\n\r\n")[2]
+    assert b"\r" not in body
     events = [(event.type, event.data) for event in parse_events(body)]
     assert events == [*(("delta", f"word {number}") for number in range(5)), ("done", 5)]
 
@@ -510,6 +512,21 @@ async def test_what_is_passed_on_in_one_turn_of_the_loop_goes_out_together(
         [("delta", f"word {number}") for number in range(1, 5)],
         [("done", 5)],
     ]
+
+
+async def test_what_is_passed_on_in_one_turn_of_the_loop_gathers_up_to_a_piece(
+    running: RunningServer, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that says very much without a pause is not kept in memory for as long as it goes on."""
+    monkeypatch.setattr(reply_writer, "_TOGETHER_S", 1e9)
+    with closing(await ask_raw(running, "Sample/passOn", '{"words": 200, "chars": 1000}')) as sock:
+        got = await read_until(sock, b"word 0")
+        sample.gate.set()
+        got = await read_until(sock, b"event: done", got)
+    chunks = chunks_of(got)
+    assert 65_536 < max(map(len, chunks)) < 67_000
+    words = [event.data for event in parse_events(b"".join(chunks)) if event.type == "delta"]
+    assert [word.strip() for word in words] == [f"word {number}" for number in range(200)]
 
 
 async def test_items_that_wait_together_go_out_together(running: RunningServer) -> None:
