@@ -273,8 +273,8 @@ class TransportStream(asyncio.Protocol, EventStream):
         self._waiting_bytes += size
 
     def _pass_on(self) -> None:
-        """Gives the transport what waits, until the kernel takes no more."""
-        while self._waiting and not self._paused:
+        """Gives the transport what waits, until the kernel takes no more or the connection is lost."""
+        while self._waiting and not (self._paused or self._transport.is_closing()):
             first = self._waiting.popleft()
             if len(first) > _PIECE_BYTES:
                 whole = memoryview(first)

@@ -383,6 +383,35 @@ async def test_a_write_that_fails_is_the_end(clock: ManualClock) -> None:
     assert stream.sent_bytes == 0
 
 
+async def test_what_waits_is_not_given_to_a_connection_that_is_lost(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For each piece asyncio would write a line of its own: many thousands, as often as a client likes."""
+    stream, _, theirs = await stream_on_a_pair(clock)
+    resume_writing = TransportStream.resume_writing
+
+    def lose(self: TransportStream) -> None:
+        theirs.close()
+        resume_writing(self)
+
+    monkeypatch.setattr(TransportStream, "resume_writing", lose)
+    ends = Ends()
+    stream.listen(ends)
+    while not stream._paused:
+        stream.write(Frame(b"x" * 30_000))
+    for _ in range(100):
+        stream.write(Frame(b"data: x\n\n"))
+    theirs.setblocking(False)
+    async with asyncio.timeout(10):
+        while theirs.fileno() >= 0:
+            with suppress(BlockingIOError):
+                theirs.recv(1_000_000)
+            await asyncio.sleep(0)
+    await settle()
+    assert ends.told == [Cause.RESET]
+    assert caplog.messages == []
+
+
 @pytest.fixture
 async def tls_stream(
     tmp_path: Path, clock: ManualClock
