@@ -92,21 +92,30 @@ class Frame:
         event_id: EventId | None = None,
         retry_ms: int | None = None,
     ) -> Frame:
-        """Encodes one event of the HTML standard's event stream format (section 9.2.6).
+        """As `encode_event`."""
+        return cls(encode_event(event_type, data_json, event_id, retry_ms))
 
-        Args:
-            event_type: As in `Event.type`.
-            data_json: The data, as `to_json` gives it: no line break.
-            event_id: Its place in the log, for log events.
-            retry_ms: The client's reconnection time, for the opening event.
-        """
-        lines = []
-        if retry_ms is not None:
-            lines.append(f"retry: {retry_ms}\n")
-        if event_id is not None:
-            lines.append(f"id: {event_id}\n")
-        lines.append(f"event: {event_type}\ndata: {data_json}\n\n")
-        return cls("".join(lines).encode("utf-8"))
+
+def encode_event(
+    event_type: str,
+    data_json: str,
+    event_id: EventId | None = None,
+    retry_ms: int | None = None,
+) -> bytes:
+    """Encodes one event of the HTML standard's event stream format (section 9.2.6).
+
+    Args:
+        event_type: As in `Event.type`.
+        data_json: The data, as `to_json` gives it: no line break.
+        event_id: Its place in the log, for log events.
+        retry_ms: The client's reconnection time, for the opening event.
+    """
+    event = f"event: {event_type}\ndata: {data_json}\n\n"
+    if event_id is not None:
+        event = f"id: {event_id}\n{event}"
+    if retry_ms is not None:
+        event = f"retry: {retry_ms}\n{event}"
+    return event.encode("utf-8")
 
 
 HEARTBEAT = Frame(b":\n\n")

@@ -156,7 +156,7 @@ class Generation:
                 )
             ) as chunks:
                 async for chunk in chunks:
-                    text, reasoning = chunk.text, chunk.reasoning
+                    text, reasoning, finish_reason, model = chunk
                     if len(text) + len(reasoning) > self._room:
                         text = text[: self._room]
                         reasoning = reasoning[: self._room - len(text)]
@@ -165,8 +165,8 @@ class Generation:
                         merger.append(text)
                     if text or reasoning:
                         stream.append(text, reasoning)
-                    self._model = chunk.model or self._model
-                    self._finish_reason = chunk.finish_reason or self._finish_reason
+                    self._model = model or self._model
+                    self._finish_reason = finish_reason or self._finish_reason
                     if not self._room:
                         self._finish_reason = "length"
                         return

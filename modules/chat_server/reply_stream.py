@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NamedTuple
+from typing import TypeAlias
 
 from potoserver import Clock, Done, Encoded, TimerHandle
 
@@ -15,9 +15,8 @@ _BLOCK_PIECES = 256
 """How many pieces are kept apart; models send them a few characters long."""
 
 
-class _Piece(NamedTuple):
-    text: str
-    reasoning: str
+_Piece: TypeAlias = tuple[str, str]
+"""A piece of the reply, and one of its reasoning. A plain tuple, as there are very many."""
 
 
 class ReplyStream:
@@ -42,25 +41,27 @@ class ReplyStream:
     @property
     def text(self) -> str:
         """The reply as far as it got."""
-        return "".join([piece.text for piece in (*self._blocks, *self._pieces)])
+        return "".join([text for text, _ in (*self._blocks, *self._pieces)])
 
     @property
     def reasoning(self) -> str:
         """The reasoning as far as it got."""
-        return "".join([piece.reasoning for piece in (*self._blocks, *self._pieces)])
+        return "".join([reasoning for _, reasoning in (*self._blocks, *self._pieces)])
 
     def append(self, text: str, reasoning: str) -> None:
         """Adds a piece."""
         self.length += len(text)
         if len(self._pieces) == _BLOCK_PIECES:
-            self._blocks.append(_Piece(*map("".join, zip(*self._pieces, strict=True))))
+            texts, reasonings = zip(*self._pieces, strict=True)
+            self._blocks.append(("".join(texts), "".join(reasonings)))
             self._pieces = []
-        self._pieces.append(_Piece(text, reasoning))
+        self._pieces.append((text, reasoning))
         if self._passed_on_to and (text or reasoning):
             delta = ReplyDelta.encoded(text, reasoning)
             for pass_on in self._passed_on_to:
                 pass_on(delta)
-        self._wake()
+        if self._changed is not None:
+            self._wake()
 
     def finish(self, outcome: ChatReply | Exception) -> None:
         """Ends it with the answer, or the error that followers get raised."""
@@ -94,15 +95,15 @@ class ReplyStream:
         while True:
             piece: _Piece | None = None
             if block < len(self._blocks):
-                whole = self._blocks[block]
-                piece = _Piece(whole.text[texts:], whole.reasoning[reasonings:])
+                text, reasoning = self._blocks[block]
+                piece = text[texts:], reasoning[reasonings:]
                 block += 1
                 pieces = texts = reasonings = 0
             elif pieces < len(self._pieces):
                 piece = self._pieces[pieces]
                 pieces += 1
-                texts += len(piece.text)
-                reasonings += len(piece.reasoning)
+                texts += len(piece[0])
+                reasonings += len(piece[1])
             elif self._outcome is not None:
                 break
             elif pass_on is not None:
@@ -115,8 +116,8 @@ class ReplyStream:
             else:
                 self._changed = self._changed or asyncio.Event()
                 await self._changed.wait()
-            if piece is not None and (piece.text or piece.reasoning):
-                yield ReplyDelta(text=piece.text, reasoning=piece.reasoning)
+            if piece is not None and any(piece):
+                yield ReplyDelta(text=piece[0], reasoning=piece[1])
         yield Done(await self.answer())
 
 

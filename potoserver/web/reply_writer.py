@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import HttpVersion11, web
 
-from potoserver.events import Frame, to_json
+from potoserver.events import Frame, encode_event, to_json
 from potoserver.web.problems import problem_document
 from potoserver.web.reply import Failure, ReplyBuffer
 
@@ -53,7 +53,7 @@ class ReplyWriter:
         protocol, transport = self._protocol, self._protocol.transport
         if transport is None or protocol.writing_paused or transport.is_closing():
             return False
-        data = Frame.encode("delta", item).raw
+        data = encode_event("delta", item)
         if len(data) > _PIECE_BYTES:
             return False
         self._gathered.append(data)
@@ -94,11 +94,11 @@ class ReplyWriter:
         while ending is None:
             await self._buffer.wait()
             self._write_gathered()
-            frames = [Frame.encode("delta", item) for item in self._buffer.take(_PIECE_BYTES)]
+            events = [encode_event("delta", item) for item in self._buffer.take(_PIECE_BYTES)]
             ending = self._buffer.ending
             if isinstance(ending, Failure):
                 problem = to_json(problem_document(ending.problem, self._request_id))
-                frames.append(Frame.encode("error", problem))
+                events.append(encode_event("error", problem))
             elif ending is not None:
-                frames.append(Frame.encode("done", ending.result or "null"))
-            await self._response.write(b"".join([frame.raw for frame in frames]))
+                events.append(encode_event("done", ending.result or "null"))
+            await self._response.write(b"".join(events))
