@@ -7,7 +7,7 @@ from itertools import islice
 
 from potoserver.clock import Clock, TimerHandle
 
-_AT_ONCE = 32
+_AT_ONCE = 8
 """After so many that are due together everybody else has a turn."""
 _ROUNDING_S = 1e-6
 """The same moment, reckoned from another one, may come out so much later."""

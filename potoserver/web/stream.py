@@ -28,6 +28,7 @@ from potoserver.web.peer import (
     unacknowledged_bytes,
     untaken_bytes,
 )
+from potoserver.web.quiet import QuietConnections
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _PIECE_BYTES = 65_536
@@ -73,6 +74,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         outbox_bytes: What may wait behind the write that the reader is busy with.
         send_timeout_s: How long a reader may take nothing, and an orderly close may wait for one.
         clock: Tells since when a reader stalls.
+        quiet: Forgets the connection when it is lost.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         "_outbox_bytes",
         "_patience",
         "_paused",
+        "_quiet",
         "_send_timeout_s",
         "_sent_bytes",
         "_stall",
@@ -102,12 +105,14 @@ class TransportStream(asyncio.Protocol, EventStream):
         outbox_bytes: int,
         send_timeout_s: float,
         clock: Clock,
+        quiet: QuietConnections,
     ) -> None:
         self._transport = transport
         self._chunked = chunked
         self._outbox_bytes = outbox_bytes
         self._send_timeout_s = send_timeout_s
         self._clock = clock
+        self._quiet = quiet
         self._listener: StreamListener | None = None
         self._patience: TimerHandle | None = None
         """Ends when an orderly end has waited long enough for the reader."""
@@ -125,7 +130,13 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     @classmethod
     def take_over(
-        cls, request: web.Request, *, outbox_bytes: int, send_timeout_s: float, clock: Clock
+        cls,
+        request: web.Request,
+        *,
+        outbox_bytes: int,
+        send_timeout_s: float,
+        clock: Clock,
+        quiet: QuietConnections,
     ) -> TransportStream | None:
         """Takes the connection from aiohttp, its response headers having been sent.
 
@@ -142,6 +153,7 @@ class TransportStream(asyncio.Protocol, EventStream):
             outbox_bytes=outbox_bytes,
             send_timeout_s=send_timeout_s,
             clock=clock,
+            quiet=quiet,
         )
         hold_back_unsent(transport)
         transport.set_protocol(stream)
@@ -152,8 +164,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         # transport that it knows, so it must know none by then.
         handler.transport = None
         handler.connection_lost(None)
-        if not transport.is_reading():
-            transport.resume_reading()  # else the client's going would not be noticed
+        quiet.add(transport)
         return stream
 
     # EventStream
@@ -294,6 +305,7 @@ class TransportStream(asyncio.Protocol, EventStream):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._let_off()
+        self._quiet.remove(self._transport)
         self._waiting = None
         if self._patience is not None:
             self._patience.cancel()

@@ -22,6 +22,7 @@ from potoserver.web.ack_places import AckPlaces
 from potoserver.web.auth import Authenticator
 from potoserver.web.body import read_body, validate_body
 from potoserver.web.credentials import Identity
+from potoserver.web.quiet import QuietConnections
 from potoserver.web.rate_limit import RateLimiter
 from potoserver.web.stream import SubscriptionResponse, TransportStream
 from potoserver.web.tickets import RedeemedTicket, Tickets, last_event_id_of
@@ -29,7 +30,7 @@ from potoserver.web.unavailable import unavailable
 
 _LEASE_S = range(10, 301)
 _MAX_ACK_BYTES = 4096
-_DETACHED_AT_ONCE = 32
+_DETACHED_AT_ONCE = 8
 """Of streams that end together so many are seen to between two turns of others."""
 _TOO_MANY = "too-many-connections-of-user"
 _TOO_OFTEN = "too-many-requests"
@@ -73,6 +74,7 @@ class SubscribeHandler:
         self._acks = RateLimiter(per_minute, core.clock, core.metrics)
         self._ids = Ids(BASE64_12, "c-")
         self._ack_places = AckPlaces(core)
+        self._quiet = QuietConnections()
         self._logger = core.logs.get("sse")
         self._ended_streams: deque[tuple[Connection, Cause]] = deque()
         self._detaching = False
@@ -97,6 +99,7 @@ class SubscribeHandler:
             outbox_bytes=core.settings.limits.outbox_bytes,
             send_timeout_s=core.settings.send_timeout_s,
             clock=core.clock,
+            quiet=self._quiet,
         )
         if stream is None:
             return response

@@ -14,6 +14,7 @@ import pytest
 from potoserver import Cause, Connection, Event, ServerModule
 from potoserver.events import Frame
 from potoserver.web.peer import pause_as_soon_as_anything_waits
+from potoserver.web.quiet import QuietConnections
 from potoserver.web.stream import TransportStream
 from tests.faults.readers import RawSubscriber
 from tests.support.clock import ManualClock, settle
@@ -132,7 +133,12 @@ async def stream_on_a_pair(
 def stream_on(transport: asyncio.Transport, clock: ManualClock) -> TransportStream:
     """A stream that has become the transport's protocol."""
     stream = TransportStream(
-        transport, chunked=True, outbox_bytes=OUTBOX_BYTES, send_timeout_s=20, clock=clock
+        transport,
+        chunked=True,
+        outbox_bytes=OUTBOX_BYTES,
+        send_timeout_s=20,
+        clock=clock,
+        quiet=QuietConnections(),
     )
     transport.set_protocol(stream)
     pause_as_soon_as_anything_waits(transport)

@@ -1,0 +1,137 @@
+"""Connections of whose clients nothing is expected."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+from typing_extensions import override
+
+from potoserver.web.quiet import QuietConnections
+
+
+class _Protocol(asyncio.Protocol):
+    """Notes what it is told."""
+
+    def __init__(self, quiet: QuietConnections) -> None:
+        self._quiet = quiet
+        self.received = b""
+        self.lost = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._quiet.remove(self.transport)
+        self.lost.set_result(exc)
+
+
+class _Crowd:
+    """Connections, and the other ends of them."""
+
+    def __init__(self) -> None:
+        self.quiet = QuietConnections()
+        self.ours: list[_Protocol] = []
+        self.theirs: list[socket.socket] = []
+
+    async def add(self, count: int) -> None:
+        """So many more, all of them quiet."""
+        for _ in range(count):
+            ours, theirs = socket.socketpair()
+            _, protocol = await asyncio.get_running_loop().create_connection(
+                lambda: _Protocol(self.quiet), sock=ours
+            )
+            self.quiet.add(protocol.transport)
+            self.ours.append(protocol)
+            self.theirs.append(theirs)
+
+    def lost(self) -> int:
+        """How many are known to be lost."""
+        return sum(each.lost.done() for each in self.ours)
+
+
+@pytest.fixture
+async def crowd() -> AsyncIterator[_Crowd]:
+    crowd = _Crowd()
+    yield crowd
+    for protocol, sock in zip(crowd.ours, crowd.theirs, strict=True):
+        sock.close()
+        await protocol.lost
+
+
+async def test_of_thousands_that_go_at_once_a_few_are_heard_in_a_turn(crowd: _Crowd) -> None:
+    """Else others would wait for all of them, in each step of what they do."""
+    await crowd.add(200)
+    for sock in crowd.theirs:
+        sock.close()
+    lost = [0]
+    while lost[-1] < len(crowd.ours):
+        await asyncio.sleep(0)
+        lost.append(crowd.lost())
+    assert max(after - before for before, after in pairwise(lost)) <= 8
+    assert len(crowd.quiet) == 0
+
+
+async def test_who_says_something_is_heard_and_read_from_on(crowd: _Crowd) -> None:
+    """However often; and its end is noticed after that, too."""
+    await crowd.add(3)
+    for piece in (b"one", b"two"):
+        before = crowd.ours[1].received
+        crowd.theirs[1].send(piece)
+        while crowd.ours[1].received == before:
+            await asyncio.sleep(0)
+    assert [each.received for each in crowd.ours] == [b"", b"onetwo", b""]
+    crowd.theirs[1].close()
+    assert await crowd.ours[1].lost is None
+    assert crowd.lost() == 1
+
+
+async def test_an_end_of_our_own_is_followed_by_none_of_another_connection(crowd: _Crowd) -> None:
+    """The next one may have the same descriptor."""
+    await crowd.add(2)
+    crowd.ours[0].transport.close()
+    await crowd.ours[0].lost
+    assert len(crowd.quiet) == 1
+    await crowd.add(1)
+    crowd.theirs[0].close()
+    crowd.theirs[2].send(b"here")
+    while not crowd.ours[2].received:
+        await asyncio.sleep(0)
+    assert crowd.lost() == 1
+
+
+async def test_where_nobody_is_nothing_is_kept_open(crowd: _Crowd) -> None:
+    """No descriptor stays with the loop."""
+    for _ in range(2):
+        await crowd.add(5)
+        assert crowd.quiet._epoll is not None
+        for protocol, sock in zip(crowd.ours, crowd.theirs, strict=True):
+            sock.close()
+            await protocol.lost
+        assert crowd.quiet._epoll is None
+
+
+async def test_one_that_was_reset_is_heard_too(crowd: _Crowd) -> None:
+    """With the error, by which its cause is told."""
+    await crowd.add(1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    _, protocol = await asyncio.get_running_loop().create_connection(
+        lambda: _Protocol(crowd.quiet), sock=ours
+    )
+    crowd.quiet.add(protocol.transport)
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    theirs.close()
+    assert isinstance(await protocol.lost, ConnectionResetError)
