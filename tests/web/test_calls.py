@@ -497,16 +497,23 @@ async def test_what_is_passed_on_is_written_where_it_is_made(
     assert events == [*(("delta", f"word {number}") for number in range(5)), ("done", 5)]
 
 
+async def chunks_passed_on_together(
+    running: RunningServer, sample: Sample, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> list[bytes]:
+    """The chunks of a reply whose first word was written a moment before all others were passed on."""
+    monkeypatch.setattr(reply_writer, "_TOGETHER_S", 1e9)
+    with closing(await ask_raw(running, "Sample/passOn", arguments)) as sock:
+        got = await read_until(sock, b"word 0")
+        sample.gate.set()
+        return chunks_of(await read_until(sock, b"event: done", got))
+
+
 async def test_what_is_passed_on_in_one_turn_of_the_loop_goes_out_together(
     running: RunningServer, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind a write of a moment ago; in one write at the end of the turn, the end of the reply after it."""
-    monkeypatch.setattr(reply_writer, "_TOGETHER_S", 1e9)
-    with closing(await ask_raw(running, "Sample/passOn", '{"words": 5}')) as sock:
-        got = await read_until(sock, b"word 0")
-        sample.gate.set()
-        got = await read_until(sock, b"event: done", got)
-    events = [[(event.type, event.data) for event in parse_events(chunk)] for chunk in chunks_of(got)]
+    """In one write at the end of the turn, the end of the reply after it."""
+    chunks = await chunks_passed_on_together(running, sample, monkeypatch, '{"words": 5}')
+    events = [[(event.type, event.data) for event in parse_events(chunk)] for chunk in chunks]
     assert events[:3] == [
         [("delta", "word 0")],
         [("delta", f"word {number}") for number in range(1, 5)],
@@ -518,12 +525,8 @@ async def test_what_is_passed_on_in_one_turn_of_the_loop_gathers_up_to_a_piece(
     running: RunningServer, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A method that says very much without a pause is not kept in memory for as long as it goes on."""
-    monkeypatch.setattr(reply_writer, "_TOGETHER_S", 1e9)
-    with closing(await ask_raw(running, "Sample/passOn", '{"words": 200, "chars": 1000}')) as sock:
-        got = await read_until(sock, b"word 0")
-        sample.gate.set()
-        got = await read_until(sock, b"event: done", got)
-    chunks = chunks_of(got)
+    arguments = '{"words": 200, "chars": 1000}'
+    chunks = await chunks_passed_on_together(running, sample, monkeypatch, arguments)
     assert 65_536 < max(map(len, chunks)) < 67_000
     words = [event.data for event in parse_events(b"".join(chunks)) if event.type == "delta"]
     assert [word.strip() for word in words] == [f"word {number}" for number in range(200)]

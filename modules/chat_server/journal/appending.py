@@ -73,11 +73,8 @@ class Appending:
 
         def told(outcome: Message | BaseException) -> None:
             if isinstance(outcome, HeldElsewhereError | UserFullError):
-                again = self._calls.inside(
-                    user_id, ticket, lambda own: self._append(own, user_id, message, conversation)
-                )
-                self._calls.start(again).add_done_callback(
-                    lambda task: tell(kept, task.exception() or task.result())
+                self._calls.go_on(
+                    user_id, ticket, lambda own: self._append(own, user_id, message, conversation), kept
                 )
                 return
             if isinstance(outcome, JournalError):

@@ -138,15 +138,32 @@ class UserCalls:
 
         def told(outcome: _R | BaseException) -> None:
             if isinstance(outcome, HeldElsewhereError):
-                self.start(self.inside(user_id, ticket, patient)).add_done_callback(
-                    lambda task: tell(done, task.exception() or task.result())
-                )
+                self.go_on(user_id, ticket, patient, done)
                 return
             self.leave(user_id, ticket, outcome if isinstance(outcome, BaseException) else None)
             tell(done, outcome)
 
         batches.put(work(dialogs), told)
         return await done
+
+    def go_on(
+        self,
+        user_id: str,
+        ticket: Ticket,
+        work: Callable[[UserDialogs], Awaitable[_R]],
+        done: asyncio.Future[_R],
+    ) -> None:
+        """Runs what could not be done in one go as a task after all, and leaves then.
+
+        Args:
+            user_id: Whose dialogs were entered.
+            ticket: As it was given.
+            work: It.
+            done: Gets what comes of it.
+        """
+        self.start(self.inside(user_id, ticket, work)).add_done_callback(
+            lambda task: tell(done, task.exception() or task.result())
+        )
 
     def _check_accepting(self) -> None:
         if not self.accepting:
