@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -121,11 +122,16 @@ async def test_what_can_not_be_read_holds_no_archive_up(tmp_path: Path, call: st
 
 
 class CountingDisk(Disk):
-    """Counts how often a folder's names are read."""
+    """Counts how often the archives' names are read, and how often it is looked whether there is one."""
 
     def __init__(self) -> None:
         super().__init__(fsync=False)
-        self.looks = 0
+        self.looks = self.finds = 0
+
+    @override
+    def find(self, path: Path) -> os.stat_result | None:
+        self.finds += path.parent.name == "archived"
+        return super().find(path)
 
     @override
     def names(self, folder: Path) -> list[str]:
@@ -170,6 +176,20 @@ async def test_an_archive_does_not_read_all_names_where_there_are_many(tmp_path:
         clock.step_wall(-HOUR_MS)
         assert await end_again(journal, clock, 6) == "2024-01-15-10-12-08-3"
         assert disk.looks == 3
+
+
+async def test_many_that_end_in_one_second_behind_many_don_t_try_each_others_names(tmp_path: Path) -> None:
+    """The next one is known."""
+    with_many(tmp_path, "2023-01-15-10")
+    disk, clock = CountingDisk(), behind(0)
+    async with opened(tmp_path, disk=disk, clock=clock) as journal:
+        await end_again(journal, clock, 0)
+        tried = []
+        for number in range(1, 20):
+            disk.finds = 0
+            assert await end_again(journal, clock, number) == f"{FIRST_NAME}-{number + 1}"
+            tried.append(disk.finds)
+    assert tried == [1] * 19
 
 
 async def test_names_of_years_to_come_are_looked_through_each_time(tmp_path: Path) -> None:
