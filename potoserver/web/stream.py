@@ -303,6 +303,12 @@ class TransportStream(asyncio.Protocol, EventStream):
     # asyncio.Protocol
 
     @override
+    def eof_received(self) -> None:
+        # Told at once: asyncio closes the transport now, and says so only when others have had their turn.
+        if self._cause is None and not self._paused:
+            self._lose(Cause.CLOSED)
+
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._let_off()
         self._quiet.remove(self._transport)

@@ -213,12 +213,15 @@ class SubscribeHandler:
             core.tasks.spawn(self._detach_ended(), "detach")
 
     async def _detach_ended(self) -> None:
-        while self._ended_streams:
-            for _ in range(min(_DETACHED_AT_ONCE, len(self._ended_streams))):
-                connection, cause = self._ended_streams.popleft()
+        """Has a task see to each stream that has ended; to the last one it sees itself."""
+        ended = self._ended_streams
+        while len(ended) > 1:
+            for _ in range(min(_DETACHED_AT_ONCE, len(ended) - 1)):
+                connection, cause = ended.popleft()
                 self._core.tasks.spawn(self._detach(connection, cause), f"detach {connection.id}")
             await asyncio.sleep(0)
         self._detaching = False
+        await self._detach(*ended.popleft())
 
     async def _detach(self, connection: Connection, cause: Cause) -> None:
         core = self._core

@@ -15,6 +15,7 @@ from scripts.bench.side_by_side.peers.plain import PlainPeer
 from scripts.bench.side_by_side.peers.potoserver import Potoserver
 from scripts.bench.side_by_side.peers.raw import RawPeer
 from scripts.bench.side_by_side.rows.base import Ground, Row, Scene, Size
+from scripts.bench.side_by_side.rows.ends import Ends
 from scripts.bench.side_by_side.rows.idle import Idle
 from scripts.bench.side_by_side.rows.start import Start, make_users
 from scripts.bench.side_by_side.run import Run
@@ -54,7 +55,7 @@ async def test_every_row_can_be_measured(tmp_path: Path) -> None:
         Scene("all", (Start(), *rows), (Potoserver,), {"presence": {"grace_ms": 100}}, prepare=make_users),
         by_name["leave"],
         by_name["dialogs"],
-        Scene("open", (*rows[:1], Idle()), (RawPeer,)),
+        Scene("open", (*rows[:1], Idle(), Ends()), (RawPeer,)),
         by_name["reply-fast"],
         Scene("growth", by_name["growth"].rows, (RawPeer,)),
     ]
@@ -65,7 +66,11 @@ async def test_every_row_can_be_measured(tmp_path: Path) -> None:
     assert sum("potoserver" in of_figure for of_figure in peers) == 42
     assert {"potoserver", "raw asyncio"} in peers, "connects of both"
     assert {"potoserver", "plain loop"} in peers, "archives of both"
-    for what in ("as fast as they come", "connections are idle"):
+    for what in (
+        "as fast as they come",
+        "connections are idle",
+        "closed by the client to noticed, 6 held, p99",
+    ):
         (figure,) = [figure for figure in run.samples.figures if what in figure.name]
         assert set(run.samples.by_peer(figure)) == {"potoserver", "raw asyncio"}, what
     assert sum(of_figure == {"raw asyncio"} for of_figure in peers) == 10, "its growth"

@@ -13,7 +13,7 @@ import pytest
 
 from potoserver import Cause, Connection, Event, ServerModule
 from potoserver.events import Frame
-from potoserver.web.peer import pause_as_soon_as_anything_waits
+from potoserver.web.peer import pause_as_soon_as_anything_waits, reset_when_closed
 from potoserver.web.quiet import QuietConnections
 from potoserver.web.stream import TransportStream
 from tests.faults.readers import RawSubscriber
@@ -130,9 +130,11 @@ async def stream_on_a_pair(
     return stream_on(transport, clock), transport, theirs
 
 
-def stream_on(transport: asyncio.Transport, clock: ManualClock) -> TransportStream:
+def stream_on(
+    transport: asyncio.Transport, clock: ManualClock, made: type[TransportStream] = TransportStream
+) -> TransportStream:
     """A stream that has become the transport's protocol."""
-    stream = TransportStream(
+    stream = made(
         transport,
         chunked=True,
         outbox_bytes=OUTBOX_BYTES,
@@ -333,6 +335,51 @@ async def test_a_stream_that_has_ended_sends_nothing_more(clock: ManualClock) ->
             await settle()
 
 
+async def test_that_a_client_has_closed_is_told_before_others_have_their_turn(clock: ManualClock) -> None:
+    """Though asyncio tells it only a turn of its loop later: it would be behind whatever is under way."""
+    told: list[str] = []
+
+    class Told(TransportStream):
+        def connection_lost(self, exc: Exception | None) -> None:
+            told.append("lost")
+            super().connection_lost(exc)
+
+    class Listener:
+        on_lost = staticmethod(told.append)
+
+    ours, theirs = socket.socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    stream_on(transport, clock, Told).listen(Listener())
+    theirs.close()
+    await until(lambda: "lost" in told)
+    assert told == [Cause.CLOSED, "lost"]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_client_that_closes_its_half_while_something_waits_has_its_time(
+    clock: ManualClock, reads: bool
+) -> None:
+    """It may take what the transport has still, and is cut off when it takes nothing; it is told once."""
+    loop = asyncio.get_running_loop()
+    stream, transport, theirs = await stream_on_a_pair(clock)
+    ends = Ends()
+    stream.listen(ends)
+    while not transport.get_write_buffer_size():
+        stream.write(Frame(b"data: x\n\n"))
+    with theirs:
+        theirs.setblocking(False)
+        theirs.shutdown(socket.SHUT_WR)
+        await until(transport.is_closing)
+        assert ends.told == []
+        if reads:
+            received = 0
+            while chunk := await loop.sock_recv(theirs, 1_000_000):
+                received += len(chunk)
+            assert received == stream.sent_bytes
+        await clock.advance(26)
+    assert ends.told == [Cause.CLOSED if reads else Cause.SLOW]
+
+
 # Past the transport
 
 
@@ -465,6 +512,7 @@ async def test_a_connection_that_is_lost_under_tls_can_be_looked_at_all_the_time
     stream, _, writer = tls_stream
     ends = Ends()
     stream.listen(ends)
+    reset_when_closed(writer.transport, on=True)  # of an end that is read the stream is told at once
     writer.transport.abort()
     async with asyncio.timeout(10):
         while not ends.told:
@@ -483,6 +531,7 @@ async def test_a_connection_that_is_lost_under_tls_can_be_closed(
     stream, _, writer = tls_stream
     ends = Ends()
     stream.listen(ends)
+    reset_when_closed(writer.transport, on=True)  # of an end that is read the stream is told at once
     writer.transport.abort()
     await until(lambda: stream._transport.get_extra_info("socket") is None, pause_s=0)
     assert ends.told == []

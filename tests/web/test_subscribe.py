@@ -441,6 +441,19 @@ async def test_what_a_module_tells_who_has_just_come_arrives_on_the_stream_that_
             assert (await reader.next()).id == welcome.id
 
 
+def note_detaches(running: RunningServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the connections that the engine is asked to detach from now on."""
+    detached: list[str] = []
+    detach = running.core.engine.detach
+
+    async def note(user_id: str, connection_id: str, cause: Cause) -> int:
+        detached.append(connection_id)
+        return await detach(user_id, connection_id, cause)
+
+    monkeypatch.setattr(running.core.engine, "detach", note)
+    return detached
+
+
 async def test_of_a_crowd_that_goes_some_are_seen_to_at_a_time(
     tmp_path: Path, clock: ManualClock, running_server: RunServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,14 +466,7 @@ async def test_of_a_crowd_that_goes_some_are_seen_to_at_a_time(
         for _ in range(22):
             reader = await streams.enter_async_context(stream(running.session, f"{running.url}/subscribe"))
             await reader.next("connected")
-        detached: list[str] = []
-        detach = running.core.engine.detach
-
-        async def count(user_id: str, connection_id: str, cause: Cause) -> int:
-            detached.append(connection_id)
-            return await detach(user_id, connection_id, cause)
-
-        monkeypatch.setattr(running.core.engine, "detach", count)
+        detached = note_detaches(running, monkeypatch)
         running.core.subscriptions.close_all(Cause.KICKED)
         seen = []
         for _ in range(5):
@@ -469,3 +475,18 @@ async def test_of_a_crowd_that_goes_some_are_seen_to_at_a_time(
         assert seen == [0, 8, 16, 22, 22]
         assert len(set(detached)) == 22
         assert (await running.core.engine.presence_of("a1")).connections == 0
+
+
+async def test_one_that_goes_alone_is_seen_to_in_the_next_turn(
+    tmp_path: Path, clock: ManualClock, running_server: RunServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each turn more is behind whatever is under way, such as everybody's heartbeats."""
+    async with (
+        running_server(tmp_path, [], clock=clock) as running,
+        stream(running.session, f"{running.url}/subscribe") as reader,
+    ):
+        await reader.next("connected")
+        detached = note_detaches(running, monkeypatch)
+        running.core.subscriptions.close_all(Cause.KICKED)
+        await asyncio.sleep(0)
+        assert len(detached) == 1

@@ -34,6 +34,7 @@ class Peer(ABC):
         beats: Whether it sends heartbeats.
         beat_path: What is posted to for it to begin with them; "" where it sends them anyhow.
         paced: Whether it can be told how long to wait between two events.
+        tells_ends: Whether it tells when it has noticed that a connection has ended.
     """
 
     name: ClassVar[str]
@@ -43,6 +44,7 @@ class Peer(ABC):
     beats: ClassVar[bool] = False
     beat_path: ClassVar[str] = ""
     paced: ClassVar[bool] = True
+    tells_ends: ClassVar[bool] = False
 
     def __init__(self, folder: Path, cpus: set[int], settings: Mapping[str, object]) -> None:
         self.folder = folder
@@ -65,6 +67,10 @@ class Peer(ABC):
     @abstractmethod
     def requests(self, command: Command, token: str) -> list[str]:
         """The requests by which it is told to send."""
+
+    def ends_ms(self) -> dict[str, float]:
+        """When it noticed the ends of users' connections that it has told of so far: wall time in ms."""
+        return {}
 
     @property
     def pids(self) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import ClassVar
 
 import yaml
@@ -13,6 +14,7 @@ from scripts.bench.side_by_side.load.calls import post
 from scripts.bench.side_by_side.peers.base import Peer
 from scripts.bench.side_by_side.users import SECRET
 
+_ENDED = b'"SSE disconnect detected"'
 _MODULE = "scripts.bench.side_by_side.peers.bench_module:Bench"
 
 
@@ -26,6 +28,7 @@ class Potoserver(Peer):
     name: ClassVar[str] = "potoserver"
     path: ClassVar[str] = "/subscribe"
     beats: ClassVar[bool] = True
+    tells_ends: ClassVar[bool] = True
 
     def command_line(self) -> list[str]:
         settings = {
@@ -42,3 +45,18 @@ class Potoserver(Peer):
 
     def requests(self, command: Command, token: str) -> list[str]:
         return [post(self.port, "/Bench/send", json.dumps(command.fields()), token)]
+
+    def ends_ms(self) -> dict[str, float]:
+        """As its log says; stamps are whole milliseconds, so each counts as one later.
+
+        In the file before, too, if it was just rotated.
+        """
+        log = self.folder / "logs" / "server.log"
+        noticed: dict[str, float] = {}
+        for file in (log.with_name(f"{log.name}.1"), log):
+            for line in file.read_bytes().splitlines() if file.exists() else []:
+                if _ENDED in line and line.endswith(b"}"):
+                    fields = json.loads(line)
+                    at = datetime.fromisoformat(fields["timestamp"])
+                    noticed[fields["user"]] = at.timestamp() * 1000 + 1
+        return noticed

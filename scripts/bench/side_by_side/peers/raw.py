@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
@@ -30,6 +31,11 @@ class RawPeer(PythonPeer):
     module: ClassVar[str] = __name__
     beats: ClassVar[bool] = True
     beat_path: ClassVar[str] = "/beat"
+    tells_ends: ClassVar[bool] = True
+
+    def ends_ms(self) -> dict[str, float]:
+        lines = (self.folder / "output").read_text().split("\n")[:-1]
+        return {user: float(at_ms) for user, _, at_ms in map(str.split, lines)}
 
 
 class Streams:
@@ -104,6 +110,7 @@ class Stream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._user_id is not None:
+            print(self._user_id, "ended", time.time() * 1000, flush=True)
             self._streams.remove(self._user_id, self._transport)
 
 
