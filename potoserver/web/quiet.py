@@ -20,7 +20,7 @@ class QuietConnections:
     times that. So these connections are in a set of their own that the loop looks at as if it were one
     connection (epoll(7), on Linux). What the loop keeps for each connection that it reads from is saved, too.
 
-    Under TLS, and where there is no such set, the loop reads as ever.
+    Under TLS, and where there is no such set or no room in it, the loop reads as ever.
     """
 
     def __init__(self) -> None:
@@ -34,23 +34,31 @@ class QuietConnections:
     def add(self, transport: asyncio.Transport) -> None:
         """Has a connection read once there is something to be read. `remove` it when it is lost."""
         descriptor = plain_descriptor(transport)
-        if descriptor is None or sys.platform != "linux":
+        if descriptor is None or sys.platform != "linux" or not self._watch(descriptor):
             if not transport.is_reading():
                 transport.resume_reading()
             return
         if transport.is_reading():
             transport.pause_reading()
-        if self._epoll is None:
-            self._epoll = select.epoll()
-            asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._hear)
-        # Once: whoever was heard is read from as any other. The kernel takes out what is closed.
-        self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
         self._transports[descriptor] = transport
 
     def remove(self, transport: asyncio.Transport) -> None:
         """A connection is lost; its socket is about to be closed. Idempotent."""
         self._transports.pop(descriptor_of(transport), None)
         self._end_if_none()
+
+    def _watch(self, descriptor: int) -> bool:
+        """Takes it into the set; False where the kernel lets us have no more of them."""
+        try:
+            if self._epoll is None:
+                self._epoll = select.epoll()
+                asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._hear)
+            # Once: whoever was heard is read from as any other. The kernel takes out what is closed.
+            self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+        except OSError:
+            self._end_if_none()
+            return False
+        return True
 
     def _hear(self) -> None:
         if self._epoll is None:

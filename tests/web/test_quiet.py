@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import select
 import socket
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -120,6 +122,38 @@ async def test_where_nobody_is_nothing_is_kept_open(crowd: _Crowd) -> None:
             sock.close()
             await protocol.lost
         assert crowd.quiet._epoll is None
+
+
+async def test_where_the_kernel_has_no_room_the_loop_reads(
+    crowd: _Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of descriptors; else nobody would notice the end of the connection."""
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(select, "epoll", refuse)
+    await crowd.add(1)
+    assert len(crowd.quiet) == 0
+    crowd.theirs[0].close()
+    assert await crowd.ours[0].lost is None
+
+
+async def test_where_the_kernel_watches_no_more_the_loop_reads(crowd: _Crowd) -> None:
+    """Others are watched as before."""
+    await crowd.add(1)
+    ours, theirs = socket.socketpair()
+    transport, protocol = await asyncio.get_running_loop().create_connection(
+        lambda: _Protocol(crowd.quiet), sock=ours
+    )
+    assert crowd.quiet._epoll is not None
+    crowd.quiet._epoll.register(ours, 0)  # so it can't be registered once more
+    transport.pause_reading()
+    crowd.quiet.add(transport)
+    assert len(crowd.quiet) == 1
+    theirs.close()
+    assert await protocol.lost is None
+    assert len(crowd.quiet) == 1
 
 
 async def test_one_that_was_reset_is_heard_too(crowd: _Crowd) -> None:
