@@ -286,13 +286,17 @@ class Hooks:
             call = partial(self._run, module, "on_connection_opened", connection.user_id, connection)
             self._spawn_try(module, "on_connection_opened", call)
 
-    def connection_closed(self, connection: Connection, cause: Cause) -> None:
-        """Dispatches `on_connection_closed`; returns at once."""
+    async def connection_closed(self, connection: Connection, cause: Cause) -> None:
+        """Runs `on_connection_closed`: the last module's in the caller's task, each other in its own."""
         if self._stopping:
             return
-        for module in self._overriding("on_connection_closed"):
+        modules = self._overriding("on_connection_closed")
+        for module in modules:
             call = partial(self._run, module, "on_connection_closed", connection.user_id, connection, cause)
-            self._spawn_try(module, "on_connection_closed", call)
+            if module is modules[-1]:
+                await self._tries.run(module, "on_connection_closed", call)
+            else:
+                self._spawn_try(module, "on_connection_closed", call)
 
     def _spawn_try(self, module: ServerModule, hook: str, call: Callable[[], Awaitable[object]]) -> None:
         self._tasks.spawn(self._tries.run(module, hook, call), f"{hook} of {module.name()}")

@@ -42,7 +42,8 @@ class Turnstile:
         """Waits for a place."""
         if self._places.locked():
             self._in_line += 1
-            self._free()
+            if self._timer is None:
+                self._free()
             try:
                 if self._line_s is None:
                     await self._places.acquire()
@@ -56,7 +57,7 @@ class Turnstile:
         else:
             await self._places.acquire()  # at once: no line, and no time to be measured
         self._since_s[who] = self._clock.monotonic_s()
-        if self._in_line:
+        if self._in_line and self._timer is None:
             self._free()
 
     def leave(self, who: _Passing) -> None:
@@ -65,13 +66,16 @@ class Turnstile:
             self._places.release()
 
     def _free(self) -> None:
-        """Takes the place from those who have had it too long; looks again when the next one has."""
+        """Takes the place from those who have had it too long; looks again when the next one has.
+
+        Only while the timer is not set: whoever waits for it is seen to by then.
+        """
         now_s = self._clock.monotonic_s()
-        for who, since_s in list(self._since_s.items()):
+        while self._since_s:
+            who, since_s = next(iter(self._since_s.items()))
             rest_s = since_s + self._hold_s - now_s
             if rest_s > 0:
-                if self._timer is None:
-                    self._timer = self._clock.call_later(rest_s, self._look)
+                self._timer = self._clock.call_later(rest_s, self._look)
                 return
             self.leave(who)
 

@@ -240,7 +240,7 @@ class SubscribeHandler:
             connections_left=left,
             grace_ms=core.settings.presence.grace_ms if left == 0 else None,
         )
-        core.hooks.connection_closed(connection, cause)
+        await core.hooks.connection_closed(connection, cause)
 
     async def _send_opening(
         self, subscription: Subscription, attachment: Attachment, opening: _Opening

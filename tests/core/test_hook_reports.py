@@ -186,7 +186,7 @@ async def test_a_failed_hook_is_reported_with_its_error(world: World) -> None:
     world.hooks.add(Hanging())
     world.hooks.add(Raising())
     world.hooks.arrived("a1")
-    world.hooks.connection_closed(Connection("c1", "a1", 1), Cause.RESET)
+    await world.hooks.connection_closed(Connection("c1", "a1", 1), Cause.RESET)
     await world.clock.advance(10)
     (level, raised), (_, late) = reported(world, "hook failed")
     error = raised.pop("exc_info")

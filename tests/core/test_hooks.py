@@ -284,10 +284,52 @@ async def test_connection_hooks_are_best_effort(world: World) -> None:
     module = Watching()
     world.hooks.add(module)
     world.hooks.connection_opened(Connection("c1", "a1", 1))
-    world.hooks.connection_closed(Connection("c1", "a1", 1), Cause.RESET)
+    await settle()
+    await world.hooks.connection_closed(Connection("c1", "a1", 1), Cause.RESET)
     await settle()
     assert module.seen == ["opened c1", "closed c1 reset"]
     assert world.sample("potoserver_hook_failures_total", module="Watching", hook="on_connection_opened") == 1
+
+
+async def test_the_end_of_a_connection_is_told_in_the_task_that_sees_to_it(world: World) -> None:
+    """Thousands may end at once: another task for each would be a third of what that costs."""
+
+    class Watching(ServerModule):
+        closed = 0
+
+        async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+            self.closed += 1
+
+    module = Watching()
+    world.hooks.add(module)
+    await world.hooks.connection_closed(Connection("c1", "a1", 1), Cause.RESET)
+    assert module.closed == 1
+    assert len(world.tasks) == 0
+
+
+@pytest.mark.parametrize("hangs_first", [True, False])
+async def test_a_module_that_hangs_keeps_the_end_of_a_connection_from_no_other(
+    world: World, hangs_first: bool
+) -> None:
+    """Whichever of them is told in the caller's task."""
+    told = asyncio.Event()
+
+    class Hanging(ServerModule):
+        async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+            await asyncio.Event().wait()
+
+    class Watching(ServerModule):
+        async def on_connection_closed(self, connection: Connection, cause: Cause) -> None:
+            told.set()
+
+    modules = [Hanging(), Watching()] if hangs_first else [Watching(), Hanging()]
+    for module in modules:
+        world.hooks.add(module)
+    ending = asyncio.create_task(world.hooks.connection_closed(Connection("c1", "a1", 1), Cause.RESET))
+    await settle()
+    assert told.is_set()
+    await world.clock.advance(10)
+    await ending
 
 
 async def test_after_the_stop_no_hook_begins(world: World) -> None:
@@ -339,7 +381,7 @@ async def test_each_hook_is_run_where_its_user_belongs() -> None:
     connection, gone = Connection("c1", "a1", 1), departure(1)
     world.hooks.arrived("a1")
     world.hooks.connection_opened(connection)
-    world.hooks.connection_closed(connection, Cause.RESET)
+    await world.hooks.connection_closed(connection, Cause.RESET)
     world.hooks.departed(gone)
     await settle()
     await world.hooks.connected_fields("a1")

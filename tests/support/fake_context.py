@@ -247,7 +247,7 @@ class FakeContext(ModuleContext, EngineListener):
 
     async def disconnect(self, connection: Connection, cause: Cause = Cause.CLOSED) -> None:
         await self.engine.detach(connection.user_id, connection.id, cause)
-        self.hooks.connection_closed(connection, cause)
+        await self.hooks.connection_closed(connection, cause)
 
     @override
     def on_entry(self, user_id: str, entry: LogEntry) -> None:
