@@ -10,6 +10,10 @@ from potoserver.web.peer import descriptor_of, plain_descriptor
 
 _AT_ONCE = 8
 """So many are heard in one turn of the loop."""
+_REST_S = 0.003
+"""After as many the loop rests from them: more follows on each end than the hearing of it, and while the loop
+has no rest, threads wait for the interpreter: the journal's, which need it several times for each call.
+"""
 
 
 class QuietConnections:
@@ -63,11 +67,20 @@ class QuietConnections:
     def _hear(self) -> None:
         if self._epoll is None:
             return
-        for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
+        heard = self._epoll.poll(0, _AT_ONCE)
+        for descriptor, _ in heard:
             transport = self._transports.pop(descriptor, None)
             if transport is not None:
                 transport.resume_reading()
+        if len(heard) == _AT_ONCE:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._epoll.fileno())
+            loop.call_later(_REST_S, self._listen, self._epoll)
         self._end_if_none()
+
+    def _listen(self, epoll: select.epoll) -> None:
+        if epoll is self._epoll:  # else nobody was left to listen to
+            asyncio.get_running_loop().add_reader(epoll.fileno(), self._hear)
 
     def _end_if_none(self) -> None:
         if not self._transports and self._epoll is not None:

@@ -6,13 +6,15 @@ import asyncio
 import errno
 import select
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from itertools import pairwise
 
 import pytest
 from typing_extensions import override
 
 from potoserver.web.quiet import QuietConnections
+from tests.support.clock import settle
 
 
 class _Protocol(asyncio.Protocol):
@@ -83,6 +85,21 @@ async def test_of_thousands_that_go_at_once_a_few_are_heard_in_a_turn(crowd: _Cr
         lost.append(crowd.lost())
     assert max(after - before for before, after in pairwise(lost)) <= 8
     assert len(crowd.quiet) == 0
+
+
+async def test_after_a_few_the_loop_rests_from_them(crowd: _Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What thousands of ends are followed by leaves time to others; one alone is heard at once."""
+    await crowd.add(17)
+    rests: list[Callable[[], None]] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", lambda _, call, *of: rests.append(partial(call, *of)))
+    for sock in crowd.theirs:
+        sock.close()
+    for lost, rest_count in ((8, 1), (16, 2), (17, 2)):
+        await settle()
+        assert (crowd.lost(), len(rests)) == (lost, rest_count)
+        rests[-1]()
+    assert crowd.quiet._epoll is None
 
 
 async def test_who_says_something_is_heard_and_read_from_on(crowd: _Crowd) -> None:
