@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -26,6 +29,8 @@ _WORKER_LOG_FILE_NAME = "server-{}.log"
 QUEUE_LINES = 10_000
 """How many lines may wait for the file, and as many for the terminal."""
 
+GATHERED_LINES = 1000
+"""So many lines of one turn of the loop wait for its end at most."""
 _STOP_LIMIT_S = 5.0
 _PASSING_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
@@ -35,7 +40,8 @@ class Logs:
 
     Logging never waits and never raises: a thread each formats and writes for the file and for the
     terminal, so that a terminal on hold does not keep lines out of the file. Lines logged before `start`
-    wait for it.
+    wait for it; those of one turn of an event loop are handed to the threads together, at its end. To wake
+    them for each line takes longer than the line.
 
     Args:
         settings: Levels and rotation.
@@ -63,6 +69,10 @@ class Logs:
         self._file_watcher: Callable[[bool], None] = lambda _: None
         self._terminal: Writer | None = None
         self._worker = worker
+        self._gathered: deque[Entry] = deque()
+        """The lines of this turn of the loop."""
+        # Reentrant: a finalizer may log while this thread is in it.
+        self._handing_over = threading.RLock()
         self._writers: list[Writer] = []
         if log_dir is not None:
             name = LOG_FILE_NAME if worker is None else _WORKER_LOG_FILE_NAME.format(worker)
@@ -89,6 +99,7 @@ class Logs:
 
     def stop(self) -> None:
         """Writes what was logged and closes the file; gives up on each after 5 s. Idempotent."""
+        self._hand_over()
         for writer in self._writers:
             writer.stop(_STOP_LIMIT_S)
 
@@ -107,8 +118,26 @@ class Logs:
         return self._debug.match(name)
 
     def _put(self, entry: Entry) -> None:
-        for writer in self._writers:
-            writer.put(entry)
+        gathered = self._gathered
+        gathered.append(entry)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # another thread, or no loop runs
+            self._hand_over()
+            return
+        # Looked at once the line is in it: who else is just handing over takes this one along, or is done.
+        if len(gathered) == 1:
+            loop.call_soon(self._hand_over)
+        elif len(gathered) >= GATHERED_LINES:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Gives the threads what was gathered, in order, whoever hands over."""
+        with self._handing_over:
+            while self._gathered:
+                entry = self._gathered.popleft()
+                for writer in self._writers:
+                    writer.put(entry)
 
     def watch_file(self, watcher: Callable[[bool], None]) -> None:
         """Has somebody told when lines are kept out of the file, and when they go into it again.

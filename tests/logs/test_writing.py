@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
@@ -17,7 +18,7 @@ import pytest
 from potoserver.logs import LOG_FILE_NAME, Logs
 from potoserver.logs.entry import Entry
 from potoserver.logs.file import RotatingFile
-from potoserver.logs.logs import QUEUE_LINES
+from potoserver.logs.logs import GATHERED_LINES, QUEUE_LINES
 from potoserver.logs.writer import Writer
 from potoserver.settings.model import LogSettings
 from tests.faults.disk import Fault
@@ -207,6 +208,55 @@ def test_logging_never_waits_for_the_terminal(tmp_path: Path) -> None:
     logs.stop()
     assert len(events(tmp_path / LOG_FILE_NAME)) == QUEUE_LINES + extra + 1
     assert terminal.getvalue().count("log lines dropped lines=50") == 1
+
+
+@pytest.fixture
+def handed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that were handed to the thread of the file, as they come."""
+    handed: list[str] = []
+    monkeypatch.setattr(Writer, "put", lambda _, entry: handed.append(entry.event))
+    return handed
+
+
+async def test_the_lines_of_a_turn_are_handed_over_together(tmp_path: Path, handed: list[str]) -> None:
+    """The thread does not wake for each of them: it gets them as soon as the turn of the loop is over."""
+    logger = Logs(LogSettings(), tmp_path, None).get("a")
+    for _ in range(2):
+        handed.clear()
+        logger.info("one")
+        logger.info("two")
+        assert handed == []
+        await asyncio.sleep(0)
+        assert handed == ["one", "two"]
+
+
+async def test_a_turn_holds_so_many_lines_and_no_more(tmp_path: Path, handed: list[str]) -> None:
+    """A turn that does not end keeps no more than that out of the file."""
+    logger = Logs(LogSettings(), tmp_path, None).get("a")
+    for number in range(GATHERED_LINES + 1):
+        logger.info(str(number))
+    assert len(handed) == GATHERED_LINES
+    await asyncio.sleep(0)
+    assert handed == [str(number) for number in range(GATHERED_LINES + 1)]
+
+
+async def test_a_line_of_another_thread_waits_for_no_turn(tmp_path: Path, handed: list[str]) -> None:
+    """It is handed over at once, behind what the turn has logged before."""
+    logger = Logs(LogSettings(), tmp_path, None).get("a")
+    logger.info("one")
+    thread = threading.Thread(target=logger.info, args=("two",))
+    thread.start()
+    thread.join(LIMIT_S)
+    assert handed == ["one", "two"]
+
+
+async def test_stopping_writes_the_lines_of_the_turn(tmp_path: Path) -> None:
+    """A process that ends in the middle of a turn has said all that it had to say."""
+    logs = Logs(LogSettings(), tmp_path, None)
+    logs.start()
+    logs.get("a").info("last")
+    logs.stop()
+    assert events(tmp_path / LOG_FILE_NAME) == ["last"]
 
 
 def test_stopping_does_not_wait_for_ever(tmp_path: Path) -> None:
