@@ -47,6 +47,17 @@ def hold_back_unsent(transport: asyncio.BaseTransport) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT_BYTES)
 
 
+def send_together(transport: asyncio.BaseTransport, *, on: bool) -> None:
+    """Asks the kernel to keep what it is given, and to send it with what follows (Linux).
+
+    It keeps it until this is off again or the socket is closed, and never for more than 200 ms (tcp(7)).
+    """
+    option, sock = getattr(socket, "TCP_CORK", None), _socket_of(transport)
+    if option is not None and sock is not None:
+        with suppress(OSError):  # it may be gone by now, or be no TCP
+            sock.setsockopt(socket.IPPROTO_TCP, option, on)
+
+
 def reset_when_closed(transport: asyncio.BaseTransport, *, on: bool) -> None:
     """Has the kernel tell the other end, however the socket comes to be closed, that this was not the end.
 

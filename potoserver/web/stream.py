@@ -24,6 +24,7 @@ from potoserver.web.peer import (
     is_silent,
     pause_as_soon_as_anything_waits,
     plain_descriptor,
+    send_together,
     silent_for_s,
     unacknowledged_bytes,
     untaken_bytes,
@@ -51,6 +52,9 @@ class SubscriptionResponse(EventSourceResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         # The connection ends with the stream; a client that kept it for a next request would lose that one.
         self.headers["Connection"] = "close"
+        if request.transport is not None:
+            # They go with the opening: to send, and to wake the client, costs as much for both as for one.
+            send_together(request.transport, on=True)
         return await web.StreamResponse.prepare(self, request)
 
     @override
@@ -191,6 +195,7 @@ class TransportStream(asyncio.Protocol, EventStream):
     @override
     def write_together(self, frames: Sequence[Frame]) -> None:
         self._write([frame.chunked if self._chunked else frame.raw for frame in frames])
+        send_together(self._transport, on=False)
 
     def _write(self, written: Sequence[bytes | memoryview]) -> None:
         if self._cause is not None or self._transport.is_closing():

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from potoserver import Cause, Departure, Event, ServerModule
+from potoserver.web.stream import TransportStream
 from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import open_stream, stream
@@ -73,6 +74,31 @@ async def test_the_stream_opens_with_retry_and_connected(running: RunningServer)
         assert connected.id is not None
         assert connected.data.pop("connection").startswith("c-")
         assert connected.data == {"user": "a1", "resumed": False, "gap": False, "seen": True}
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="it is Linux that sends them together")
+async def test_the_headers_go_with_the_opening(tmp_path: Path, running_server: RunServer) -> None:
+    """In one packet: to send it, and to wake the client, costs as much for both as for one."""
+
+    def is_held_back() -> bool:
+        [subscription] = running.core.subscriptions
+        stream = subscription.stream
+        assert isinstance(stream, TransportStream)
+        sock = stream._transport.get_extra_info("socket")
+        return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))
+
+    class Looks(ServerModule):
+        connected_field_names = ("heldBack",)
+
+        async def connected_fields(self, user_id: str) -> dict[str, bool]:
+            return {"heldBack": is_held_back()}
+
+    async with (
+        running_server(tmp_path, [Looks()]) as running,
+        stream(running.session, f"{running.url}/subscribe") as reader,
+    ):
+        assert (await reader.next()).data["heldBack"] is True
+        assert not is_held_back()
 
 
 async def test_without_a_credential_it_is_401_and_no_stream(running: RunningServer) -> None:
