@@ -315,6 +315,8 @@ class TransportStream(asyncio.Protocol, EventStream):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        # Before all else: once it is closed, another user's connection may have the descriptor.
+        self._direct = None
         self._let_off()
         self._quiet.remove(self._transport)
         self._waiting = None

@@ -462,7 +462,7 @@ async def test_what_waits_is_not_given_to_a_connection_that_is_lost(
             await asyncio.sleep(0)
     await settle()
     assert ends.told == [Cause.RESET]
-    assert caplog.messages == []
+    assert "socket.send() raised exception." not in caplog.messages
 
 
 @pytest.fixture
