@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import islice
+from typing import Generic, TypeVar
 
 from potoserver.clock import Clock, TimerHandle
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 _AT_ONCE = 8
 """After so many that are due together everybody else has a turn."""
@@ -13,7 +16,7 @@ _ROUNDING_S = 1e-6
 """The same moment, reckoned from another one, may come out so much later."""
 
 
-class Delays:
+class Delays(Generic[_Key]):
     """Tells of each key once its delay is over, which is as long for all of them.
 
     So they are due in the order in which they began, and one timer does. With a timer for each, ten thousand
@@ -25,11 +28,11 @@ class Delays:
         due: Called on the loop with each key that is due; it must not raise.
     """
 
-    def __init__(self, delay_s: float, clock: Clock, due: Callable[[str], None]) -> None:
+    def __init__(self, delay_s: float, clock: Clock, due: Callable[[_Key], None]) -> None:
         self._delay_s = delay_s
         self._clock = clock
         self._due = due
-        self._at_s: dict[str, float] = {}
+        self._at_s: dict[_Key, float] = {}
         """When each one is due, the first to be so first."""
         self._timer: TimerHandle | None = None
         """Set at least while somebody waits."""
@@ -37,20 +40,20 @@ class Delays:
     def __len__(self) -> int:
         return len(self._at_s)
 
-    def __contains__(self, key: str) -> bool:
+    def __contains__(self, key: _Key) -> bool:
         return key in self._at_s
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[_Key]:
         """Those that wait, the first to be due first."""
         return iter(self._at_s)
 
-    def begin(self, key: str) -> None:
+    def begin(self, key: _Key) -> None:
         """Has a key wait from now on. It must not be waiting."""
         self._at_s[key] = self._clock.monotonic_s() + self._delay_s
         if self._timer is None:
             self._timer = self._clock.call_later(self._delay_s, self._look)
 
-    def call_off(self, key: str) -> None:
+    def call_off(self, key: _Key) -> None:
         """Nothing is told of a key. Idempotent."""
         self._at_s.pop(key, None)
 

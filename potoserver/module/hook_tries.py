@@ -42,23 +42,28 @@ class HookTries:
         self._logger = logger
         self._seconds: dict[tuple[str, str], Histogram] = {}
 
-    async def run(
-        self,
-        module: ServerModule,
-        hook: str,
-        call: Callable[[], Awaitable[object]],
-        timeout_s: float | None = None,
-    ) -> str:
+    async def run(self, module: ServerModule, hook: str, call: Callable[[], Awaitable[object]]) -> str:
         """Calls a hook once within its time. Its failure is logged and counted, never raised.
 
         Returns:
             What it failed with, in a few words; empty when it did not.
         """
-        limit_s = timeout_s or module.hook_timeout_s or self._settings.timeout_s
+        limit_s = module.hook_timeout_s or self._settings.timeout_s
+        return await self._run(module, hook, within(self._clock, limit_s, contained(call())), limit_s)
+
+    async def run_unlimited(
+        self, module: ServerModule, hook: str, call: Callable[[], Awaitable[object]]
+    ) -> str:
+        """The same without a limit: whoever calls this sees to one, and tells of it with `late`."""
+        return await self._run(module, hook, contained(call()))
+
+    async def _run(
+        self, module: ServerModule, hook: str, work: Awaitable[object], limit_s: float | None = None
+    ) -> str:
         started = time.perf_counter()
         problem: BaseException | None = None
         try:
-            await within(self._clock, limit_s, contained(call()))
+            await work
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -66,18 +71,31 @@ class HookTries:
             problem = error  # the module's own, not ours
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is its own failure
             problem = error
-        seconds = self._seconds.get((module.name(), hook))
-        if seconds is None:  # looked up once: each connection has some tries
-            seconds = self._metrics.hook_seconds.labels(module.name(), hook)
-            self._seconds[module.name(), hook] = seconds
-        seconds.observe(time.perf_counter() - started)
+        self._observe(module, hook, time.perf_counter() - started)
         if problem is None:
             self._logger(f"module:{module.name()}").debug("hook done", hook=hook)
             return ""
+        if limit_s is not None and isinstance(problem, TimeoutError):
+            return self._tell(module, hook, _late(limit_s))
+        return self._tell(module, hook, repr(problem), problem)
+
+    def late(self, module: ServerModule, hook: str, limit_s: float) -> None:
+        """A hook was not done in time."""
+        self._observe(module, hook, limit_s)
+        self._tell(module, hook, _late(limit_s))
+
+    def _observe(self, module: ServerModule, hook: str, seconds: float) -> None:
+        observed = self._seconds.get((module.name(), hook))
+        if observed is None:  # looked up once: each connection has some tries
+            observed = self._metrics.hook_seconds.labels(module.name(), hook)
+            self._seconds[module.name(), hook] = observed
+        observed.observe(seconds)
+
+    def _tell(self, module: ServerModule, hook: str, said: str, problem: BaseException | None = None) -> str:
         self._metrics.hook_failures.labels(module.name(), hook).inc()
-        late = isinstance(problem, TimeoutError)
-        said = f"not done within {limit_s:g} s" if late else repr(problem)
-        self._logger(f"module:{module.name()}").error(
-            "hook failed", hook=hook, error=said, exc_info=None if late else problem
-        )
+        self._logger(f"module:{module.name()}").error("hook failed", hook=hook, error=said, exc_info=problem)
         return said[:_ERROR_CHARS]
+
+
+def _late(limit_s: float) -> str:
+    return f"not done within {limit_s:g} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -14,9 +14,9 @@ from structlog.typing import FilteringBoundLogger
 from potoserver.clock import Clock
 from potoserver.engine.presence import Cause, Departure
 from potoserver.errors import UnavailableError
-from potoserver.events import to_json
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection, ServerModule
+from potoserver.module.fields import Fields
 from potoserver.module.hook_lane import BACKOFF_FIRST_S, Lane
 from potoserver.module.hook_tries import HookTries
 from potoserver.module.oversight import FailingHook, HookTroubles, ParkedHook
@@ -80,6 +80,8 @@ class Hooks:
         self._acknowledge = acknowledge
         self._run = run
         self._tries = HookTries(settings, clock, metrics, logger)
+        self._connected_fields = Fields("connected_fields", FIELDS_TIMEOUT_S, clock, self._tries)
+        self._health_fields = Fields("health_fields", FIELDS_TIMEOUT_S, clock, self._tries)
         self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, _IN_LINE_S, clock)
         self._departing: dict[str, Turnstile] = {}
         """By module: one that is slow holds up no other."""
@@ -309,61 +311,16 @@ class Hooks:
         for module in self._modules:
             fields.update(dict.fromkeys(module.connected_field_names))
         async with self._turnstile.passing():
-            await self._collect(
-                fields,
-                "connected_fields",
+            return fields | await self._connected_fields.collect(
+                self._overriding("connected_fields"),
                 lambda module: self._run(module, "connected_fields", user_id, user_id),
             )
-        return fields
 
     async def health_fields(self) -> dict[str, Any]:
         """What the modules add to `/health`."""
-        fields: dict[str, Any] = {}
-        await self._collect(fields, "health_fields", lambda module: module.health_fields())
-        return fields
-
-    async def _collect(
-        self,
-        fields: dict[str, Any],
-        hook: str,
-        ask: Callable[[ServerModule], Awaitable[Mapping[str, Any]]],
-    ) -> None:
-        modules = self._overriding(hook)
-        if not modules:
-            return
-        over = asyncio.get_running_loop().create_future()
-        left = len(modules)
-
-        async def one(module: ServerModule) -> None:
-            nonlocal left
-            answer: list[Mapping[str, Any]] = []
-
-            async def call() -> None:
-                given = dict(await ask(module))
-                to_json(given)  # what is no JSON is the module's failure, not the stream's
-                answer.append(given)
-
-            try:
-                if not await self._tries.run(module, hook, call, FIELDS_TIMEOUT_S):
-                    fields.update(answer[0])
-            finally:
-                left -= 1
-                if not left:
-                    end()
-
-        def end() -> None:
-            if not over.done():
-                over.set_result(None)
-
-        asked = [asyncio.create_task(one(module)) for module in modules]
-        # A hook may swallow its cancellation: waited for here, not joined.
-        timer = self._clock.call_later(FIELDS_TIMEOUT_S * 1.5, end)
-        try:
-            await over
-        finally:
-            timer.cancel()
-        for task in asked:
-            task.cancel()
+        return await self._health_fields.collect(
+            self._overriding("health_fields"), lambda module: module.health_fields()
+        )
 
     # Lifecycle
 

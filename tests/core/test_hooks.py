@@ -12,7 +12,7 @@ import structlog
 
 from potoserver import Cause, Connection, Departure, ServerModule, UnavailableError
 from potoserver.metrics import Metrics
-from potoserver.module.hooks import Hooks
+from potoserver.module.hooks import FIELDS_TIMEOUT_S, Hooks
 from potoserver.settings.model import HookSettings
 from potoserver.tasks import OwnedTasks
 from tests.support.clock import ManualClock, settle
@@ -261,10 +261,32 @@ async def test_fields_of_a_failing_or_late_module_are_null(world: World) -> None
     await world.clock.advance(1.6)
     assert asked.done()
     assert asked.result() == {"late": None, "raised": None, "unfit": None, "good": "a1"}
+    for module in ("Late", "Raising", "Unfit"):
+        assert world.sample("potoserver_hook_failures_total", module=module, hook="connected_fields") == 1, (
+            module
+        )
     await world.clock.advance(10)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await settle()
+
+
+async def test_one_timer_does_for_all_who_wait_for_fields(world: World) -> None:
+    """A timer for each would cost a connection more than what its modules have to say."""
+
+    class Late(ServerModule):
+        connected_field_names: ClassVar[tuple[str, ...]] = ("late",)
+
+        async def connected_fields(self, user_id: str) -> Mapping[str, Any]:
+            await asyncio.Event().wait()
+            return {}
+
+    world.hooks.add(Late())
+    asked = [asyncio.create_task(world.hooks.connected_fields(f"a{number}")) for number in range(20)]
+    await settle()
+    assert len(world.clock._timers) == 1
+    await world.clock.advance(FIELDS_TIMEOUT_S)
+    assert [each.result() for each in asked] == [{"late": None}] * 20
 
 
 async def test_connection_hooks_are_best_effort(world: World) -> None:
