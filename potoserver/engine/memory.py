@@ -12,6 +12,7 @@ from itertools import islice
 from typing_extensions import override
 
 from potoserver.clock import Clock
+from potoserver.delays import Delays
 from potoserver.engine.base import (
     MAX_STATES_PER_USER,
     Engine,
@@ -22,7 +23,6 @@ from potoserver.engine.base import (
     TooManyConnectionsError,
     check_payload,
 )
-from potoserver.engine.delays import Delays
 from potoserver.engine.memory_logs import MemoryLogs
 from potoserver.engine.presence import Attachment, Cause, Departure, Leaving, Presence, PresenceState
 from potoserver.events import Event, EventId, Frame, to_json

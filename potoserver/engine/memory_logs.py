@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from potoserver.clock import Clock
+from potoserver.delays import Delays
 from potoserver.engine.base import LogEntry, Replay
-from potoserver.engine.delays import Delays
 from potoserver.events import Event, EventId, Frame, to_json
 from potoserver.ids import HEX_10, Ids
 from potoserver.metrics import Metrics

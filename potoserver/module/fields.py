@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from potoserver.clock import Clock
-from potoserver.engine.delays import Delays
+from potoserver.delays import Delays
 from potoserver.events import to_json
 from potoserver.module.base import ServerModule
 from potoserver.module.hook_tries import HookTries

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from potoserver.clock import TimerHandle
-from potoserver.engine.delays import Delays
+from potoserver.delays import Delays
 from tests.support.clock import ManualClock
 
 
@@ -78,6 +78,25 @@ async def test_ten_thousand_have_one_timer_and_leave_turns_to_others(monkeypatch
     await clock.advance(1)
     assert due == [str(number) for number in range(10_000)]
     assert max(after - before for before, after in pairwise(due_at_timers)) <= 32
+
+
+async def test_one_that_can_not_be_told_keeps_nothing_from_the_others() -> None:
+    """Else who departs behind it would never have departed."""
+    clock = ManualClock()
+    due: list[str] = []
+
+    def tell(key: str) -> None:
+        if key == "a":
+            raise ValueError(key)
+        due.append(key)
+
+    delays = Delays(1, clock, tell)
+    for key in ("a", "b"):
+        delays.begin(key)
+    with pytest.raises(ValueError, match="a"):
+        await clock.advance(1)
+    await clock.advance(1)
+    assert due == ["b"]
 
 
 async def test_once_stopped_nothing_is_told() -> None:

@@ -25,7 +25,7 @@ class Delays(Generic[_Key]):
     Args:
         delay_s: How long each one waits.
         clock: Measures it.
-        due: Called on the loop with each key that is due; it must not raise.
+        due: Called on the loop with each key that is due. What it raises is the loop's to tell of.
     """
 
     def __init__(self, delay_s: float, clock: Clock, due: Callable[[_Key], None]) -> None:
@@ -65,12 +65,15 @@ class Delays(Generic[_Key]):
 
     def _look(self) -> None:
         now_s = self._clock.monotonic_s() + _ROUNDING_S
-        for key, at_s in list(islice(self._at_s.items(), _AT_ONCE)):
-            if at_s > now_s:
-                break
-            if self._at_s.pop(key, None) is not None:  # else called off by what was told of one before
-                self._due(key)
-        first_s = next(iter(self._at_s.values()), None)
-        self._timer = None
-        if first_s is not None:
-            self._timer = self._clock.call_later(first_s - self._clock.monotonic_s(), self._look)
+        try:
+            for key, at_s in list(islice(self._at_s.items(), _AT_ONCE)):
+                if at_s > now_s:
+                    break
+                if self._at_s.pop(key, None) is not None:  # else called off by what was told of one before
+                    self._due(key)
+        finally:
+            # Also when one could not be told: the others still wait.
+            first_s = next(iter(self._at_s.values()), None)
+            self._timer = None
+            if first_s is not None:
+                self._timer = self._clock.call_later(first_s - self._clock.monotonic_s(), self._look)
