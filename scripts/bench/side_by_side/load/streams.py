@@ -25,6 +25,10 @@ _PER_ADDRESS = 5000
 """So many come from 127.0.0.1, as many from 127.0.0.2, and so on: of half of the ports from which one address
 reaches another (14,000) none is left then, and to find one of the rest takes Linux more than a millisecond.
 """
+_ADDRESS_ALONE = 24
+"""IP_BIND_ADDRESS_NO_PORT (ip(7)), which Python has no name for: `bind` gives an address, `connect` a port.
+Else each connection that has ended would keep a port from every peer for a minute, until there is none left.
+"""
 
 
 class Stopwatch:
@@ -77,8 +81,10 @@ class Streams:
         watch = Stopwatch()
         while requests or on_their_way:
             while requests and len(on_their_way) < at_once:
-                source = f"127.0.0.{1 + len(self._streams) // _PER_ADDRESS}"
-                sock = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
+                sock = socket.socket()
+                sock.setsockopt(socket.IPPROTO_IP, _ADDRESS_ALONE, 1)
+                sock.bind((f"127.0.0.{1 + len(self._streams) // _PER_ADDRESS}", 0))
+                sock.connect(("127.0.0.1", port))
                 sock.setblocking(False)
                 sock.send(requests.pop())
                 self._streams[sock.fileno()] = sock
