@@ -159,6 +159,10 @@ class Proxy:
         try:
             if not self.accepts:
                 return
+            if self._buffer_bytes is not None:
+                # Linux remembers how long an address took (ip-tcp_metrics(8)): the slower others were,
+                # the more seldom it looks whether this one has room again.
+                server.bind((f"127.9.{random.randint(1, 254)}.{random.randint(1, 254)}", 0))
             await asyncio.get_running_loop().sock_connect(server, ("127.0.0.1", self._target_port))
             for sock in (client, server):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
