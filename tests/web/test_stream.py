@@ -505,15 +505,23 @@ async def test_under_tls_a_frame_goes_through_the_transport(
     assert await reader.read() == b"0\r\n\r\n"
 
 
+def lose_under_tls(
+    tls_stream: tuple[TransportStream, asyncio.StreamReader, asyncio.StreamWriter],
+) -> tuple[TransportStream, Ends]:
+    """Has its client reset the connection: of an end that is read the stream would be told at once."""
+    stream, _, writer = tls_stream
+    ends = Ends()
+    stream.listen(ends)
+    reset_when_closed(writer.transport, on=True)
+    writer.transport.abort()
+    return stream, ends
+
+
 async def test_a_connection_that_is_lost_under_tls_can_be_looked_at_all_the_time(
     tls_stream: tuple[TransportStream, asyncio.StreamReader, asyncio.StreamWriter],
 ) -> None:
     """Its socket is unknown before the stream is told; the heartbeat of all others goes on behind it."""
-    stream, _, writer = tls_stream
-    ends = Ends()
-    stream.listen(ends)
-    reset_when_closed(writer.transport, on=True)  # of an end that is read the stream is told at once
-    writer.transport.abort()
+    stream, ends = lose_under_tls(tls_stream)
     async with asyncio.timeout(10):
         while not ends.told:
             assert stream.taken_bytes <= stream.sent_bytes
@@ -528,11 +536,7 @@ async def test_a_connection_that_is_lost_under_tls_can_be_closed(
     tls_stream: tuple[TransportStream, asyncio.StreamReader, asyncio.StreamWriter], cause: Cause
 ) -> None:
     """Before the stream is told, too; so whoever closes many comes to the others."""
-    stream, _, writer = tls_stream
-    ends = Ends()
-    stream.listen(ends)
-    reset_when_closed(writer.transport, on=True)  # of an end that is read the stream is told at once
-    writer.transport.abort()
+    stream, ends = lose_under_tls(tls_stream)
     await until(lambda: stream._transport.get_extra_info("socket") is None, pause_s=0)
     assert ends.told == []
     stream.close(cause)
