@@ -16,6 +16,11 @@ from potoserver.web.http_server import HttpServer
 
 _NO_SUCH_ADDRESS = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 _BACKLOG = 1024
+"""So many connections the kernel keeps waiting."""
+_ACCEPTED_AT_ONCE = 16
+"""So many are accepted in one turn of the loop. It takes three turns to decide on one, or to close it for
+want of room: what is accepted meanwhile has a descriptor, beyond the limits, of those that the journal needs.
+"""
 _LINGERING_S = 1.0
 """How long the rest of a body is taken in, and thrown away, that an answer did not wait for."""
 _KEEPALIVE_S = 75
@@ -84,7 +89,9 @@ async def listening(
     http = HttpServer(core, runner, keepalive_timeout_s=_KEEPALIVE_S, lingering_s=_LINGERING_S)
     admission = Admission(core, http)
     core.metrics.sockets.set_function(lambda: len(admission))
-    servers = [await loop.create_server(admission, sock=sock, backlog=_BACKLOG) for sock in sockets]
+    servers = [await loop.create_server(admission, sock=sock, backlog=_ACCEPTED_AT_ONCE) for sock in sockets]
+    for sock in sockets:
+        sock.listen(_BACKLOG)  # asyncio takes one number for both
     try:
         yield [_url(sock) for sock in sockets]
     finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import aiohttp
 import pytest
 
 from potoserver import ServerModule, rpc
-from tests.support.bystander import bystander
+from tests.support.bystander import CALLS_ALONE, bystander
 from tests.support.process import ServerProcess, chat
 from tests.support.sse import open_stream, stream
 
@@ -114,6 +116,25 @@ async def test_half_requests_keep_nobody_out(tmp_path: Path, http: aiohttp.Clien
         assert await server.stop() == 0
         (dialog,) = server.dialogs("admin")
         assert [message["content"] for message in dialog["messages"][::2]] == user.said
+
+
+async def test_a_burst_takes_no_descriptor_from_the_journal(tmp_path: Path) -> None:
+    """What has waited is accepted a few at a time: beyond the limit each has one till it is closed."""
+    async with ServerProcess(tmp_path, open_files=OPEN_FILES) as server:
+        async with bystander(server, "a burst of 900 connections") as user:
+            begun = len(user.said)
+            server.send_signal(signal.SIGSTOP)
+            with ExitStack() as burst:
+                for _ in range(900):
+                    sock = burst.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                    sock.send(b"POST / HTTP/1.1\r\nHost:")
+                server.send_signal(signal.SIGCONT)
+                async with asyncio.timeout(30):
+                    while len(user.said) < begun + CALLS_ALONE:
+                        await asyncio.sleep(0.01)
+        assert await server.stop() == 0
+        assert server.logged("alarm on", alarm="sockets-full")
+        assert not server.logged("alarm on", alarm="descriptors")
 
 
 async def test_bodies_that_do_not_come_are_given_up(tmp_path: Path, http: aiohttp.ClientSession) -> None:
