@@ -27,6 +27,13 @@ class Stubborn(ServerModule):
 EVIL = "<img src=x onerror=\"window.ran='it'\">"
 
 
+async def end_session(session: aiohttp.ClientSession, server: ServerProcess) -> None:
+    """As its own user, elsewhere; whatever the answer is."""
+    headers = {"Authorization": "Bearer test-token"}
+    async with session.post(f"{server.url}/ChatServerModule/endSession", json={}, headers=headers):
+        pass
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def server(own_server: ServerProcess) -> ServerProcess:
     """The page shows everybody, so a test needs a server of its own."""
@@ -99,6 +106,49 @@ async def test_a_session_is_ended_by_keyboard_alone(server: ServerProcess, conte
         await expect(admin.archived.first).to_contain_text("ended on request")
         await expect(admin.person("a1")).to_have_count(0)
         await expect(admin.page.locator("#people-title")).to_be_focused()
+
+
+async def test_the_focus_is_kept_when_what_had_it_goes(
+    server: ServerProcess, context: BrowserContext
+) -> None:
+    """The button of a session that ends, of its last connection, and one that goes while it is asked."""
+    archived = server.data_dir / "users" / "a1" / "dialogs" / "archived"
+    async with aiohttp.ClientSession() as session:
+        admin = await AdminPage.open(context, server)
+        title = admin.page.locator("#people-title")
+        reader = await open_stream(session, f"{server.url}/subscribe")
+        await reader.next("connected")
+        row = admin.person("a1")
+        connections = row.get_by_role("button", name="1 connection of a1")
+        await connections.press("Enter")
+        await row.get_by_role("button", name="Drop the connection").focus()
+        await reader.close()
+        none = row.get_by_role("button", name="0 connections of a1")
+        await expect(none).to_be_focused()
+        await admin.page.keyboard.press("Enter")
+        await expect(none).to_have_attribute("aria-expanded", "false")
+        await expect(row).to_have_count(0)
+        await expect(title).to_be_focused()
+
+        # An archive that can't be written: the session has ended, and waits for it.
+        await chat(session, server.url, "Hello!", "test-token")
+        archived.rename(server.folder / "away")
+        archived.touch()
+        await row.get_by_role("button", name="End the session of a1").focus()
+        await end_session(session, server)
+        await expect(row.locator(".wait")).to_contain_text("Being archived")
+        await expect(none).to_be_focused()
+        archived.unlink()
+        await expect(row).to_have_count(0)
+        await expect(title).to_be_focused()
+
+        await chat(session, server.url, "Hello!", "test-token")
+        await row.get_by_role("button", name="End the session of a1").press("Enter")
+        await expect(admin.page.get_by_role("dialog")).to_be_visible()
+        await end_session(session, server)
+        await expect(row).to_have_count(0)
+        await admin.page.keyboard.press("Escape")
+        await expect(title).to_be_focused()
 
 
 async def test_a_connection_is_dropped(server: ServerProcess, context: BrowserContext) -> None:

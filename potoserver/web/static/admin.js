@@ -47,7 +47,7 @@ const alarms = new Alarms(byId("alarms"), names, clock);
 const archived = new ArchivedFeed(byId("archived"), byId("no-archive"));
 const hooks = new HookFeed(byId("hooks"), byId("hooks-count"), byId("no-hook"), names, clock);
 const nodes = new NodeFeed(byId("nodes-panel"), byId("nodes"), names, clock);
-const table = new PeopleTable(byId("people"), names, clock, { end, drop, leave: () => byId("people-title").focus() });
+const table = new PeopleTable(byId("people"), names, clock, { end, drop, leave });
 
 // What comes
 
@@ -179,7 +179,7 @@ async function signedOut() {
 
 async function end({ userId, session }) {
   const text = `The dialog of “${userId}” is archived now. Who is connected begins a new one with the next message.`;
-  if (!(await confirmAction("End this session?", text, "End session"))) return;
+  if (!(await confirmed("End this session?", text, "End session"))) return;
   await attempt(async () => {
     const ended = await chat.endUserSession({ userId, conversationId: session.conversationId });
     if (ended.conversationId === null) return `The session of “${userId}” had ended already.`;
@@ -189,11 +189,23 @@ async function end({ userId, session }) {
 
 async function drop({ id, userId }) {
   const text = `The connection ${id} of “${userId}” is closed. Its client may come back at once by itself: to keep somebody out, take the token away.`;
-  if (!(await confirmAction("Drop this connection?", text, "Drop"))) return;
+  if (!(await confirmed("Drop this connection?", text, "Drop"))) return;
   await attempt(async () => {
     const { dropped } = await operations.dropConnection({ connection: id });
     return dropped ? `A connection of “${userId}” was dropped.` : "This connection had ended already.";
   });
+}
+
+/** @returns {Promise<?boolean>} The answer; the focus is somewhere also where its button went meanwhile. */
+async function confirmed(title, text, yes) {
+  const answer = await confirmAction(title, text, yes);
+  if (document.activeElement === document.body) leave();
+  return answer;
+}
+
+/** Where the focus goes when what had it is gone. */
+function leave() {
+  byId("people-title").focus();
 }
 
 /** Does something and says what came of it, in sight and aloud. */

@@ -140,8 +140,9 @@ class Row {
     setText(this.wait, waitWords(waitingFor));
     setText(this.more, session?.detail ?? "");
     setText(this.open, count === 0 ? "none" : String(count));
-    this.open.disabled = count === 0;
+    this.open.setAttribute("aria-disabled", String(count === 0)); // A button that is disabled would lose the focus.
     this.open.setAttribute("aria-label", `${countWords(count, "connection")} of ${person.userId}`);
+    if (!session?.isActive && this.end === document.activeElement) this.open.focus();
     this.end.hidden = !session?.isActive;
     this.end.setAttribute("aria-label", `End the session of ${person.userId}`);
     this.element.classList.toggle("ended", Boolean(session) && !session.isActive);
@@ -163,6 +164,8 @@ class Row {
   }
 
   #toggle() {
+    if (!this.#person.count && this.#detail.hidden) return;
+    if (this.#detail.contains(document.activeElement)) this.open.focus();
     this.#detail.hidden = !this.#detail.hidden;
     this.open.setAttribute("aria-expanded", String(!this.#detail.hidden));
     if (!this.#detail.hidden) this.update(this.#person);
