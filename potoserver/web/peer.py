@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -67,6 +68,16 @@ def reset_when_closed(transport: asyncio.BaseTransport, *, on: bool) -> None:
     if _is_tcp(sock):
         with suppress(OSError):  # it may be gone by now
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
+
+
+def error_of(transport: asyncio.BaseTransport) -> OSError | None:
+    """The error that its socket has met and nobody was told of; it is forgotten with that.
+
+    Not one of writing to a client that had closed its end before, in order.
+    """
+    sock = _socket_of(transport)
+    number = 0 if sock is None else sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return None if number in {0, errno.EPIPE} else OSError(number, os.strerror(number))
 
 
 def plain_descriptor(transport: asyncio.Transport) -> int | None:

@@ -5,15 +5,33 @@ from __future__ import annotations
 import asyncio
 import select
 import sys
+from typing import Protocol
 
 from potoserver.web.peer import descriptor_of, plain_descriptor
 
-_AT_ONCE = 8
+_AT_ONCE = 4
 """So many are heard in one turn of the loop."""
 _REST_S = 0.003
 """After as many the loop rests from them: more follows on each end than the hearing of it, and while the loop
 has no rest, threads wait for the interpreter: the journal's, which need it several times for each call.
 """
+
+
+_ENDED = 0 if sys.platform != "linux" else select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP
+
+
+class Quiet(Protocol):
+    """Whose connection it is."""
+
+    def speaks(self) -> None:
+        """Something has come: the connection is to be read from as any other."""
+
+    def ended(self, failed: bool) -> None:
+        """The other end sends nothing any more; what it sent before was not read.
+
+        Args:
+            failed: Its socket holds the error with which the connection was lost.
+        """
 
 
 class QuietConnections:
@@ -22,7 +40,9 @@ class QuietConnections:
     The loop hears of all that comes at once. Where thousands go together, each of its turns would be as long
     as it takes to see to all who have gone by then, and the steps of a call, which wait for turns, as many
     times that. So these connections are in a set of their own that the loop looks at as if it were one
-    connection (epoll(7), on Linux). What the loop keeps for each connection that it reads from is saved, too.
+    connection (epoll(7), on Linux). What the loop keeps for each connection that it reads from is saved, too,
+    and that it is asked three times of each end: to read, what there is, and to read no more. While threads
+    wait for the interpreter, each of these costs more than all the rest that an end does.
 
     Under TLS, and where there is no such set or no room in it, the loop reads as ever.
     """
@@ -30,13 +50,15 @@ class QuietConnections:
     def __init__(self) -> None:
         self._epoll: select.epoll | None = None
         """There while there is a connection."""
-        self._transports: dict[int, asyncio.Transport] = {}
+        self._owners: dict[int, Quiet] = {}
+        self._resting = False
+        """The loop looks by a timer for now. To take the set in again costs as much as it has connections."""
 
     def __len__(self) -> int:
-        return len(self._transports)
+        return len(self._owners)
 
-    def add(self, transport: asyncio.Transport) -> None:
-        """Has a connection read once there is something to be read. `remove` it when it is lost."""
+    def add(self, owner: Quiet, transport: asyncio.Transport) -> None:
+        """Has an owner told once there is something. `remove` the connection when it is lost."""
         descriptor = plain_descriptor(transport)
         if descriptor is None or sys.platform != "linux" or not self._watch(descriptor):
             if not transport.is_reading():
@@ -44,11 +66,11 @@ class QuietConnections:
             return
         if transport.is_reading():
             transport.pause_reading()
-        self._transports[descriptor] = transport
+        self._owners[descriptor] = owner
 
     def remove(self, transport: asyncio.Transport) -> None:
         """A connection is lost; its socket is about to be closed. Idempotent."""
-        self._transports.pop(descriptor_of(transport), None)
+        self._owners.pop(descriptor_of(transport), None)
         self._end_if_none()
 
     def _watch(self, descriptor: int) -> bool:
@@ -58,7 +80,7 @@ class QuietConnections:
                 self._epoll = select.epoll()
                 asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._hear)
             # Once: whoever was heard is read from as any other. The kernel takes out what is closed.
-            self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLONESHOT)
+            self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT)
         except OSError:
             self._end_if_none()
             return False
@@ -67,23 +89,36 @@ class QuietConnections:
     def _hear(self) -> None:
         if self._epoll is None:
             return
+        loop = asyncio.get_running_loop()
         heard = self._epoll.poll(0, _AT_ONCE)
-        for descriptor, _ in heard:
-            transport = self._transports.pop(descriptor, None)
-            if transport is not None:
-                transport.resume_reading()
-        if len(heard) == _AT_ONCE:
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._epoll.fileno())
-            loop.call_later(_REST_S, self._listen, self._epoll)
+        for descriptor, events in heard:
+            owner = self._owners.pop(descriptor, None)
+            if owner is not None:
+                # Each in a callback of its own: one that raised would keep it from the others, for good.
+                if events & _ENDED:
+                    loop.call_soon(owner.ended, bool(events & select.EPOLLERR))
+                else:
+                    loop.call_soon(owner.speaks)
+        self._rest(self._epoll, rests=len(heard) == _AT_ONCE)
         self._end_if_none()
 
-    def _listen(self, epoll: select.epoll) -> None:
+    def _rest(self, epoll: select.epoll, *, rests: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if rests:
+            if not self._resting:
+                loop.remove_reader(epoll.fileno())
+            loop.call_later(_REST_S, self._look, epoll)
+        elif self._resting:
+            loop.add_reader(epoll.fileno(), self._hear)
+        self._resting = rests
+
+    def _look(self, epoll: select.epoll) -> None:
         if epoll is self._epoll:  # else nobody was left to listen to
-            asyncio.get_running_loop().add_reader(epoll.fileno(), self._hear)
+            self._hear()
 
     def _end_if_none(self) -> None:
-        if not self._transports and self._epoll is not None:
+        if not self._owners and self._epoll is not None:
             asyncio.get_running_loop().remove_reader(self._epoll.fileno())
             self._epoll.close()
             self._epoll = None
+            self._resting = False

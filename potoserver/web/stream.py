@@ -19,6 +19,7 @@ from potoserver.subscriptions import EventStream, StreamListener
 from potoserver.web.peer import (
     StallWatch,
     descriptor_of,
+    error_of,
     give_up_soon,
     hold_back_unsent,
     is_silent,
@@ -168,7 +169,7 @@ class TransportStream(asyncio.Protocol, EventStream):
         # transport that it knows, so it must know none by then.
         handler.transport = None
         handler.connection_lost(None)
-        quiet.add(transport)
+        quiet.add(stream, transport)
         return stream
 
     # EventStream
@@ -305,6 +306,23 @@ class TransportStream(asyncio.Protocol, EventStream):
                 give_up_soon(self._transport, self._send_timeout_s)
                 self._transport.close()
 
+    # Quiet
+
+    def speaks(self) -> None:
+        """Reads on, since the client has said something."""
+        self._transport.resume_reading()
+
+    def ended(self, failed: bool) -> None:
+        """Ends: the client has, or the connection is lost."""
+        if self._transport.is_closing():
+            return  # by us; what waits, if anything does, finds it out
+        error = error_of(self._transport) if failed else None
+        if error is not None:
+            self._fail(error)
+        else:
+            self.eof_received()
+            self._transport.close()
+
     # asyncio.Protocol
 
     @override
@@ -369,6 +387,8 @@ class TransportStream(asyncio.Protocol, EventStream):
         return taken_bytes if taken_bytes < self._sent_bytes else None
 
     def _cause_of(self, error: Exception) -> Cause:
+        if isinstance(error, BrokenPipeError):
+            return Cause.CLOSED  # before that was written, and in order: else it would be a reset
         return self._cause_of_stall(Cause.UNREACHABLE) if is_silent(error) else Cause.RESET
 
     def _cause_of_stall(self, unknown: Cause) -> Cause:

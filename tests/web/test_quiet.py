@@ -23,6 +23,8 @@ class _Protocol(asyncio.Protocol):
     def __init__(self, quiet: QuietConnections) -> None:
         self._quiet = quiet
         self.received = b""
+        self.failed: bool | None = None
+        """Whether it was told of an error, once it was told of its end."""
         self.lost = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport
 
@@ -30,6 +32,15 @@ class _Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+
+    def speaks(self) -> None:
+        """As an owner."""
+        self.transport.resume_reading()
+
+    def ended(self, failed: bool) -> None:
+        """As an owner."""
+        self.failed = failed
+        self.transport.close()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -56,7 +67,7 @@ class _Crowd:
             _, protocol = await asyncio.get_running_loop().create_connection(
                 lambda: _Protocol(self.quiet), sock=ours
             )
-            self.quiet.add(protocol.transport)
+            self.quiet.add(protocol, protocol.transport)
             self.ours.append(protocol)
             self.theirs.append(theirs)
 
@@ -83,22 +94,26 @@ async def test_of_thousands_that_go_at_once_a_few_are_heard_in_a_turn(crowd: _Cr
     while lost[-1] < len(crowd.ours):
         await asyncio.sleep(0)
         lost.append(crowd.lost())
-    assert max(after - before for before, after in pairwise(lost)) <= 8
+    assert max(after - before for before, after in pairwise(lost)) <= 4
     assert len(crowd.quiet) == 0
 
 
 async def test_after_a_few_the_loop_rests_from_them(crowd: _Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What thousands of ends are followed by leaves time to others; one alone is heard at once."""
-    await crowd.add(17)
+    """What thousands of ends are followed by leaves time to others; one alone, and a later one, at once."""
+    await crowd.add(11)
     rests: list[Callable[[], None]] = []
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_later", lambda _, call, *of: rests.append(partial(call, *of)))
-    for sock in crowd.theirs:
+    for sock in crowd.theirs[:9]:
         sock.close()
-    for lost, rest_count in ((8, 1), (16, 2), (17, 2)):
+    for lost, rest_count in ((4, 1), (8, 2), (9, 2)):
         await settle()
         assert (crowd.lost(), len(rests)) == (lost, rest_count)
         rests[-1]()
+    for lost in (10, 11):
+        crowd.theirs[lost - 1].close()
+        await settle()
+        assert (crowd.lost(), len(rests)) == (lost, 2)
     assert crowd.quiet._epoll is None
 
 
@@ -166,7 +181,7 @@ async def test_where_the_kernel_watches_no_more_the_loop_reads(crowd: _Crowd) ->
     assert crowd.quiet._epoll is not None
     crowd.quiet._epoll.register(ours, 0)  # so it can't be registered once more
     transport.pause_reading()
-    crowd.quiet.add(transport)
+    crowd.quiet.add(protocol, transport)
     assert len(crowd.quiet) == 1
     theirs.close()
     assert await protocol.lost is None
@@ -182,7 +197,11 @@ async def test_one_that_was_reset_is_heard_too(crowd: _Crowd) -> None:
     _, protocol = await asyncio.get_running_loop().create_connection(
         lambda: _Protocol(crowd.quiet), sock=ours
     )
-    crowd.quiet.add(protocol.transport)
+    crowd.quiet.add(protocol, protocol.transport)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     theirs.close()
-    assert isinstance(await protocol.lost, ConnectionResetError)
+    await protocol.lost
+    assert protocol.failed
+    crowd.theirs[0].close()
+    await crowd.ours[0].lost
+    assert crowd.ours[0].failed is False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -131,7 +132,10 @@ async def stream_on_a_pair(
 
 
 def stream_on(
-    transport: asyncio.Transport, clock: ManualClock, made: type[TransportStream] = TransportStream
+    transport: asyncio.Transport,
+    clock: ManualClock,
+    made: type[TransportStream] = TransportStream,
+    quiet: QuietConnections | None = None,
 ) -> TransportStream:
     """A stream that has become the transport's protocol."""
     stream = made(
@@ -140,7 +144,7 @@ def stream_on(
         outbox_bytes=OUTBOX_BYTES,
         send_timeout_s=20,
         clock=clock,
-        quiet=QuietConnections(),
+        quiet=QuietConnections() if quiet is None else quiet,
     )
     transport.set_protocol(stream)
     pause_as_soon_as_anything_waits(transport)
@@ -428,12 +432,38 @@ async def test_a_write_that_fails_is_the_end(clock: ManualClock) -> None:
     theirs.close()
     for _ in range(10):
         stream.write(Frame(b"data: x\n\n"))
-    assert ends.told == [Cause.RESET]
+    assert ends.told == [Cause.CLOSED]
     await settle()
-    assert ends.told == [Cause.RESET]
+    assert ends.told == [Cause.CLOSED]
     assert transport.is_closing()
     assert complaints == []
     assert stream.sent_bytes == 0
+
+
+@pytest.mark.parametrize("notices", ["it is heard", "a write", "it is heard after a write"])
+@pytest.mark.parametrize("goes", [Cause.CLOSED, Cause.RESET])
+async def test_how_a_client_goes_is_told_however_it_is_noticed(
+    clock: ManualClock, goes: Cause, notices: str
+) -> None:
+    """Who has closed in order is not told as reset for what was written before that was noticed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours, _ = server.accept()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    quiet, ends = QuietConnections(), Ends()
+    stream = stream_on(transport, clock, quiet=quiet)
+    stream.listen(ends)
+    quiet.add(stream, transport)
+    if goes is Cause.RESET:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    theirs.close()
+    for _ in range({"it is heard": 0, "a write": 2, "it is heard after a write": 1}[notices]):
+        stream.write(Frame(b"data: x\n\n"))
+    assert bool(ends.told) == (notices == "a write" or (goes is Cause.RESET and notices != "it is heard"))
+    await until(transport.is_closing)
+    await settle()
+    assert ends.told == [goes]
+    assert len(quiet) == 0
 
 
 async def test_what_waits_is_not_given_to_a_connection_that_is_lost(
@@ -461,7 +491,7 @@ async def test_what_waits_is_not_given_to_a_connection_that_is_lost(
                 theirs.recv(1_000_000)
             await asyncio.sleep(0)
     await settle()
-    assert ends.told == [Cause.RESET]
+    assert ends.told == [Cause.CLOSED]
     assert "socket.send() raised exception." not in caplog.messages
 
 
