@@ -49,7 +49,15 @@ class _Lease:
     asked_at_bytes: int = 0
     """Where in the stream the last `ping` ends."""
     taken_bytes: int = 0
-    """How much of the stream was taken when that was sent."""
+    """How much of the stream was taken at the last look."""
+    on_its_way: bool = False
+    """At the last look a `ping` of an earlier one was not taken yet."""
+
+    def looks_at_s(self, now_s: float) -> float:
+        """When to look again: at the next beat, as long as the last `ping` is not taken."""
+        if self.taken_bytes < self.asked_at_bytes:
+            return now_s
+        return min(self.lapses_at_s, self.ping_at_s)
 
 
 class Heartbeat:
@@ -124,7 +132,7 @@ class Heartbeat:
             lease = self._leases[connection_id] = _Lease(
                 subscription, lease_s, now_s + lease_s, now_s + lease_s / _PINGS_PER_LEASE
             )
-            self._look_again(lease)
+            self._look_again(lease, now_s)
 
     def remove(self, connection_id: str) -> None:
         """The connection has ended. Idempotent."""
@@ -164,8 +172,11 @@ class Heartbeat:
         await self._look_behind(now_s)
         if not self._acks_come():
             self._no_acks_s = now_s
+        due_leases: list[_Lease] = []
         while self._looks and self._looks[0][0] <= now_s:
-            self._check_lease(heapq.heappop(self._looks)[2], now_s)
+            due_leases.append(heapq.heappop(self._looks)[2])
+        for lease in due_leases:
+            self._check_lease(lease, now_s)
 
     async def _look_behind(self, now_s: float) -> None:
         """Looks who has not taken a heartbeat of some beats ago, and who has not even at the end."""
@@ -180,9 +191,9 @@ class Heartbeat:
             _, stream, upto_bytes = self._expected.popleft()
             stream.expect_taken(upto_bytes)
 
-    def _look_again(self, lease: _Lease) -> None:
+    def _look_again(self, lease: _Lease, now_s: float) -> None:
         self._looked += 1  # no two entries are alike, so that no leases are compared
-        heapq.heappush(self._looks, (min(lease.lapses_at_s, lease.ping_at_s), self._looked, lease))
+        heapq.heappush(self._looks, (lease.looks_at_s(now_s), self._looked, lease))
 
     def _check_lease(self, lease: _Lease, now_s: float) -> None:
         if lease.subscription is None:
@@ -192,18 +203,20 @@ class Heartbeat:
         if now_s >= lease.lapses_at_s:
             stream.close(Cause.LEASE)
             return
+        taken_bytes = stream.taken_bytes
+        on_its_way = taken_bytes < lease.asked_at_bytes
+        if lease.taken_bytes < taken_bytes and (on_its_way or lease.on_its_way):
+            # It takes what it is sent, as fast as its link allows, and has the last `ping` a beat ago at the
+            # earliest. Cut off now, it would return only to be sent the same again.
+            lease.lapses_at_s = now_s + lease.seconds
+        lease.taken_bytes, lease.on_its_way = taken_bytes, on_its_way
         if now_s >= lease.ping_at_s:
-            taken_bytes = stream.taken_bytes
-            if lease.taken_bytes < taken_bytes < lease.asked_at_bytes:
-                # It takes what it is sent, as fast as its link allows, and can't have seen the last `ping`
-                # yet. Cut off now, it would return only to be sent the same again.
-                lease.lapses_at_s = now_s + lease.seconds
             lease.ping_at_s = now_s + lease.seconds / _PINGS_PER_LEASE
             lease.subscription.deliver(None, PING)
-            lease.taken_bytes, lease.asked_at_bytes = taken_bytes, stream.sent_bytes
+            lease.asked_at_bytes = stream.sent_bytes
             if self._event_logger is not None:
                 self._event_logger.info("SSE event", type="ping", id=None, bytes=PING.size, connections=1)
-        self._look_again(lease)
+        self._look_again(lease, now_s)
 
 
 async def _in_turns(streams: Sequence[EventStream], work: Callable[[EventStream], None]) -> None:

@@ -203,6 +203,27 @@ async def test_a_lease_waits_for_a_ping_that_is_still_on_its_way(
     assert slow.cause is Cause.LEASE
 
 
+async def test_a_lease_begins_anew_when_the_ping_has_come_behind_much(
+    heartbeat: Heartbeat, clock: ManualClock
+) -> None:
+    """It is taken just before the next one: who has got it has a lease's time from about then."""
+    slow, dead = (connect(heartbeat, number, lease_s=30) for number in range(2))
+    slow.taken = 0
+    for stream in (slow, dead):
+        stream.write(Frame(b"x" * 5000))
+    await clock.advance(10)
+    for _ in range(9):
+        slow.taken += 500
+        await clock.advance(1)
+    slow.taken = None  # all of it, 19 s after it came
+    await clock.advance(12)
+    assert (slow.cause, dead.cause) == (None, Cause.LEASE)
+    await clock.advance(18)
+    assert slow.cause is None
+    await clock.advance(1)
+    assert slow.cause is Cause.LEASE
+
+
 async def test_what_a_tick_takes_does_not_lengthen_the_interval(clock: ManualClock) -> None:
     """Heartbeats come when they are due, or the bound for a dead client would not hold under load."""
 
