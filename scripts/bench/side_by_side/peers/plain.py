@@ -1,4 +1,7 @@
-"""A plain loop that archives dialogs: the writes, flushes and renames of the journal, and no more."""
+"""A plain loop that archives dialogs: the writes, flushes and renames of the journal, and no more.
+
+Beside it, in the same process, the bare handler of chat calls that keeps their messages.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from scripts.bench.side_by_side.peers import bare
 from scripts.bench.side_by_side.peers.base import PythonPeer
 
 _THREADS = 4
@@ -70,7 +74,7 @@ def app_of() -> web.Application:
             await asyncio.to_thread(lambda: list(pool.map(_archive, users)))
         return web.Response()
 
-    app = web.Application()
+    app = bare.app_of(bare.Appends(Path()))
     app.router.add_post("/make", make)
     app.router.add_post("/archive", archive)
     return app
