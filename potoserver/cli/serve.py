@@ -18,10 +18,10 @@ from potoserver.settings import Loaded, Settings, SettingsError
 from potoserver.signals import ignore_signals
 from potoserver.version import package_version
 
-_COLLECTION = (5_000, 80, 20)
+_COLLECTION = (10_000, 40, 20)
 """After how many new objects the youngest are looked through; after how many times of that the next older.
 
-Everybody waits while they are: for 20,000 up to 40 ms on a slow machine, for 5,000 a quarter of that.
+Everybody waits while they are: for 20,000 up to 40 ms on a slow machine, for these half of that.
 """
 
 
