@@ -35,6 +35,10 @@ _ON_ITS_WAY_S = 0.5
 _EARLY = 0.9
 """Of a beat: what is expected before the next one is looked for so much earlier, rather than too late."""
 _PINGS_PER_LEASE = 3
+_LONG_WAY = 1 / 6
+"""Of a lease: to be on its way for that long takes a link that is slow. No hop acknowledges as late as that
+otherwise, so that what a proxy has taken for a dead client is no sign of life.
+"""
 
 
 @dataclass(slots=True)
@@ -48,14 +52,15 @@ class _Lease:
     ping_at_s: float
     asked_at_bytes: int = 0
     """Where in the stream the last `ping` ends."""
+    asked_at_s: float = 0.0
     taken_bytes: int = 0
-    """How much of the stream was taken at the last look."""
-    on_its_way: bool = False
-    """At the last look a `ping` of an earlier one was not taken yet."""
+    """How much of the stream was taken when that was sent."""
+    on_its_way_s: float = 0.0
+    """For how long it was seen to be on its way; 0 once it was taken."""
 
     def looks_at_s(self, now_s: float) -> float:
-        """When to look again: at the next beat, as long as the last `ping` is not taken."""
-        if self.taken_bytes < self.asked_at_bytes:
+        """When to look again: at the next beat, as long as the last `ping` may be on its way."""
+        if self.on_its_way_s or self.asked_at_s == now_s:
             return now_s
         return min(self.lapses_at_s, self.ping_at_s)
 
@@ -204,16 +209,19 @@ class Heartbeat:
             stream.close(Cause.LEASE)
             return
         taken_bytes = stream.taken_bytes
-        on_its_way = taken_bytes < lease.asked_at_bytes
-        if lease.taken_bytes < taken_bytes and (on_its_way or lease.on_its_way):
-            # It takes what it is sent, as fast as its link allows, and has the last `ping` a beat ago at the
-            # earliest. Cut off now, it would return only to be sent the same again.
+        is_on_its_way, asks = taken_bytes < lease.asked_at_bytes, now_s >= lease.ping_at_s
+        # Who takes what was sent as fast as the link allows can't have seen the last `ping` yet, or has only
+        # now. Cut off, it would return only to be sent the same again.
+        if (asks and lease.taken_bytes < taken_bytes and is_on_its_way) or (
+            not is_on_its_way and lease.on_its_way_s >= lease.seconds * _LONG_WAY
+        ):
             lease.lapses_at_s = now_s + lease.seconds
-        lease.taken_bytes, lease.on_its_way = taken_bytes, on_its_way
-        if now_s >= lease.ping_at_s:
+        lease.on_its_way_s = now_s - lease.asked_at_s if is_on_its_way else 0.0
+        if asks:
             lease.ping_at_s = now_s + lease.seconds / _PINGS_PER_LEASE
             lease.subscription.deliver(None, PING)
-            lease.asked_at_bytes = stream.sent_bytes
+            lease.asked_at_s, lease.on_its_way_s = now_s, 0.0
+            lease.taken_bytes, lease.asked_at_bytes = taken_bytes, stream.sent_bytes
             if self._event_logger is not None:
                 self._event_logger.info("SSE event", type="ping", id=None, bytes=PING.size, connections=1)
         self._look_again(lease, now_s)

@@ -224,6 +224,24 @@ async def test_a_lease_begins_anew_when_the_ping_has_come_behind_much(
     assert slow.cause is Cause.LEASE
 
 
+@pytest.mark.parametrize(("heartbeat_s", "late_s"), [(15, 1.2), (15, 2.5), (2, 0.15), (0.5, 0.05)])
+async def test_what_a_proxy_takes_late_for_a_dead_client_keeps_no_lease(
+    clock: ManualClock, heartbeat_s: float, late_s: float
+) -> None:
+    """However often it is looked meanwhile: an acknowledgement by the next hop is no ack."""
+    heartbeat = Heartbeat(clock, heartbeat_s=heartbeat_s, send_timeout_s=20)
+    heartbeat.start()
+    stream = connect(heartbeat, lease_s=30)
+    stream.taken = 0
+    sent: list[int] = []
+    for _ in range(round(31 / 0.05)):
+        sent.append(stream.sent_bytes)
+        stream.taken = sent[max(0, len(sent) - 1 - round(late_s / 0.05))]
+        await clock.advance(0.05)
+    assert stream.cause is Cause.LEASE
+    await heartbeat.stop()
+
+
 async def test_what_a_tick_takes_does_not_lengthen_the_interval(clock: ManualClock) -> None:
     """Heartbeats come when they are due, or the bound for a dead client would not hold under load."""
 
