@@ -198,8 +198,9 @@ async function drop({ id, userId }) {
 
 /** @returns {Promise<?boolean>} The answer; the focus is somewhere also where its button went meanwhile. */
 async function confirmed(title, text, yes) {
+  const opener = document.activeElement;
   const answer = await confirmAction(title, text, yes);
-  if (document.activeElement === document.body) leave();
+  if (!opener.checkVisibility()) leave();
   return answer;
 }
 
