@@ -71,13 +71,10 @@ def reset_when_closed(transport: asyncio.BaseTransport, *, on: bool) -> None:
 
 
 def error_of(transport: asyncio.BaseTransport) -> OSError | None:
-    """The error that its socket has met and nobody was told of; it is forgotten with that.
-
-    Not one of writing to a client that had closed its end before, in order.
-    """
+    """The error that its socket has met and nobody was told of; it is forgotten with that."""
     sock = _socket_of(transport)
     number = 0 if sock is None else sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    return None if number in {0, errno.EPIPE} else OSError(number, os.strerror(number))
+    return OSError(number, os.strerror(number)) if number else None
 
 
 def plain_descriptor(transport: asyncio.Transport) -> int | None:
