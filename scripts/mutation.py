@@ -116,6 +116,7 @@ AREAS = {
             "potoserver/subscriptions.py",
             "potoserver/module/hooks.py",
             "potoserver/module/hook_lane.py",
+            "potoserver/module/departure_line.py",
             "potoserver/module/hook_tries.py",
         ],
         ["tests/core", "tests/web/test_subscribe.py"],

@@ -32,5 +32,7 @@ class Lane:
     retry_at_ms: int = 0
     give_up_at_s: float = 0.0
     give_up_at_ms: int = 0
+    near: bool = False
+    """Its first departure is among those whose turn is next."""
     wake: asyncio.Event | None = None
     """Set while one that fails waits for its next try."""

@@ -16,6 +16,7 @@ from potoserver.engine.presence import Cause, Departure
 from potoserver.errors import UnavailableError
 from potoserver.metrics import Metrics
 from potoserver.module.base import Connection, ServerModule
+from potoserver.module.departure_line import DepartureLine
 from potoserver.module.fields import Fields
 from potoserver.module.hook_lane import BACKOFF_FIRST_S, Lane
 from potoserver.module.hook_tries import HookTries
@@ -32,10 +33,6 @@ _OPENING_S = 0.25
 """After which one whose modules take long counts no more among these."""
 _IN_LINE_S = 5.0
 """How long a connection may wait for that at most."""
-_DEPARTURES_AT_ONCE = 64
-"""So many a module is told of at the same time: when thousands leave, others have their turns meanwhile."""
-_DEPARTING_S = 0.25
-"""After which one for which the module takes long counts no more among these."""
 MOST_WAITING = 256
 """Departures of a user that a module has not taken; a client that comes and goes makes one in each grace."""
 _PARKED_SHOWN = 100
@@ -83,7 +80,7 @@ class Hooks:
         self._connected_fields = Fields("connected_fields", FIELDS_TIMEOUT_S, clock, self._tries)
         self._health_fields = Fields("health_fields", FIELDS_TIMEOUT_S, clock, self._tries)
         self._turnstile = Turnstile(_OPENINGS_AT_ONCE, _OPENING_S, _IN_LINE_S, clock)
-        self._departing: dict[str, Turnstile] = {}
+        self._departing: dict[str, DepartureLine] = {}
         """By module: one that is slow holds up no other."""
         self._modules: list[ServerModule] = []
         self._with_hook: dict[str, list[ServerModule]] = {}
@@ -125,7 +122,7 @@ class Hooks:
     def add(self, module: ServerModule) -> None:
         """Takes a module in; hooks run in no particular order among modules."""
         self._modules.append(module)
-        self._departing[module.name()] = Turnstile(_DEPARTURES_AT_ONCE, _DEPARTING_S, None, self._clock)
+        self._departing[module.name()] = DepartureLine(self._clock)
         self._with_hook.clear()
 
     # Presence
@@ -162,10 +159,17 @@ class Hooks:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane()
-            self._tasks.spawn(self._run_lane(module, user_id, lane), f"hooks of {module.name()}")
+            begin = partial(self._begin_lane, module, user_id, lane)
+            if item is None:
+                begin()
+            else:
+                self._departing[module.name()].line_up(lane, begin)
         lane.pending.append(item)
         if lane.wake is not None:
             lane.wake.set()
+
+    def _begin_lane(self, module: ServerModule, user_id: str, lane: Lane) -> None:
+        self._tasks.spawn(self._run_lane(module, user_id, lane), f"hooks of {module.name()}")
 
     async def _run_lane(self, module: ServerModule, user_id: str, lane: Lane) -> None:
         try:
@@ -185,18 +189,20 @@ class Hooks:
                 await self._park(module, item, "too many wait")
             elif lane.failing:
                 lane.failing.append(item)
-            elif error := await self._try_departure(module, item):
+            elif error := await self._try_departure(module, lane, item):
                 self._start_failing(lane, item, error)
         else:
             await self._wait_for_retry(lane)
             if self._clock.monotonic_s() >= lane.retry_at_s or self._stopping:
                 await self._retry(module, lane)
 
-    async def _try_departure(self, module: ServerModule, departure: Departure) -> str:
+    async def _try_departure(self, module: ServerModule, lane: Lane, departure: Departure) -> str:
         """What it failed with; empty when the module has taken it."""
         user_id = departure.user_id
         call = partial(self._run, module, "on_sse_disconnect", user_id, user_id, departure)
-        async with self._departing[module.name()].passing():
+        line = self._departing[module.name()]
+        async with line.passing():
+            line.passed(lane)
             error = await self._tries.run(module, "on_sse_disconnect", call)
         if not error:
             await self._acknowledge_done(departure)
@@ -227,7 +233,7 @@ class Hooks:
 
     async def _retry(self, module: ServerModule, lane: Lane) -> None:
         departure = lane.failing[0]
-        if error := await self._try_departure(module, departure):
+        if error := await self._try_departure(module, lane, departure):
             lane.error = error
             lane.tries += 1
             if self._clock.monotonic_s() < lane.give_up_at_s:

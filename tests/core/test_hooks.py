@@ -59,14 +59,6 @@ class Hanging(Recording):
         await asyncio.Event().wait()
 
 
-class Counting(Recording):
-    """Never returns, and counts for how many."""
-
-    async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
-        await super().on_sse_disconnect(user_id, departure)
-        await asyncio.Event().wait()
-
-
 class Cancelling(Recording):
     """Raises the loop's own cancellation."""
 
@@ -129,22 +121,6 @@ async def test_hooks_run_in_order_and_each_departure_is_acknowledged_once(world:
     assert world.acknowledged == ["d-1", "d-2"]
     assert await world.tasks.drain(0) == []
     assert world.hooks.undone() == []
-
-
-async def test_of_a_crowd_that_leaves_a_module_is_told_a_few_at_a_time(world: World) -> None:
-    """So others have their turns; one that hangs holds up no other module, and its own for a moment."""
-    hanging, recording = Counting(), Recording()
-    world.hooks.add(hanging)
-    world.hooks.add(recording)
-    for number in range(200):
-        world.hooks.departed(departure(number, f"u{number}"))
-    await settle(100)
-    assert len(recording.told) == 200
-    assert len(hanging.told) == 64
-    await world.clock.advance(0.3)
-    assert len(hanging.told) == 128
-    await world.clock.advance(0.6)
-    assert hanging.told == recording.told == [f"d-{number}" for number in range(200)]
 
 
 async def test_a_failing_departure_is_repeated_until_it_succeeds(world: World) -> None:
