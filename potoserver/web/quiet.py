@@ -11,11 +11,17 @@ from potoserver.web.peer import descriptor_of, plain_descriptor
 
 _AT_ONCE = 4
 """So many are heard in one turn of the loop."""
-_REST_S = 0.003
-"""After as many the loop rests from them: more follows on each end than the hearing of it, and while the loop
-has no rest, threads wait for the interpreter: the journal's, which need it several times for each call.
+_REST_S = 0.0005
+"""After as many the loop rests from them, so long at least: more follows on each end than the hearing of it,
+and while the loop has no rest, threads wait for the interpreter: the journal's, which need it several times
+for each call.
 """
-
+_REST_MOST_S = 0.005
+"""So long at most; in between, twice as long as the loop is late. Where others have much to do, ends can
+wait; where nobody has, thousands are heard before the first grace is over, and their dialogs are archived.
+"""
+_ROUNDING_S = 0.001
+"""By as much a timer is late on a loop that has nothing else to do: epoll_wait(2) counts in milliseconds."""
 
 _ENDED = 0 if sys.platform != "linux" else select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP
 
@@ -53,6 +59,8 @@ class QuietConnections:
         self._owners: dict[int, Quiet] = {}
         self._resting = False
         """The loop looks by a timer for now. To take the set in again costs as much as it has connections."""
+        self._late_s = 0.0
+        """How late it was at that."""
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -104,16 +112,28 @@ class QuietConnections:
 
     def _rest(self, epoll: select.epoll, *, rests: bool) -> None:
         loop = asyncio.get_running_loop()
-        if rests:
-            if not self._resting:
-                loop.remove_reader(epoll.fileno())
-            loop.call_later(_REST_S, self._look, epoll)
-        elif self._resting:
-            loop.add_reader(epoll.fileno(), self._hear)
+        if self._resting and not rests:
+            rests = not self._take_in(epoll)
+        elif rests and not self._resting:
+            loop.remove_reader(epoll.fileno())
         self._resting = rests
+        if rests:
+            rest_s = min(max(_REST_S, 2 * (self._late_s - _ROUNDING_S)), _REST_MOST_S)
+            loop.call_later(rest_s, self._look, epoll, loop.time() + rest_s)
+        else:
+            self._late_s = 0.0
 
-    def _look(self, epoll: select.epoll) -> None:
+    def _take_in(self, epoll: select.epoll) -> bool:
+        """Has the loop itself look at the set; False where the kernel has no memory for that now."""
+        try:
+            asyncio.get_running_loop().add_reader(epoll.fileno(), self._hear)
+        except OSError:
+            return False
+        return True
+
+    def _look(self, epoll: select.epoll, due_s: float) -> None:
         if epoll is self._epoll:  # else nobody was left to listen to
+            self._late_s = asyncio.get_running_loop().time() - due_s
             self._hear()
 
     def _end_if_none(self) -> None:

@@ -82,6 +82,7 @@ async def crowd() -> AsyncIterator[_Crowd]:
     yield crowd
     for protocol, sock in zip(crowd.ours, crowd.theirs, strict=True):
         sock.close()
+        protocol.transport.abort()  # also where a test has failed, since its end was not noticed
         await protocol.lost
 
 
@@ -101,9 +102,7 @@ async def test_of_thousands_that_go_at_once_a_few_are_heard_in_a_turn(crowd: _Cr
 async def test_after_a_few_the_loop_rests_from_them(crowd: _Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     """What thousands of ends are followed by leaves time to others; one alone, and a later one, at once."""
     await crowd.add(11)
-    rests: list[Callable[[], None]] = []
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "call_later", lambda _, call, *of: rests.append(partial(call, *of)))
+    rests, _ = _timers_of(asyncio.get_running_loop(), monkeypatch)
     for sock in crowd.theirs[:9]:
         sock.close()
     for lost, rest_count in ((4, 1), (8, 2), (9, 2)):
@@ -115,6 +114,66 @@ async def test_after_a_few_the_loop_rests_from_them(crowd: _Crowd, monkeypatch: 
         await settle()
         assert (crowd.lost(), len(rests)) == (lost, 2)
     assert crowd.quiet._epoll is None
+
+
+def _timers_of(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[Callable[[], None]], list[float]]:
+    """Keeps the loop's timers from being set; what they would have called, and after how many seconds."""
+    calls: list[Callable[[], None]] = []
+    delays_s: list[float] = []
+
+    def call_later(delay_s: float, call: Callable[..., None], *of: object) -> None:
+        calls.append(partial(call, *of))
+        delays_s.append(delay_s)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return calls, delays_s
+
+
+async def test_the_later_the_loop_is_the_longer_it_rests_from_ends(
+    crowd: _Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While others have much to do, who has gone can wait; and while they have not, it is soon done."""
+    await crowd.add(24)
+    loop = asyncio.get_running_loop()
+    now_s = loop.time()
+    rests, rests_s = _timers_of(loop, monkeypatch)
+    for sock in crowd.theirs:
+        sock.close()
+    await settle()
+    monkeypatch.setattr(loop, "time", lambda: now_s)
+    for late_s in (0.001, 0.002, 0.003, 1.0):
+        now_s += rests_s[-1] + late_s
+        rests[-1]()
+        await settle()
+    assert rests_s[1:] == pytest.approx([0.0005, 0.002, 0.004, 0.005])
+    rests[-1]()
+
+
+async def test_where_the_kernel_takes_the_set_in_no_more_the_loop_looks_by_a_timer(
+    crowd: _Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it does again: else no end would be noticed any more."""
+    await crowd.add(6)
+    loop = asyncio.get_running_loop()
+    rests, _ = _timers_of(loop, monkeypatch)
+    for sock in crowd.theirs[:5]:
+        sock.close()
+    await settle()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "add_reader", refuse)
+        rests[-1]()
+        await settle()
+    assert (crowd.lost(), len(rests)) == (5, 2)
+    crowd.theirs[5].close()
+    rests[-1]()
+    await settle()
+    assert (crowd.lost(), len(rests)) == (6, 2)
 
 
 async def test_who_says_something_is_heard_and_read_from_on(crowd: _Crowd) -> None:
