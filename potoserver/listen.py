@@ -89,8 +89,9 @@ async def listening(
     http = HttpServer(core, runner, keepalive_timeout_s=_KEEPALIVE_S, lingering_s=_LINGERING_S)
     admission = Admission(core, http)
     core.metrics.sockets.set_function(lambda: len(admission))
-    servers = [await loop.create_server(admission, sock=sock, backlog=_ACCEPTED_AT_ONCE) for sock in sockets]
+    servers = []
     for sock in sockets:
+        servers.append(await loop.create_server(admission, sock=sock, backlog=_ACCEPTED_AT_ONCE))
         sock.listen(_BACKLOG)  # asyncio takes one number for both
     try:
         yield [_url(sock) for sock in sockets]
