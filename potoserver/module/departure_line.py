@@ -10,10 +10,12 @@ from potoserver.clock import Clock
 from potoserver.module.hook_lane import Lane
 from potoserver.module.turnstile import Turnstile
 
-_AT_ONCE = 64
-"""So many a module is told of at the same time: when thousands leave, others have their turns meanwhile."""
-_HOLD_S = 0.25
-"""After which one for which the module takes long counts no more among these."""
+_AT_ONCE = 16
+"""So many a module is told of at the same time. Those that are done with together have the loop together, and
+others wait for as many: with 64 the last of thousands was done a tenth sooner, and they waited twice as long.
+"""
+_HOLD_S = 0.1
+"""After which one for which the module takes long counts no more among these: a slow disk is told of more."""
 _NEAR = 64
 """So many more have a task already, and wait in that."""
 

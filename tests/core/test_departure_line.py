@@ -48,10 +48,10 @@ async def test_of_a_crowd_that_leaves_a_module_is_told_a_few_at_a_time(world: Wo
         world.hooks.departed(departure(number, f"u{number}"))
     await settle(100)
     assert len(recording.told) == 200
-    assert len(hanging.told) == 64
-    await world.clock.advance(0.3)
-    assert len(hanging.told) == 128
-    await world.clock.advance(0.6)
+    assert len(hanging.told) == 16
+    await world.clock.advance(0.1)
+    assert len(hanging.told) == 32
+    await world.clock.advance(1.1)
     assert hanging.told == recording.told == [f"d-{number}" for number in range(200)]
 
 
@@ -62,11 +62,11 @@ async def test_who_waits_long_to_be_told_of_has_no_task(world: World) -> None:
     for number in range(1000):
         world.hooks.departed(departure(number, f"u{number}"))
         await settle(2)
-    assert len(module.told) == 64
-    assert len(world.tasks) == 128
-    await world.clock.advance(0.25)
-    assert len(module.told) == 128
-    assert len(world.tasks) == 192
+    assert len(module.told) == 16
+    assert len(world.tasks) == 80
+    await world.clock.advance(0.1)
+    assert len(module.told) == 32
+    assert len(world.tasks) == 96
     world.hooks.arrived("u900")
     world.hooks.departed(departure(1000, "u900"))
     module.goes_on.set()
