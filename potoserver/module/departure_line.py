@@ -14,8 +14,10 @@ _AT_ONCE = 16
 """So many a module is told of at the same time. Those that are done with together have the loop together, and
 others wait for as many: with 64 the last of thousands was done a tenth sooner, and they waited twice as long.
 """
-_HOLD_S = 0.1
-"""After which one for which the module takes long counts no more among these: a slow disk is told of more."""
+_HOLD_S = 0.05
+"""After which one for which the module takes long counts no more among these: where it waits for a slow disk,
+or for others, there are as many more on their way.
+"""
 _NEAR = 64
 """So many more have a task already, and wait in that."""
 

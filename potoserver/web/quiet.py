@@ -142,3 +142,4 @@ class QuietConnections:
             self._epoll.close()
             self._epoll = None
             self._resting = False
+            self._late_s = 0.0

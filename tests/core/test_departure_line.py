@@ -49,9 +49,9 @@ async def test_of_a_crowd_that_leaves_a_module_is_told_a_few_at_a_time(world: Wo
     await settle(100)
     assert len(recording.told) == 200
     assert len(hanging.told) == 16
-    await world.clock.advance(0.1)
+    await world.clock.advance(0.05)
     assert len(hanging.told) == 32
-    await world.clock.advance(1.1)
+    await world.clock.advance(0.55)
     assert hanging.told == recording.told == [f"d-{number}" for number in range(200)]
 
 
@@ -64,7 +64,7 @@ async def test_who_waits_long_to_be_told_of_has_no_task(world: World) -> None:
         await settle(2)
     assert len(module.told) == 16
     assert len(world.tasks) == 80
-    await world.clock.advance(0.1)
+    await world.clock.advance(0.05)
     assert len(module.told) == 32
     assert len(world.tasks) == 96
     world.hooks.arrived("u900")

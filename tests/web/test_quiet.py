@@ -155,7 +155,7 @@ async def test_where_the_kernel_takes_the_set_in_no_more_the_loop_looks_by_a_tim
     crowd: _Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until it does again: else no end would be noticed any more."""
-    await crowd.add(6)
+    await crowd.add(7)
     loop = asyncio.get_running_loop()
     rests, _ = _timers_of(loop, monkeypatch)
     for sock in crowd.theirs[:5]:
@@ -174,6 +174,9 @@ async def test_where_the_kernel_takes_the_set_in_no_more_the_loop_looks_by_a_tim
     rests[-1]()
     await settle()
     assert (crowd.lost(), len(rests)) == (6, 2)
+    crowd.theirs[6].close()
+    await settle()
+    assert (crowd.lost(), len(rests)) == (7, 2)
 
 
 async def test_who_says_something_is_heard_and_read_from_on(crowd: _Crowd) -> None:
