@@ -59,8 +59,6 @@ class QuietConnections:
         self._owners: dict[int, Quiet] = {}
         self._resting = False
         """The loop looks by a timer for now. To take the set in again costs as much as it has connections."""
-        self._late_s = 0.0
-        """How late it was at that."""
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -94,7 +92,7 @@ class QuietConnections:
             return False
         return True
 
-    def _hear(self) -> None:
+    def _hear(self, late_s: float = 0.0) -> None:
         if self._epoll is None:
             return
         loop = asyncio.get_running_loop()
@@ -107,10 +105,10 @@ class QuietConnections:
                     loop.call_soon(owner.ended, bool(events & select.EPOLLERR))
                 else:
                     loop.call_soon(owner.speaks)
-        self._rest(self._epoll, rests=len(heard) == _AT_ONCE)
+        self._rest(self._epoll, late_s, rests=len(heard) == _AT_ONCE)
         self._end_if_none()
 
-    def _rest(self, epoll: select.epoll, *, rests: bool) -> None:
+    def _rest(self, epoll: select.epoll, late_s: float, *, rests: bool) -> None:
         loop = asyncio.get_running_loop()
         if self._resting and not rests:
             rests = not self._take_in(epoll)
@@ -118,10 +116,8 @@ class QuietConnections:
             loop.remove_reader(epoll.fileno())
         self._resting = rests
         if rests:
-            rest_s = min(max(_REST_S, 2 * (self._late_s - _ROUNDING_S)), _REST_MOST_S)
+            rest_s = min(max(_REST_S, 2 * (late_s - _ROUNDING_S)), _REST_MOST_S)
             loop.call_later(rest_s, self._look, epoll, loop.time() + rest_s)
-        else:
-            self._late_s = 0.0
 
     def _take_in(self, epoll: select.epoll) -> bool:
         """Has the loop itself look at the set; False where the kernel has no memory for that now."""
@@ -133,8 +129,7 @@ class QuietConnections:
 
     def _look(self, epoll: select.epoll, due_s: float) -> None:
         if epoll is self._epoll:  # else nobody was left to listen to
-            self._late_s = asyncio.get_running_loop().time() - due_s
-            self._hear()
+            self._hear(late_s=asyncio.get_running_loop().time() - due_s)
 
     def _end_if_none(self) -> None:
         if not self._owners and self._epoll is not None:
@@ -142,4 +137,3 @@ class QuietConnections:
             self._epoll.close()
             self._epoll = None
             self._resting = False
-            self._late_s = 0.0
