@@ -25,8 +25,8 @@ _NEAR = 64
 class DepartureLine:
     """Has the users' lanes begin with their departures in turn.
 
-    A task that only waits is made of a dozen objects. Of thousands who leave together as many would lie about
-    for seconds, and each time that garbage is collected they would all be looked through.
+    A task that only waits is made of two dozen objects. Of thousands who leave together as many would lie
+    about for seconds, and each time that garbage is collected they would all be looked through.
 
     Args:
         clock: Measures how long a departure takes.

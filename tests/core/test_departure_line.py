@@ -17,15 +17,6 @@ def world() -> World:
     return World()
 
 
-class Counting(Recording):
-    """Never returns, and counts for how many."""
-
-    @override
-    async def on_sse_disconnect(self, user_id: str, departure: Departure) -> None:
-        await super().on_sse_disconnect(user_id, departure)
-        await asyncio.Event().wait()
-
-
 class Holding(Recording):
     """Returns from no departure before it may."""
 
@@ -41,7 +32,7 @@ class Holding(Recording):
 
 async def test_of_a_crowd_that_leaves_a_module_is_told_a_few_at_a_time(world: World) -> None:
     """So others have their turns; one that hangs holds up no other module, and its own for a moment."""
-    hanging, recording = Counting(), Recording()
+    hanging, recording = Holding(), Recording()
     world.hooks.add(hanging)
     world.hooks.add(recording)
     for number in range(200):
