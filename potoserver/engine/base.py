@@ -181,6 +181,13 @@ class Engine(ABC):
         """As `nodes`, of this moment: whoever has joined before this is among them."""
 
     @abstractmethod
+    async def ensure_lease(self) -> None:
+        """Returns once this node's lease is known to hold, or it is in trouble.
+
+        That is at once, but where the process stood still for seconds.
+        """
+
+    @abstractmethod
     async def drain(self) -> bool:
         """Marks this node as draining, for good.
 

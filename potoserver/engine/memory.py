@@ -110,6 +110,10 @@ class MemoryEngine(Engine):
         return self.nodes()
 
     @override
+    async def ensure_lease(self) -> None:
+        return None
+
+    @override
     async def drain(self) -> bool:
         self._draining = True
         return False

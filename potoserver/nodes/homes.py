@@ -186,6 +186,7 @@ class Homes(UserHomes):
         """Which node is the user's home; None for this one, which becomes it where none is."""
         if not self.shared:
             return None
+        await self._engine.ensure_lease()
         if self._engine.trouble is not None:
             raise UnavailableError("The server can't reach its other parts; try again in a moment.")
         while True:

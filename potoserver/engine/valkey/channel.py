@@ -19,6 +19,7 @@ from potoserver.errors import UnavailableError
 
 _PAUSE_FIRST_S: Final = 0.05
 _PAUSE_LAST_S: Final = 1.0
+_WAIT_S: Final = SILENCE_S / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Channel:
         self._on_message = on_message
         self._on_listening = on_listening
         self._logger = logger
-        self._heard_at_s = 0.0
+        self._silent_s = 0.0
         self._listening = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -88,8 +89,7 @@ class Channel:
         """Why nothing comes through; None while it does."""
         if not self._listening.is_set():
             return "not subscribed"
-        silent_s = time.monotonic() - self._heard_at_s
-        return f"nothing came through for {silent_s:.0f} s" if silent_s > SILENCE_S else None
+        return f"nothing came through for {self._silent_s:.0f} s" if self._silent_s >= SILENCE_S else None
 
     def start(self) -> None:
         """Listens from now on."""
@@ -138,19 +138,21 @@ class Channel:
         for _ in channels:
             if await subscription.get_message(timeout=SILENCE_S) is None:
                 raise TimeoutError("no answer to the subscription")
-        self._heard_at_s = time.monotonic()
+        self._silent_s = 0.0
         self._listening.set()
         self._on_listening()
         cancellations = Cancellations()
         while True:
-            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=SILENCE_S / 3)
+            began_s = time.monotonic()
+            message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_WAIT_S)
             cancellations.check()
-            now_s = time.monotonic()
+            # No longer than it listened: if this process stood still, what came meanwhile is read next.
+            self._silent_s += min(time.monotonic() - began_s, _WAIT_S)
             if message is not None and message["type"] == "message":
                 if message["channel"] == own.encode():
-                    self._heard_at_s = now_s
+                    self._silent_s = 0.0
                 self._hear(message["data"])
-            elif now_s - self._heard_at_s > SILENCE_S and self._link.trouble is None:
+            elif self._silent_s >= SILENCE_S and self._link.trouble is None:
                 raise TimeoutError(f"nothing came through for {SILENCE_S:g} s")
 
     def _hear(self, data: bytes) -> None:

@@ -225,6 +225,11 @@ class ValkeyEngine(Engine):
         return self.nodes()
 
     @override
+    async def ensure_lease(self) -> None:
+        if self._link.trouble is None:
+            await self._life.ensure_lease()
+
+    @override
     async def drain(self) -> bool:
         self._registry.draining = True
         return await self.has_successor()

@@ -18,7 +18,7 @@ from potoserver.engine.valkey.connections import Connections
 from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.departures import Departures
 from potoserver.engine.valkey.homes import Homes
-from potoserver.engine.valkey.keys import LOOK_ALL_S, LOOK_S, PARTITIONS, RENEWAL_S, TOUCH_S
+from potoserver.engine.valkey.keys import LOOK_ALL_S, LOOK_S, PARTITIONS, RENEWAL_S, SILENCE_S, TOUCH_S
 from potoserver.engine.valkey.link import Link, end
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.logs import EventLogs
@@ -173,16 +173,31 @@ class Life:
             UnavailableError: Valkey is away.
         """
         async with self._renewing:
-            state = await self._registry.renew()
-            if state in ("lost", "unknown"):
-                self._logger.warning("engine has lost what it knew")
-                self._lost = True
-            if state == "unknown":
-                self._forgotten.append(self._registry.node_id)
-            if state in ("dead", "unknown"):
-                await self._rejoin()
-            if not self._behind:
-                self._logs.renewed()
+            await self._renew()
+
+    async def ensure_lease(self) -> None:
+        """Renews the lease if that is overdue: then this node stood still, and may have been declared dead.
+
+        Raises:
+            UnavailableError: Valkey is away.
+        """
+        if self._registry.unrenewed_s <= SILENCE_S:
+            return
+        async with self._renewing:
+            if self._registry.unrenewed_s > SILENCE_S:  # of those who wait here, one does it
+                await self._renew()
+
+    async def _renew(self) -> None:
+        state = await self._registry.renew()
+        if state in ("lost", "unknown"):
+            self._logger.warning("engine has lost what it knew")
+            self._lost = True
+        if state == "unknown":
+            self._forgotten.append(self._registry.node_id)
+        if state in ("dead", "unknown"):
+            await self._rejoin()
+        if not self._behind:
+            self._logs.renewed()
         # In tasks of their own: with many users they take longer than a lease.
         if self._behind and (self._catching_up is None or self._catching_up.done()):
             self._catching_up = asyncio.create_task(self._catch_up(), name="engine catching up")

@@ -39,11 +39,17 @@ class Registry:
         self._renewals = 0
         self._engine_ms = 0
         self._renewed_at_s = 0.0
+        self._leased_at_s = 0.0
 
     @property
     def nodes(self) -> Sequence[NodeInfo]:
         """All that live, by id."""
         return tuple(self._nodes)
+
+    @property
+    def unrenewed_s(self) -> float:
+        """For how long the lease has not been renewed, seen from when its last renewal was sent."""
+        return time.monotonic() - self._leased_at_s
 
     @property
     def successors(self) -> list[str]:
@@ -91,10 +97,12 @@ class Registry:
             channel=self._keys.channel(node_id),
             tombstone_s=TOMBSTONE_S,
         )
+        sent_at_s = time.monotonic()
         answer = await self._link.run(call, probe=True)
         self._engine_ms, self._renewed_at_s = answer[1], time.monotonic()
         if answer[0] != b"ok":
             return decode(answer[0])
+        self._leased_at_s = sent_at_s
         self._renewals = known_before + 1
         self._nodes = _parsed(answer[2])
         self.lost = [decode(each) for each in answer[3]]

@@ -1,0 +1,64 @@
+"""A process that stood still for seconds goes on: its machine was too busy, or was paused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from potoserver.engine.valkey.keys import SILENCE_S
+from tests.nodes.test_chat import LIMIT_S, Start, say, start
+from tests.nodes.test_home_lost import die, say_until_answered
+
+__all__ = ["start"]
+
+
+async def test_the_first_call_after_a_stall_is_answered(start: Start) -> None:
+    """Nothing was wrong but that it stood still: it finds out how things are, and refuses nobody."""
+    pair = await start(grace_ms=60_000)
+    one, _ = pair.servers
+    conversation = (await say(one, "before"))["conversationId"]
+    with structlog.testing.capture_logs() as lines:
+        time.sleep(SILENCE_S + 0.5)
+        assert (await say(one, "after"))["conversationId"] == conversation
+        for _ in range(10):  # what fell due in the stall is done by then
+            assert one.core.engine.trouble is None
+            await asyncio.sleep(0.02)
+    assert [line["event"] for line in lines if line["log_level"] != "debug"] == []
+
+
+async def test_many_calls_after_a_stall_renew_the_lease_once(start: Start) -> None:
+    """Each would ask else, one after the other."""
+    pair = await start(grace_ms=60_000)
+    engine = pair.servers[0].core.engine
+    renew, renewals = engine._registry.renew, 0
+
+    async def counted() -> str:
+        nonlocal renewals
+        renewals += 1
+        return await renew()
+
+    engine._registry.renew = counted
+    engine._life._tasks[0].cancel()  # it renews by itself no more
+    await asyncio.gather(*(engine.ensure_lease() for _ in range(100)))
+    assert renewals == 0
+    time.sleep(SILENCE_S + 0.1)
+    await asyncio.gather(*(engine.ensure_lease() for _ in range(100)))
+    assert renewals == 1
+
+
+async def test_a_node_whose_users_moved_in_a_stall_learns_it_before_it_answers(start: Start) -> None:
+    """What it has in mind of a conversation is old by then."""
+    pair = await start(grace_ms=60_000)
+    late, other = pair.servers
+    await say(late, "first")
+    assert pair.at_home() == 0
+    die(late)  # it does nothing by itself any more, and knows of nothing
+    await say_until_answered(other, "second")
+    assert "a1" in pair.chats[0].user_sessions
+    async with asyncio.timeout(LIMIT_S):
+        while (answer := await late.call("ChatServerModule/getConversation"))[0] == 503:  # it joins anew
+            await asyncio.sleep(0.05)
+    said = [each["content"] for each in answer[1]["messages"] if each["role"] == "user"]
+    assert (answer[0], said) == (200, ["first", "second"])
