@@ -15,6 +15,7 @@ _AWAY = (
     "CutOffError",
     "FencedError",
     "HeldElsewhereError",
+    "Another node of the server is at your dialogs",  # the same, as a node tells another one
     "not done within",
     "left for the next start",
     "reached",
