@@ -182,3 +182,32 @@ async def test_an_attachment_is_dated_when_it_goes_out(cluster: Cluster) -> None
     before = call.wire()
     await asyncio.sleep(0.01)
     assert call.wire() != before
+
+
+async def test_a_caller_that_goes_leaves_no_new_name_half_taken(cluster: Cluster) -> None:
+    """It was its call by which the node learned that it had been taken for dead."""
+    cluster.grace_s = 60
+    one, two = [await cluster.node() for _ in range(2)]
+    await one.engine.attach("a1", "c1")
+    home = await one.engine.claim_home("a1")
+    old_id = one.id
+    one.engine._life._tasks[0].cancel()  # it renews by itself no more
+    await cluster.node_lost(old_id)
+    join, joined = one.engine._registry.join, asyncio.Event()
+
+    async def join_slowly() -> None:
+        await join()
+        joined.set()
+        await asyncio.sleep(0.1)
+
+    one.engine._registry.join = join_slowly
+    asking = asyncio.create_task(one.engine.find_nodes())
+    await joined.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await one.told.until(lambda: bool(one.told.rejoined))
+    assert one.told.homes_lost == [home]
+    assert (await two.engine.presence_of("a1")).connections == 1
+    published = await two.engine.publish("a1", Event("note", 1))
+    await one.told.until(lambda: published in one.told.ids_of("a1"))

@@ -81,6 +81,7 @@ class Life:
         self._listener: EngineListener | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._renewing = asyncio.Lock()
+        self._renewals: set[asyncio.Task[None]] = set()
         self._suspected = asyncio.Event()
         self._to_make_up = False
         """Valkey was away: what could not be told it is to be made up for."""
@@ -119,7 +120,7 @@ class Life:
     async def stop(self) -> None:
         """Leaves, if Valkey can be reached in time."""
         self._listener = None
-        await end([*self._tasks, self._catching_up, self._reaping])
+        await end([*self._tasks, *self._renewals, self._catching_up, self._reaping])
         self._tasks = []
         try:
             async with asyncio.timeout(_LEAVE_S):
@@ -172,8 +173,7 @@ class Life:
         Raises:
             UnavailableError: Valkey is away.
         """
-        async with self._renewing:
-            await self._renew()
+        await self._owned(self._renew())
 
     async def ensure_lease(self) -> None:
         """Renews the lease if that is overdue: then this node stood still, and may have been declared dead.
@@ -181,23 +181,30 @@ class Life:
         Raises:
             UnavailableError: Valkey is away.
         """
-        if self._registry.unrenewed_s <= SILENCE_S:
-            return
-        async with self._renewing:
-            if self._registry.unrenewed_s > SILENCE_S:  # of those who wait here, one does it
-                await self._renew()
+        if self._registry.unrenewed_s > SILENCE_S:
+            await self._owned(self._renew(overdue=True))
 
-    async def _renew(self) -> None:
-        state = await self._registry.renew()
-        if state in ("lost", "unknown"):
-            self._logger.warning("engine has lost what it knew")
-            self._lost = True
-        if state == "unknown":
-            self._forgotten.append(self._registry.node_id)
-        if state in ("dead", "unknown"):
-            await self._rejoin()
-        if not self._behind:
-            self._logs.renewed()
+    async def _owned(self, renewal: Coroutine[Any, Any, None]) -> None:
+        """Runs it to the end, even when who waits for it is cancelled: no name is to be taken by halves."""
+        task = asyncio.create_task(renewal, name="engine renewal")
+        self._renewals.add(task)
+        task.add_done_callback(self._renewals.discard)
+        await asyncio.shield(task)
+
+    async def _renew(self, *, overdue: bool = False) -> None:
+        async with self._renewing:
+            if overdue and self._registry.unrenewed_s <= SILENCE_S:
+                return  # of all who waited here, one has done it
+            state = await self._registry.renew()
+            if state in ("lost", "unknown"):
+                self._logger.warning("engine has lost what it knew")
+                self._lost = True
+            if state == "unknown":
+                self._forgotten.append(self._registry.node_id)
+            if state in ("dead", "unknown"):
+                await self._rejoin()
+            if not self._behind:
+                self._logs.renewed()
         # In tasks of their own: with many users they take longer than a lease.
         if self._behind and (self._catching_up is None or self._catching_up.done()):
             self._catching_up = asyncio.create_task(self._catch_up(), name="engine catching up")
