@@ -311,6 +311,22 @@ async def test_a_node_that_is_cut_off_is_dead_to_the_others_and_comes_back(
         await one.engine.stop()
 
 
+async def test_a_node_that_hears_what_all_are_told_and_nothing_of_its_own_notices(cluster: Cluster) -> None:
+    """However much it is that all are told."""
+    one, two = [await cluster.node() for _ in range(2)]
+    one.engine._channel._node_id = lambda: "another"
+    await one.engine._channel.move()
+    await one.engine._channel.until_listening()
+    one.engine._channel._node_id = lambda: one.id
+    own = one.engine._keys.channel(one.id)
+    with cluster.client() as client:
+        assert dict(client.pubsub_numsub(own)) == {own.encode(): 0}
+        async with asyncio.timeout(20):
+            while dict(client.pubsub_numsub(own)) == {own.encode(): 0}:
+                await two.engine.broadcast(Event("tick", 0))
+                await asyncio.sleep(0.1)
+
+
 async def test_only_the_subscription_leads_nowhere(cluster: Cluster) -> None:
     """What is sent to the node does not arrive, though its calls do: it notices by its own pings."""
     two = await cluster.node()

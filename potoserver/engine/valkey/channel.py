@@ -152,7 +152,7 @@ class Channel:
                 if message["channel"] == own.encode():
                     self._silent_s = 0.0
                 self._hear(message["data"])
-            elif self._silent_s >= SILENCE_S and self._link.trouble is None:
+            if self._silent_s >= SILENCE_S and self._link.trouble is None:
                 raise TimeoutError(f"nothing came through for {SILENCE_S:g} s")
 
     def _hear(self, data: bytes) -> None:
