@@ -182,9 +182,12 @@ class Engine(ABC):
 
     @abstractmethod
     async def ensure_lease(self) -> None:
-        """Returns once this node's lease is known to hold, or it is in trouble.
+        """Returns once this node's lease is known to hold, or the engine to be away (see `trouble`).
 
         That is at once, but where the process stood still for seconds.
+
+        Raises:
+            UnavailableError: It can't be renewed.
         """
 
     @abstractmethod

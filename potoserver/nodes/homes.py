@@ -165,7 +165,10 @@ class Homes(UserHomes):
 
     @override
     async def are_ours(self, user_id: str) -> bool:
-        if not self.shared or user_id in self._here:
+        if not self.shared:
+            return True
+        await self._engine.ensure_lease()
+        if user_id in self._here:
             return True
         if not self._falls_here(user_id) or await self._engine.home_of(user_id) is not None:
             return False

@@ -209,5 +209,6 @@ async def test_a_caller_that_goes_leaves_no_new_name_half_taken(cluster: Cluster
     await one.told.until(lambda: bool(one.told.rejoined))
     assert one.told.homes_lost == [home]
     assert (await two.engine.presence_of("a1")).connections == 1
+    await one.engine._channel.until_listening()
     published = await two.engine.publish("a1", Event("note", 1))
     await one.told.until(lambda: published in one.told.ids_of("a1"))

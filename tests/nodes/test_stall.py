@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 import structlog
 
-from potoserver.engine.valkey.keys import SILENCE_S
+from potoserver import UnavailableError
+from potoserver.engine.valkey.keys import CALL_S, OVERDUE_S, SILENCE_S
 from tests.nodes.test_chat import LIMIT_S, Start, say, start
 from tests.nodes.test_home_lost import die, say_until_answered
 
@@ -28,24 +30,53 @@ async def test_the_first_call_after_a_stall_is_answered(start: Start) -> None:
     assert [line["event"] for line in lines if line["log_level"] != "debug"] == []
 
 
-async def test_many_calls_after_a_stall_renew_the_lease_once(start: Start) -> None:
-    """Each would ask else, one after the other."""
-    pair = await start(grace_ms=60_000)
-    engine = pair.servers[0].core.engine
+async def test_a_stall_while_valkey_answers_fails_that_call_alone(start: Start) -> None:
+    """Its answer came in time and was read too late. Valkey is there: nobody else is refused."""
+    engine = (await start(grace_ms=60_000)).servers[0].core.engine
+    with structlog.testing.capture_logs() as lines:
+        asking = asyncio.create_task(engine._link.commands([("BLPOP", "nothing", "1")]))
+        while not (await engine._link.commands([("INFO", "clients")]))[0]["blocked_clients"]:
+            await asyncio.sleep(0.01)
+        time.sleep(CALL_S * 2)
+        with pytest.raises(UnavailableError):
+            await asking
+        assert await engine.home_of("a1") is None
+    assert "engine away" not in {line["event"] for line in lines}
+    assert engine._life._to_make_up or engine._life._catching_up is not None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_many_calls_after_a_stall_renew_the_lease_once(start: Start, fails: bool) -> None:
+    """Each would ask else, one after the other, and where Valkey is away wait for all before it."""
+    engine = (await start(grace_ms=60_000)).servers[0].core.engine
     renew, renewals = engine._registry.renew, 0
 
     async def counted() -> str:
         nonlocal renewals
         renewals += 1
+        if fails:
+            raise UnavailableError("away")
         return await renew()
 
     engine._registry.renew = counted
     engine._life._tasks[0].cancel()  # it renews by itself no more
     await asyncio.gather(*(engine.ensure_lease() for _ in range(100)))
     assert renewals == 0
-    time.sleep(SILENCE_S + 0.1)
-    await asyncio.gather(*(engine.ensure_lease() for _ in range(100)))
+    time.sleep(OVERDUE_S + 0.1)
+    outcomes = await asyncio.gather(*(engine.ensure_lease() for _ in range(100)), return_exceptions=True)
     assert renewals == 1
+    assert [isinstance(each, UnavailableError) for each in outcomes] == [fails] * 100
+
+
+async def test_nothing_renews_the_lease_of_a_node_that_leaves(start: Start) -> None:
+    """It would join anew, and be taken for one that lives until its lease lapses."""
+    engine = (await start(grace_ms=60_000)).servers[0].core.engine
+    await engine.stop()
+    asked = []
+    engine._registry.renew = lambda: asked.append("renew")
+    with pytest.raises(UnavailableError):
+        await engine.find_nodes()
+    assert asked == []
 
 
 async def test_a_node_whose_users_moved_in_a_stall_learns_it_before_it_answers(start: Start) -> None:

@@ -17,8 +17,10 @@ LEASE_S: Final = 5.0
 """A node that has not renewed for so long is dead."""
 RENEWAL_S: Final = 1.0
 """How often a node renews."""
+OVERDUE_S: Final = 3.0
+"""A lease that was not renewed for so long is renewed before anything is answered by it."""
 SILENCE_S: Final = 3.0
-"""Nothing came through a node's own channel for so long, though it renewed: the path is broken."""
+"""A node listened for so long to its own channel in vain, though it renewed: the path is broken."""
 
 HELD_S: Final = 3600
 """How long the keys of present users, of homes and of partitions outlast the departures' time at least."""

@@ -18,7 +18,7 @@ from potoserver.engine.valkey.connections import Connections
 from potoserver.engine.valkey.delivery import Delivery
 from potoserver.engine.valkey.departures import Departures
 from potoserver.engine.valkey.homes import Homes
-from potoserver.engine.valkey.keys import LOOK_ALL_S, LOOK_S, PARTITIONS, RENEWAL_S, SILENCE_S, TOUCH_S
+from potoserver.engine.valkey.keys import LOOK_ALL_S, LOOK_S, OVERDUE_S, PARTITIONS, RENEWAL_S, TOUCH_S
 from potoserver.engine.valkey.link import Link, end
 from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.logs import EventLogs
@@ -81,7 +81,10 @@ class Life:
         self._listener: EngineListener | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._renewing = asyncio.Lock()
-        self._renewals: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
+        """Renewals."""
+        self._overdue: asyncio.Task[None] | None = None
+        """The one for which all wait who find the lease overdue."""
         self._suspected = asyncio.Event()
         self._to_make_up = False
         """Valkey was away: what could not be told it is to be made up for."""
@@ -120,7 +123,7 @@ class Life:
     async def stop(self) -> None:
         """Leaves, if Valkey can be reached in time."""
         self._listener = None
-        await end([*self._tasks, *self._renewals, self._catching_up, self._reaping])
+        await end([*self._tasks, *self._under_way, self._catching_up, self._reaping])
         self._tasks = []
         try:
             async with asyncio.timeout(_LEAVE_S):
@@ -173,28 +176,42 @@ class Life:
         Raises:
             UnavailableError: Valkey is away.
         """
-        await self._owned(self._renew())
+        await self._outcome(self._begin_renewal())
 
     async def ensure_lease(self) -> None:
-        """Renews the lease if that is overdue: then this node stood still, and may have been declared dead.
+        """Renews the lease if that is overdue: this node may have been declared dead.
 
         Raises:
             UnavailableError: Valkey is away.
         """
-        if self._registry.unrenewed_s > SILENCE_S:
-            await self._owned(self._renew(overdue=True))
+        if self._registry.unrenewed_s < OVERDUE_S:
+            return
+        if self._overdue is None or self._overdue.done():
+            self._overdue = self._begin_renewal()
+        await self._outcome(self._overdue)
 
-    async def _owned(self, renewal: Coroutine[Any, Any, None]) -> None:
-        """Runs it to the end, even when who waits for it is cancelled: no name is to be taken by halves."""
-        task = asyncio.create_task(renewal, name="engine renewal")
-        self._renewals.add(task)
-        task.add_done_callback(self._renewals.discard)
-        await asyncio.shield(task)
+    def _begin_renewal(self) -> asyncio.Task[None]:
+        if self._listener is None:  # it has left, or does: a renewal now would have it join anew
+            raise away()
+        task = asyncio.create_task(self._renew(), name="engine lease")
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
-    async def _renew(self, *, overdue: bool = False) -> None:
+    def _ended(self, renewal: asyncio.Task[None]) -> None:
+        self._under_way.discard(renewal)
+        if not renewal.cancelled():
+            renewal.exception()  # whoever waited for it may have gone
+
+    async def _outcome(self, renewal: asyncio.Task[None]) -> None:
+        """Waits for a renewal, which goes on when who waits is cancelled: no name is taken by halves."""
+        await asyncio.wait((renewal,))
+        if renewal.cancelled():  # by the stop
+            raise away()
+        renewal.result()
+
+    async def _renew(self) -> None:
         async with self._renewing:
-            if overdue and self._registry.unrenewed_s <= SILENCE_S:
-                return  # of all who waited here, one has done it
             state = await self._registry.renew()
             if state in ("lost", "unknown"):
                 self._logger.warning("engine has lost what it knew")

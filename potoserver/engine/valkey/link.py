@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
@@ -12,6 +13,7 @@ from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.typing import FilteringBoundLogger
 
 from potoserver.engine.valkey.batches import Batches, away
@@ -21,8 +23,13 @@ from potoserver.errors import UnavailableError
 from potoserver.settings.engine_url import SCHEMES, shown_engine
 
 _CANCEL_AGAIN_S: Final = 0.5
+_LIMIT_S: Final = CALL_S * 1.5
+"""For a call, and for the place that it waits for where Valkey is slow."""
+_LATE_S: Final = 0.4
+"""A call can't take so much longer, unless this process stood still."""
 FAILURES: Final = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a call raises when Valkey can't be reached."""
+_TIMEOUTS: Final = (TimeoutError, RedisTimeoutError)
 
 
 def client_url(url: str) -> str:
@@ -87,7 +94,7 @@ class Link:
         self.trouble: str | None = None
         """Why Valkey can't be reached, as of the last call; None while it can."""
         self.on_away: Callable[[], None] = lambda: None
-        """Called when it is found to be away."""
+        """Called when it is found to be away, and when a call's answer was not read in time."""
 
     async def open(self) -> None:
         """Connects, and finds out whether it is a cluster.
@@ -197,17 +204,20 @@ class Link:
         if self.trouble is not None and not probe:
             raise away()
         cancellations = Cancellations()
+        begun_s = time.monotonic()
         try:
-            # Of the time, a part may go in waiting for a place, where Valkey is slow.
-            async with asyncio.timeout(CALL_S * 1.5), self._places:
+            async with asyncio.timeout(_LIMIT_S), self._places:
                 if self.trouble is not None and not probe:
                     raise away()
                 answer = await work()
         except ResponseError as error:
             raise self._refused(error) from error
         except FAILURES as error:
-            self._found_away(error)
-            await self._drop_idle()
+            if isinstance(error, _TIMEOUTS) and time.monotonic() - begun_s > _LIMIT_S + _LATE_S:
+                self.on_away()  # to this call: its answer may lie there, unread
+            else:
+                self._found_away(error)
+                await self._drop_idle()
             raise away() from error
         cancellations.check()
         if probe and self.trouble is not None:

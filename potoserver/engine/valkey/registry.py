@@ -16,6 +16,8 @@ from potoserver.engine.valkey.local import Local
 from potoserver.engine.valkey.scripts import decode, script
 
 _CALL_MS: Final = round(CALL_S * 1000)
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Where there is such a clock, one that goes on while the machine is suspended (clock_gettime(2))."""
 
 
 class Registry:
@@ -49,7 +51,7 @@ class Registry:
     @property
     def unrenewed_s(self) -> float:
         """For how long the lease has not been renewed, seen from when its last renewal was sent."""
-        return time.monotonic() - self._leased_at_s
+        return time.clock_gettime(_CLOCK) - self._leased_at_s
 
     @property
     def successors(self) -> list[str]:
@@ -97,7 +99,7 @@ class Registry:
             channel=self._keys.channel(node_id),
             tombstone_s=TOMBSTONE_S,
         )
-        sent_at_s = time.monotonic()
+        sent_at_s = time.clock_gettime(_CLOCK)
         answer = await self._link.run(call, probe=True)
         self._engine_ms, self._renewed_at_s = answer[1], time.monotonic()
         if answer[0] != b"ok":
