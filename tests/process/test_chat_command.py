@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,10 +86,28 @@ async def test_ctrl_c_stops_the_reply_and_twice_at_the_prompt_leaves(start_serve
         screen.child.sendintr()
         screen.until("[stopped]", PROMPT)
         screen.child.sendintr()
-        screen.until("Ctrl+C again", PROMPT)
+        screen.until("Ctrl+C again, or Ctrl+D", PROMPT)
         screen.child.sendintr()
         assert screen.end() == 130
     assert "interrupted: true" in server.current().read_text()
+
+
+def interrupt(pid: int) -> None:
+    """Sends SIGINT, and waits until it was taken: of two that wait there is one left."""
+    os.kill(pid, signal.SIGINT)
+    while int(re.search(r"ShdPnd:\t(\w+)", Path(f"/proc/{pid}/status").read_text())[1], 16) & 2:
+        time.sleep(0.0005)
+
+
+@pytest.mark.parametrize("between_s", [0, 0.002, 0.008, 0.015])
+async def test_two_ctrl_c_right_behind_each_other_leave(start_server: StartServer, between_s: float) -> None:
+    """The second one comes while one prompt ends, or before the next one has begun."""
+    server = await start_server()
+    with talking(server) as screen:
+        for _ in range(2):
+            interrupt(screen.child.pid)
+            await asyncio.sleep(between_s)
+        assert screen.end() == 130
 
 
 async def test_a_second_ctrl_c_does_not_wait_for_a_server_that_hangs(start_server: StartServer) -> None:

@@ -116,9 +116,8 @@ class _Terminal:
         while not self._slash.wants_to_leave:
             try:
                 # What happens while one types is printed above the prompt.
-                self._interrupted_early = False
                 with patch_stdout(raw=True):
-                    line = await prompt.prompt_async(handle_sigint=False)
+                    line = await prompt.prompt_async(handle_sigint=False, pre_run=self._take_early)
             except EOFError:
                 break
             except KeyboardInterrupt:
@@ -130,6 +129,7 @@ class _Terminal:
             interrupts = 0
             if line.strip():
                 await self._do(line)
+                self._interrupted_early = False  # it was meant for what is over
         self._view.note("The dialog is archived in a moment, unless you come back.")
         return 0
 
@@ -199,6 +199,12 @@ class _Terminal:
             app.exit(exception=KeyboardInterrupt())
         else:
             self._interrupted_early = True
+
+    def _take_early(self) -> None:
+        """Ctrl+C that came while there was no prompt, as right behind another one, is meant for the next."""
+        if self._interrupted_early:
+            self._interrupted_early = False
+            self._on_interrupt()
 
     async def _say(self, message: str) -> None:
         reply = self._chat.chatWithHistory.stream(**self._asking.arguments(message))
