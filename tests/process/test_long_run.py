@@ -69,6 +69,8 @@ _ODDS = {
 """What else there may be more of than at the start: a logger of each name, the writer's last batch of lines,
 timers that were called off, which asyncio clears away once they are the greater part of all, ids that were
 drawn together, and what is looked up once for each hook and each key."""
+_POOLS = {"journal": 4, "journal-archive": 4, "journal-append": 4, "journal-visit": 2}
+"""Of how many threads each one is at most."""
 _BYTES_PER_CACHED, _BLOCKS_PER_CACHED = 1024, 12
 """What one thing in a cache takes at most, in bytes and in blocks of Python's allocator."""
 _SLACK_MB, _SLACK_BLOCKS = 4.0, 10_000
@@ -89,6 +91,12 @@ class Quiet:
     census: dict[str, Any]
     row: Row
     series: set[str]
+
+    def lasting_threads(self) -> int:
+        """All but those of the pools, which begin one by one as they are needed at the same time."""
+        threads = self.census["threads"]
+        assert all(threads.get(pool, 0) <= most for pool, most in _POOLS.items()), threads
+        return int(self.row["threads"]) - sum(threads.get(pool, 0) for pool in _POOLS)
 
 
 class Run:
@@ -163,8 +171,9 @@ class Run:
             assert row["hook_failures"] == 0, self.sampler.logged_errors
         warm, *later = self.quiets
         for quiet in later:
-            for what in ("tasks", "descriptors", "threads"):
+            for what in ("tasks", "descriptors"):
                 assert quiet.row[what] == warm.row[what], (what, warm.row, quiet.row)
+            assert quiet.lasting_threads() == warm.lasting_threads(), (warm.census, quiet.census)
             assert _label_values(quiet.series) - _label_values(warm.series) <= _closed_sets()
         self._check_memory()
 

@@ -20,6 +20,7 @@ _OWN = ("potoserver", "modules.")
 _COUNTED = (*_OWN, "aiohttp", "asyncio.", "_asyncio.")
 """Of which packages objects are counted."""
 _NUMBER = re.compile(r"\S*\d\S*")
+_OF_POOL = re.compile(r"_\d+$")
 
 
 class Census(ServerModule):
@@ -68,7 +69,7 @@ class Census(ServerModule):
             "frozen": frozen,
             "looks_after": gc.get_threshold()[0],
             "tasks": Counter(_NUMBER.sub("#", task.get_name()) for task in asyncio.all_tasks()),
-            "threads": Counter(_NUMBER.sub("#", thread.name) for thread in threading.enumerate()),
+            "threads": Counter(_OF_POOL.sub("", thread.name) for thread in threading.enumerate()),
             "objects": objects,
             "containers": containers,
             "allocated_blocks": sys.getallocatedblocks(),
