@@ -92,8 +92,8 @@ async def test_ctrl_c_stops_the_reply_and_twice_at_the_prompt_leaves(start_serve
     assert "interrupted: true" in server.current().read_text()
 
 
-def interrupt(pid: int) -> None:
-    """Sends SIGINT, and waits until it was taken: of two that wait there is one left."""
+def send_sigint(pid: int) -> None:
+    """Sends it, and waits until it was taken: of two that wait there is one left."""
     os.kill(pid, signal.SIGINT)
     while int(re.search(r"ShdPnd:\t(\w+)", Path(f"/proc/{pid}/status").read_text())[1], 16) & 2:
         time.sleep(0.0005)
@@ -105,7 +105,7 @@ async def test_two_ctrl_c_right_behind_each_other_leave(start_server: StartServe
     server = await start_server()
     with talking(server) as screen:
         for _ in range(2):
-            interrupt(screen.child.pid)
+            send_sigint(screen.child.pid)
             await asyncio.sleep(between_s)
         assert screen.end() == 130
 

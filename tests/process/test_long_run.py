@@ -95,7 +95,6 @@ class Quiet:
     def lasting_threads(self) -> int:
         """All but those of the pools, which begin one by one as they are needed at the same time."""
         threads = self.census["threads"]
-        assert all(threads.get(pool, 0) <= most for pool, most in _POOLS.items()), threads
         return int(self.row["threads"]) - sum(threads.get(pool, 0) for pool in _POOLS)
 
 
@@ -178,6 +177,8 @@ class Run:
         self._check_memory()
 
     def _check_bounds(self, census: dict[str, Any]) -> None:
+        for pool, most in _POOLS.items():
+            assert census["threads"].get(pool, 0) <= most, (pool, census["threads"])
         for name, count in (census["containers"] | census["objects"]).items():
             for bounded, limit in (_CACHES | _ODDS).items():
                 assert not name.endswith(bounded) or count <= limit, (name, count)
