@@ -143,11 +143,11 @@ class Channel:
         self._on_listening()
         cancellations = Cancellations()
         while True:
-            began_s = time.monotonic()
+            begun_s = time.monotonic()
             message = await subscription.get_message(ignore_subscribe_messages=True, timeout=_WAIT_S)
             cancellations.check()
             # No longer than it listened: if this process stood still, what came meanwhile is read next.
-            self._silent_s += min(time.monotonic() - began_s, _WAIT_S)
+            self._silent_s += min(time.monotonic() - begun_s, _WAIT_S)
             if message is not None and message["type"] == "message":
                 if message["channel"] == own.encode():
                     self._silent_s = 0.0

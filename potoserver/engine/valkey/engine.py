@@ -226,8 +226,7 @@ class ValkeyEngine(Engine):
 
     @override
     async def ensure_lease(self) -> None:
-        if self._link.trouble is None:
-            await self._life.ensure_lease()
+        await self._life.ensure_lease()
 
     @override
     async def drain(self) -> bool:

@@ -179,12 +179,12 @@ class Life:
         await self._outcome(self._begin_renewal())
 
     async def ensure_lease(self) -> None:
-        """Renews the lease if that is overdue: this node may have been declared dead.
+        """Renews the lease if that is overdue: this node may be dead to others. Nothing while Valkey is away.
 
         Raises:
-            UnavailableError: Valkey is away.
+            UnavailableError: It can't be renewed.
         """
-        if self._registry.unrenewed_s < OVERDUE_S:
+        if self._registry.unrenewed_s < OVERDUE_S or self._link.trouble is not None:
             return
         if self._overdue is None or self._overdue.done():
             self._overdue = self._begin_renewal()
