@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,14 @@ class AiohttpSseClient(ForeignClient):
                     async for event in source:
                         await self.take(event.type or "message", event.data)
                 except aiohttp.ClientError:
-                    await source.connect(8)
+                    await self._come_back(source)
+
+    async def _come_back(self, source: EventSource) -> None:
+        """Where it has given up, as behind an orderly end after one try, `connect` is one more try."""
+        while True:
+            with suppress(aiohttp.ClientError):
+                return await source.connect(8)
+            await asyncio.sleep(0.1)
 
 
 class NpmEventSource(ForeignClient):
