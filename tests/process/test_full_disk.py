@@ -122,7 +122,7 @@ async def test_archives_wait_for_a_real_full_disk(
 async def test_a_real_full_log_disk_costs_lines_alone(
     start_server: StartServer, http: aiohttp.ClientSession, small: Path
 ) -> None:
-    """The chat goes on, the alarm is on; with room again a line says how many are missing."""
+    """The chat goes on, the alarm is on; with room again it goes off, and lines say how many are missing."""
     server = await start_server(folder=small, POTO_LOG__DEBUG="*", **ENVIRONMENT)
     filler = fill(server.log_file.parent)
     for number in range(40):
@@ -132,8 +132,10 @@ async def test_a_real_full_log_disk_costs_lines_alone(
     await until_alarms(http, server, ["log-disk"])
     filler.unlink()
     await chat(http, server.url, "last", "t-a1")
-    [line] = await server.until_logged("log lines dropped")
-    assert line["lines"] > 0
+    await until_alarms(http, server, [])
+    # More than one where a short line still went into the block that the file had begun.
+    lines = await server.until_logged("log lines dropped")
+    assert all(line["lines"] > 0 for line in lines)
     assert await server.stop() == 0
     assert all(each.endswith(b"}\n") for each in lines_in(server.log_file))
     assert questions(server, "a1")[-1] == "last"
