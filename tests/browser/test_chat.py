@@ -198,6 +198,21 @@ async def test_a_browser_that_goes_offline_says_so_at_once_in_every_tab(
     await expect(view.messages).to_have_text(["said offline", "said offline"])
 
 
+async def test_an_answer_that_was_on_its_way_when_the_browser_went_offline_hides_nothing(
+    context: BrowserContext, server: Place, console: Console
+) -> None:
+    """The browser says `offline` once; the server is asked again until the browser says that it is back."""
+    console.expect(CUT)
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    await view.page.route("**/subscribe/ack", lambda route: route.fulfill(status=204), times=1)
+    async with view.page.expect_response("**/subscribe/ack"):
+        await context.set_offline(True)
+    await expect(view.state).to_contain_text("The connection was lost.")
+    await context.set_offline(False)
+    await view.until_connected()
+
+
 async def test_a_network_that_the_server_is_not_behind_may_go(context: BrowserContext, server: Place) -> None:
     """The browser says `offline`, and the server is there all the same, on this machine."""
     await sign_in(context, server)

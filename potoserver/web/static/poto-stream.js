@@ -3,6 +3,9 @@ import { Backoff } from "./poto-backoff.js";
 /** Events that every stream listens for: the server speaks of the stream itself in them. */
 const OWN_TYPES = ["connected", "ping", "shutdown", "unavailable"];
 
+/** How long after an answer the server is asked again, while the browser says that it is offline. */
+const DOUBT_MS = 2000;
+
 /**
  * One event stream that is kept open: leases, resuming, reconnecting.
  *
@@ -20,6 +23,7 @@ export class EventStream {
   #source = null;
   #timer = null;
   #watch = null;
+  #doubt = null;
   #backoff = new Backoff();
   #hintMs = null;
   #reason = null;
@@ -129,6 +133,7 @@ export class EventStream {
     this.#watch = setInterval(() => this.#checkSilence(), this.#leaseS * 100);
     this.#listener.event({ type: "connected", data, id });
     this.#tell({ name: "connected" });
+    if (!navigator.onLine) this.#wentOffline();
   }
 
   /** Pings come three times in a lease. When more than two are missing, the network is gone, though nobody said so. */
@@ -136,9 +141,17 @@ export class EventStream {
     if (Date.now() - this.#heardMs > (this.#leaseS * 1000 * 5) / 6) this.#lost(false);
   }
 
-  /** The browser has lost a network, perhaps not the one to the server. The stream may not end for long after that. */
-  #wentOffline = () => {
-    if (this.#connection !== null) this.#acknowledge({ isDoubted: true });
+  /**
+   * The browser has lost a network, perhaps not the one to the server. The stream may not end for long after that, and
+   * an answer may have been on its way already.
+   */
+  #wentOffline = async () => {
+    if (this.#connection === null) return;
+    const round = this.#round;
+    await this.#acknowledge({ isDoubted: true });
+    if (round !== this.#round || navigator.onLine) return;
+    clearTimeout(this.#doubt);
+    this.#doubt = setTimeout(this.#wentOffline, DOUBT_MS);
   };
 
   async #acknowledge({ isDoubted = false } = {}) {
@@ -183,6 +196,7 @@ export class EventStream {
 
   #drop() {
     clearInterval(this.#watch);
+    clearTimeout(this.#doubt);
     this.#source?.close();
     this.#source = null;
     this.#connection = null;
