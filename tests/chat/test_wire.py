@@ -198,7 +198,7 @@ async def subscribe(running: RunningServer, token: str = "test-token") -> aiohtt
 
 
 async def next_event(stream: aiohttp.ClientResponse, wanted: str) -> Any:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         name = None
         while True:
             line = (await stream.content.readline()).decode().rstrip("\n")
@@ -219,7 +219,7 @@ async def test_without_a_grace_the_archive_is_there_at_once(tmp_path: Path, serv
         assert connected["archived"] is None
         assert (await next_event(stream, "message"))["content"] == "x"
         stream.close()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             while not (await running.call(f"{CHAT}/listArchives"))[1]["archives"]:
                 await asyncio.sleep(0.01)
         again = await next_event(await subscribe(running), "connected")

@@ -164,7 +164,6 @@ async def test_an_admin_sees_and_ends_everybodys_session_on_any_node(
     """Each node tells of all, and ends what is at home elsewhere."""
     users = [f"u{number}" for number in range(6)]
     cluster = await start_server(**tokens_of(users, ["admin"]))
-    await asyncio.sleep(1.5)  # a node that has joined is known to the others with their next renewal
     admin = Anywhere(http, cluster, "t-admin")
     conversations = {}
     for number, user in enumerate(users):

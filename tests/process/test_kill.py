@@ -120,7 +120,7 @@ async def _live(
                 reader = None
     except (aiohttp.ClientError, ConnectionError):
         # Only the kill may break a connection.
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await killed.wait()
     finally:
         if reader is not None:

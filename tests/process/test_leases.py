@@ -23,6 +23,8 @@ pytestmark = pytest.mark.process
 LEASE_S = 10
 TICK_S = 1.0
 """A lease is looked at once a second."""
+BUSY_S = 2.0
+"""What a busy machine may add."""
 DEAD = ("silent", "proxied", "suspended")
 REPLAY_BYTES = 120_000
 
@@ -167,7 +169,7 @@ async def test_the_dead_are_gone_within_their_lease_and_the_healthy_never(
             (line,) = await server.until_logged("SSE disconnect detected", user=user)
             assert line["cause"] == "lease"
             print(f"{user}: gone {_seconds(line) - died_s:.1f} s after it died")
-            assert _seconds(line) - died_s <= LEASE_S + TICK_S
+            assert _seconds(line) - died_s <= LEASE_S + TICK_S + BUSY_S
         await silent.end()
         await silent.close()
         # Without a lease nothing is wrong as far as the server can see, for ever.

@@ -23,7 +23,7 @@ HOOKS = (
 )
 FIELDS_LIMIT_S = 1.0
 """What `connected` may wait for a module's fields."""
-SLACK_S = 1.5
+SLACK_S = 5.0
 """What a loaded machine may add."""
 
 
@@ -63,6 +63,8 @@ async def test_a_failing_module_neither_delays_connected_nor_the_archive_and_its
     assert await _visit(server, http, FIELDS_LIMIT_S) is None
     [parked] = await server.until_logged("departure parked")
     assert (parked["level"], parked["module"], parked["user"]) == ("error", "Rogue", "a1")
+    [archived] = server.logged("dialog archived")
+    assert archived["timestamp"] < parked["timestamp"]
     tries = _calls(server, "on_sse_disconnect")
     assert len(tries) >= 3
     assert {line["departure"] for line in tries} == {parked["departure"]}
