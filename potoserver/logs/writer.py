@@ -96,7 +96,7 @@ class Writer:
                 pass
             going = None not in batch
             entries = [entry for entry in batch if entry is not None]
-            kept = self._write(entries)
+            kept = self._write(entries) if entries else 0  # nothing to write tells nothing of the sink
             if kept < len(entries):
                 self._drop(len(entries) - kept)
             elif self._dropped and self._queue.qsize() < self._capacity // 2:

@@ -113,6 +113,13 @@ def test_an_outside_rotation_is_followed(tmp_path: Path, how: str) -> None:
         assert events(tmp_path / "moved") == ["one"]
 
 
+@pytest.fixture
+def no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lacks is told behind the next line, not by itself."""
+    monkeypatch.setattr("potoserver.logs.writer._RETRY_S", 3600.0)
+
+
+@pytest.mark.usefixtures("no_retry")
 def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     """On /dev/full every line is dropped and counted; with space again, lines and one warning are written."""
     path = tmp_path / LOG_FILE_NAME
@@ -160,6 +167,7 @@ def test_a_torn_write_leaves_no_part_of_a_line(tmp_path: Path, monkeypatch: pyte
     assert path.read_bytes() == b"before\nafter\n"
 
 
+@pytest.mark.usefixtures("no_retry")
 def test_an_input_output_error_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """EIO drops lines and the next write opens the file anew."""
     path = tmp_path / LOG_FILE_NAME
