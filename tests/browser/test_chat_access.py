@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.browser.chat_page import PACED, ChatPage
 from tests.browser.conftest import NewContext, Place, StartServer, accessibility_faults, sign_in
@@ -82,6 +83,7 @@ async def test_the_page_is_used_by_keyboard_alone(context: BrowserContext, serve
     await keys.press("Enter")
     await expect(view.messages).to_have_text(["first line\nsecond line"] * 2, use_inner_text=True)
     await expect(view.box).to_be_focused()
+    await expect(view.button("End dialog")).to_be_visible()
     await tab_to(page, "End dialog", back=True)
     await keys.press("Enter")
     await expect(view.notice).to_be_visible()
@@ -181,6 +183,33 @@ async def test_a_screen_reader_hears_finished_replies_and_no_piece_of_one(
         await view.page.locator("#messages").evaluate("element => element.closest('[aria-live], [role=log]')")
         is None
     )
+
+
+async def test_a_page_that_takes_long_to_connect_says_nothing_of_it(
+    context: BrowserContext, server: Place
+) -> None:
+    """That it is connected at first goes without saying, however long that took."""
+    await sign_in(context, server)
+    page = await context.new_page()
+    await page.add_init_script(
+        """window.heard = [];
+        addEventListener("DOMContentLoaded", () => {
+            const region = document.getElementById("announcements");
+            new MutationObserver(() => { if (region.textContent) heard.push(region.textContent); })
+                .observe(region, { childList: true, characterData: true, subtree: true });
+        });"""
+    )
+
+    async def hold(route: Route) -> None:
+        await asyncio.sleep(1.5)  # what lasts for a second is said
+        await route.continue_()
+
+    await page.route("**/subscribe?*", hold, times=1)
+    await page.goto(server.url)
+    view = ChatPage(page)
+    await view.until_connected()
+    await asyncio.sleep(1.5)
+    assert await page.evaluate("heard") == []
 
 
 async def test_on_a_phone_nothing_is_cut_off_and_the_list_slides_in(

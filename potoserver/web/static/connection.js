@@ -44,7 +44,7 @@ export class ConnectionView {
     const text = state.name === "reconnecting" ? `${unavailableWords(state.reason)}. Reconnecting.` : words(state)[1];
     this.#sayTimer = setTimeout(() => {
       if (this.#said !== null && this.#said !== state.name) announce(text);
-      this.#said = state.name;
+      if (this.#said !== null || state.name !== "connecting") this.#said = state.name;
     }, QUIET_MS);
   }
 }
