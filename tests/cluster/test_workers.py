@@ -13,7 +13,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.process import ServerProcess, chat, free_port, tokens_of
+from tests.support.ports import free_port
+from tests.support.process import ServerProcess, chat, tokens_of
 from tests.support.server_folder import ServerFolder
 from tests.support.valkey import valkey_binary, valkey_server
 
@@ -121,7 +122,7 @@ async def test_health_and_metrics_say_which_worker_they_are_of(workers: Workers)
 
 async def test_both_workers_serve_on_the_one_port(workers: Workers, http: aiohttp.ClientSession) -> None:
     """On any free port, which is the same one; each line of a log says whose it is."""
-    addresses = [line["addresses"] for line in workers.theirs.logged("serving")]
+    addresses = [line["addresses"] for line in await workers.theirs.until_logged("serving", 2)]
     assert len(addresses) == 2
     assert addresses[0] == addresses[1]
     seen: set[int] = set()

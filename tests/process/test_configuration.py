@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from tests.process.conftest import StartServer
-from tests.support.process import chat, free_port, server_environment, tokens_of
+from tests.support.ports import free_port
+from tests.support.process import chat, server_environment, tokens_of
 from tests.support.sse import open_stream, stream
 
 pytestmark = pytest.mark.process

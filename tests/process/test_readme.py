@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import CHECKOUT, free_port
+from tests.support.ports import free_port
+from tests.support.process import CHECKOUT
 from tests.support.screen import Screen
 from tests.support.terminal import terminal
 

@@ -16,8 +16,9 @@ from potoserver.engine.valkey.link import Link
 from potoserver.metrics import Metrics
 from potoserver.settings.model import Settings
 from tests.support.clock import ManualClock
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess
-from tests.support.valkey import free_port, valkey_server
+from tests.support.valkey import valkey_server
 
 LOGGER = structlog.get_logger("engine")
 SHARED = (

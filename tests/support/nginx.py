@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import CHECKOUT, free_port
+from tests.support.ports import free_port
+from tests.support.process import CHECKOUT
 
 nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 needs_nginx = pytest.mark.skipif(nginx is None, reason="nginx is not installed")

@@ -8,7 +8,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.support.ports import hold_port
 from tests.support.server_folder import ServerFolder
 
 CHECKOUT = Path(__file__).parents[2]
@@ -38,13 +38,6 @@ def server_environment(environment: Mapping[str, str] | None = None) -> dict[str
         if not name.startswith(_OWN_VARIABLES) and name not in _OWN_NAMES | _SLOWING_NAMES
     }
     return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(CHECKOUT)} | dict(environment or {})
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class ServerProcess(ServerFolder):
@@ -83,6 +76,7 @@ class ServerProcess(ServerFolder):
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._served = asyncio.Event()
+        self._holds_port = False
 
     @property
     def output(self) -> str:
@@ -160,6 +154,9 @@ class ServerProcess(ServerFolder):
             status = await self._process.wait()
             assert self._reader is not None
             await asyncio.wait([self._reader])
+        if self.port and not self._holds_port:  # for its next start
+            hold_port(self, self.port)
+            self._holds_port = True
         return status
 
     def send_signal(self, number: signal.Signals) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import redis
+
+from tests.support.ports import free_port
 
 
 def valkey_binary() -> Path | None:
@@ -23,16 +24,6 @@ def valkey_binary() -> Path | None:
     if spec is None or spec.origin is None:
         return None
     return next(iter(Path(spec.origin).parent.glob("_binaries/*/valkey-server")), None)
-
-
-def free_port() -> int:
-    """A port that is free at the moment, and whose cluster bus port is a valid one."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 55_000:
-            return port
 
 
 class ValkeyProcess:
