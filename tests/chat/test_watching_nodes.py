@@ -12,6 +12,7 @@ from modules.chat_server import ChatServerModule
 from modules.chat_server.settings import ChatSettings
 from potoserver.engine.valkey.link import end
 from tests.nodes.support import two_servers
+from tests.support.engines import bear_stalls
 from tests.support.server import RunningServer, RunServer
 from tests.support.watching import watching
 
@@ -22,8 +23,11 @@ WATCH = f"{CHAT}/watchSessions"
 
 
 @pytest.fixture
-async def servers(tmp_path: Path, valkey_url: str, running_server: RunServer) -> AsyncIterator[Servers]:
+async def servers(
+    tmp_path: Path, valkey_url: str, running_server: RunServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Servers]:
     """Two servers on one Valkey; a1 talks on the first, admin on the second."""
+    bear_stalls(monkeypatch)
     modules = ([ChatServerModule()], [ChatServerModule()])
     sections = {"chat": ChatSettings()}
     async with two_servers(running_server, tmp_path, valkey_url, modules, 1000, sections=sections) as servers:

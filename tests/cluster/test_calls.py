@@ -22,6 +22,8 @@ from tests.support.sse import EventReader, open_stream, stream
 pytestmark = pytest.mark.process
 
 SLOW = {"POTO_CHAT__ECHO__DELAY_MS": "100"}
+CUT_OFF = " ".join(f"w{number}" for number in range(50))
+"""Its reply takes 5 s: a node is killed in the middle of it."""
 LONG = " ".join(f"w{number}" for number in range(600))
 """Its reply takes a minute at 100 ms a word."""
 
@@ -233,22 +235,22 @@ async def test_a_key_is_known_on_the_other_node_when_the_home_is_dead(
     first = await user.chat("one two", key="k-1")
     reader = await open_stream(http, f"{alive.url}/subscribe")
     await user.call("getSessionInfo")
-    lost = asyncio.create_task(user.chat("a reply of six words more", key="k-2"))  # at its home
-    while (await reader.next("message")).data["content"] != "a reply of six words more":
+    lost = asyncio.create_task(user.chat(CUT_OFF, key="k-2"))  # at its home
+    while (await reader.next("message")).data["content"] != CUT_OFF:
         pass
     await dead.stop(signal.SIGKILL)
     with pytest.raises(aiohttp.ClientError):
         await lost
-    again = await _repeated(http, alive.url, "a reply of six words more", "k-2")
-    assert again["reply"] == "a reply of six words more"
+    again = await _repeated(http, alive.url, CUT_OFF, "k-2")
+    assert again["reply"] == CUT_OFF
     assert again["conversationId"] == first["conversationId"]
     assert await _repeated(http, alive.url, "one two", "k-1") == first
-    assert await _repeated(http, alive.url, "a reply of six words more", "k-2") == again
+    assert await _repeated(http, alive.url, CUT_OFF, "k-2") == again
     await reader.close()
     assert await alive.stop() == 0
     [dialog] = saved.archives(cluster.data_dir)
     assert dialog.messages == [
-        (role, text) for text in ("one two", "a reply of six words more") for role in ("user", "assistant")
+        (role, text) for text in ("one two", CUT_OFF) for role in ("user", "assistant")
     ]
 
 

@@ -76,6 +76,9 @@ async def test_every_call_says_at_once_that_the_engine_is_away(
 
     cluster.valkey.start()
     await until_ready(ready=True)
+    async with asyncio.timeout(LIMIT_S):  # the other one, too: it is asked as well
+        while (await http.get(f"{cluster.nodes[1].url}/health/ready")).status != 200:
+            await asyncio.sleep(0.05)
     assert (await chat(http, node.url, "after"))["reply"] == "after"
     answers = {path: await ask("POST", path, json=arguments) for path, arguments in CALLS}
     assert [path for path, answer in answers.items() if answer[0] == 503] == []

@@ -119,18 +119,25 @@ async def test_a_return_within_the_grace_calls_the_departure_off(
     engine: Engine, node: Recorder, bench: Bench
 ) -> None:
     """Drop, return and a second drop within the first grace: one departure, a grace after the second drop."""
-    before = await engine.attach("a1", "c1")
-    await engine.detach("a1", "c1", Cause.RESET)
-    await bench.passes(3 * bench.unit_s)
-    back = await engine.attach("a1", "c2")
-    assert not back.arrived
-    assert back.generation == before.generation
-    await engine.detach("a1", "c2", Cause.CLOSED)
-    await bench.passes(2 * bench.unit_s)
-    assert node.departures == []
+
+    def causes(user_id: str) -> list[Cause]:
+        return [departure.cause for departure in node.departures if departure.user_id == user_id]
+
+    async def returns(user_id: str) -> None:
+        before = await engine.attach(user_id, "c1")
+        await engine.detach(user_id, "c1", Cause.RESET)
+        await bench.passes(3 * bench.unit_s)
+        back = await engine.attach(user_id, "c2")
+        assert not back.arrived
+        assert back.generation == before.generation
+        await engine.detach(user_id, "c2", Cause.CLOSED)
+        await bench.passes(2 * bench.unit_s)
+        assert causes(user_id) == []
+
+    user_id = await bench.in_time(bench.grace_s, returns)
     await bench.passes(9 * bench.unit_s)
-    await node.until(lambda: len(node.departures) == 1)
-    assert [departure.cause for departure in node.departures] == [Cause.CLOSED]
+    await node.until(lambda: causes(user_id) != [])
+    assert causes(user_id) == [Cause.CLOSED]
 
 
 async def test_a_return_after_the_departure_is_a_later_generation(
@@ -302,11 +309,17 @@ async def test_the_log_stays_while_the_user_is_here(bench: Bench, engine: Engine
     last = (await engine.replay("a1", None)).resume_id
     await bench.passes(bench.ages_s)
     assert not (await engine.replay("a1", str(last))).gap
-    await engine.detach("a1", "c1", Cause.CLOSED)
-    await bench.passes(bench.grace_s)
-    await node.until(lambda: len(node.departures) == 1)
-    await bench.passes(bench.kept_s / 2)
-    assert not (await engine.replay("a1", str(last))).gap
+
+    async def departs(user_id: str) -> None:
+        await engine.attach(user_id, "c1")
+        last = (await engine.replay(user_id, None)).resume_id
+        await engine.detach(user_id, "c1", Cause.CLOSED)
+        await bench.passes(bench.grace_s)
+        await node.until(lambda: user_id in [departure.user_id for departure in node.departures])
+        await bench.passes(bench.kept_s / 2)
+        assert not (await engine.replay(user_id, str(last))).gap
+
+    await bench.in_time(bench.grace_s + bench.kept_s, departs)
 
 
 async def test_an_event_that_is_no_json_changes_nothing(engine: Engine, node: Recorder) -> None:
@@ -331,28 +344,33 @@ async def test_a_broadcast_reaches_the_node_and_no_log(engine: Engine, node: Rec
 async def test_state_changes_in_one_step_and_lapses(bench: Bench, engine: Engine) -> None:
     """Only who knows the value changes it; nothing stays for ever."""
     lifetime_s = 15 * bench.unit_s
-    assert await engine.swap_state("a1", "ticket:1", None, "used", lifetime_s)
-    assert not await engine.swap_state("a1", "ticket:1", None, "again", lifetime_s)
-    assert not await engine.swap_state("a1", "ticket:1", "other", "again", lifetime_s)
-    assert await engine.get_state("a1", "ticket:1") == "used"
-    assert await engine.get_state("a2", "ticket:1") is None
+
+    async def changes(user_id: str) -> None:
+        assert await engine.swap_state(user_id, "ticket:1", None, "used", lifetime_s)
+        assert not await engine.swap_state(user_id, "ticket:1", None, "again", lifetime_s)
+        assert not await engine.swap_state(user_id, "ticket:1", "other", "again", lifetime_s)
+        assert await engine.get_state(user_id, "ticket:1") == "used"
+        assert await engine.get_state("another", "ticket:1") is None
+        await bench.passes(8 * bench.unit_s)
+        assert await engine.swap_state(user_id, "ticket:1", "used", "opened", lifetime_s)
+        await bench.passes(8 * bench.unit_s)
+        assert await engine.get_state(user_id, "ticket:1") == "opened"
+
+    user_id = await bench.in_time(23 * bench.unit_s, changes)
     await bench.passes(8 * bench.unit_s)
-    assert await engine.swap_state("a1", "ticket:1", "used", "opened", lifetime_s)
-    await bench.passes(8 * bench.unit_s)
-    assert await engine.get_state("a1", "ticket:1") == "opened"
-    await bench.passes(8 * bench.unit_s)
-    assert await engine.get_state("a1", "ticket:1") is None
-    assert not await engine.swap_state("a1", "ticket:1", "opened", "late", lifetime_s)
-    assert await engine.swap_state("a1", "x", None, "", lifetime_s)
+    assert await engine.get_state(user_id, "ticket:1") is None
+    assert not await engine.swap_state(user_id, "ticket:1", "opened", "late", lifetime_s)
+    ages_s = 1000.0
+    assert await engine.swap_state("a1", "x", None, "", ages_s)
     assert await engine.get_state("a1", "x") == ""
-    assert await engine.swap_state("a1", "x", "", None, lifetime_s)
+    assert await engine.swap_state("a1", "x", "", None, ages_s)
     assert await engine.get_state("a1", "x") is None
-    assert await engine.swap_state("a1", "x", None, None, lifetime_s)
+    assert await engine.swap_state("a1", "x", None, None, ages_s)
 
 
 async def test_a_value_that_lapses_takes_no_other_with_it(bench: Bench, engine: Engine) -> None:
     """Each of a user's values has its own time."""
-    assert await engine.swap_state("a1", "long", None, "1", 40 * bench.unit_s)
+    assert await engine.swap_state("a1", "long", None, "1", 400 * bench.unit_s)
     assert await engine.swap_state("a1", "short", None, "2", 5 * bench.unit_s)
     await bench.passes(6 * bench.unit_s)
     assert await engine.get_state("a1", "short") is None

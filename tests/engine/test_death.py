@@ -133,8 +133,11 @@ async def test_a_claimers_death_gives_a_departure_on_while_its_hooks_run(cluster
     assert len(one.told.departures) == len(two.told.departures) == 1
 
 
-async def test_nobody_is_dead_while_somebody_renews_in_time(cluster: Cluster) -> None:
+async def test_nobody_is_dead_while_somebody_renews_in_time(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A lease is renewed often enough that half of the renewals may fail."""
+    monkeypatch.setattr(registry, "LEASE_S", 6.0)
     one, two = [await cluster.node() for _ in range(2)]
     names = {one.id, two.id}
     for _ in range(2):

@@ -30,6 +30,6 @@ async def test_a_start_warns_of_the_engine_in_the_words_of_check(
             engine = ValkeyEngine(valkey.url, 1000, BacklogSettings(), Metrics(), structlog.get_logger())
             await engine.start(Recorder())
             await engine.stop()
-    warned = [line["says"] for line in lines if line["log_level"] == "warning"]
+    warned = [line["says"] for line in lines if line["event"] == "engine not as it should be"]
     assert len(noted) == count
     assert warned == noted

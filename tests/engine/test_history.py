@@ -11,7 +11,8 @@ import pytest
 
 from potoserver.engine.base import Home
 from potoserver.engine.presence import Cause
-from potoserver.events import Event
+from potoserver.errors import UnavailableError
+from potoserver.events import Event, EventId
 from potoserver.settings.model import BacklogSettings
 from tests.engine.history import (
     Client,
@@ -134,10 +135,14 @@ async def at_rest(
         async with asyncio.timeout(20):
             while not await client.connect(random.choice(nodes)):
                 await asyncio.sleep(0.1)
-    last = {}
+    last: dict[str, EventId] = {}
     for user in published:
         async with asyncio.timeout(20):
-            last[user] = await nodes[0].engine.publish(user, Event("last"))
+            while user not in last:
+                try:
+                    last[user] = await nodes[0].engine.publish(user, Event("last"))
+                except UnavailableError:
+                    await asyncio.sleep(0.1)
     async with asyncio.timeout(20):
         while any(client.last is None or client.last.seq < last[client.user_id].seq for client in clients):
             await asyncio.sleep(0.05)

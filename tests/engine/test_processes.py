@@ -11,7 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from potoserver.engine.presence import Cause, PresenceState
+from potoserver.engine.valkey import registry
 from potoserver.events import Event
 from tests.support.engines import Cluster
 
@@ -65,6 +68,12 @@ async def node_process(cluster: Cluster) -> AsyncIterator[NodeProcess]:
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def longer_lease(shorter_lease: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process's own is cut down to it by the node here: a machine that stands still kills no node."""
+    monkeypatch.setattr(registry, "LEASE_S", 6.0)
 
 
 async def test_a_killed_process_leaves_its_users_to_the_others(cluster: Cluster) -> None:

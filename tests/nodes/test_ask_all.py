@@ -177,8 +177,9 @@ async def test_while_the_engine_is_away_the_others_are_silent(pair: Pair) -> Non
     """What this node knows of itself it still tells."""
     one, two = pair
     engine = one.context._core.engine
-    engine._link.trouble = "cut off"
-    gathered = await one.context.nodes.ask_all(one.find, Wanted("x"))
+    async with engine._life._renewing:  # a renewal would find that it is there
+        engine._link.trouble = "cut off"
+        gathered = await one.context.nodes.ask_all(one.find, Wanted("x"))
     assert (by_name(gathered), gathered.silent) == ({"one": ("x",)}, (two.context.nodes.id,))
 
 

@@ -71,7 +71,7 @@ async def test_who_is_connected_elsewhere_goes_on_in_the_same_conversation(
     (archive,) = pair.archived()
     assert (archive.conversation, archive.fields["reason"]) == (conversation, "disconnect")
     said = [text for role, text in archive.messages if role == "user"]
-    assert said == ["before", "after"] if spoken else ["after"]
+    assert said == (["before", "after"] if spoken else ["after"])
 
 
 async def test_who_was_connected_to_it_departs_unless_back_in_the_grace(start: Start) -> None:

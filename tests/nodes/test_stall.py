@@ -34,7 +34,7 @@ async def test_a_stall_while_valkey_answers_fails_that_call_alone(start: Start) 
     """Its answer came in time and was read too late. Valkey is there: nobody else is refused."""
     engine = (await start(grace_ms=60_000)).servers[0].core.engine
     with structlog.testing.capture_logs() as lines:
-        asking = asyncio.create_task(engine._link.commands([("BLPOP", "nothing", "1")]))
+        asking = asyncio.create_task(engine._link.commands([("BLPOP", "nothing", "1.9")]))
         while not (await engine._link.commands([("INFO", "clients")]))[0]["blocked_clients"]:
             await asyncio.sleep(0.01)
         time.sleep(CALL_S * 2)

@@ -12,6 +12,7 @@ from modules.operations import Operations
 from potoserver import Departure, ServerModule
 from potoserver.engine.valkey.link import end
 from tests.nodes.support import two_servers
+from tests.support.engines import bear_stalls
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import EventReader, open_stream
 from tests.support.watching import watching
@@ -29,8 +30,11 @@ class Stubborn(ServerModule):
 
 
 @pytest.fixture
-async def servers(tmp_path: Path, valkey_url: str, running_server: RunServer) -> AsyncIterator[Servers]:
+async def servers(
+    tmp_path: Path, valkey_url: str, running_server: RunServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Servers]:
     """Two servers on one Valkey."""
+    bear_stalls(monkeypatch)
     modules = ([Operations(), Stubborn()], [Operations(), Stubborn()])
     async with two_servers(running_server, tmp_path, valkey_url, modules, 200) as servers:
         for server in servers:
@@ -132,7 +136,8 @@ async def test_an_engine_that_is_away_leaves_what_the_node_knows_itself(servers:
     await stream.next("connected")
     async with watching(servers[0], WATCH) as reader:
         await until(reader, lambda view: view["online"] == 1)
-        await end(servers[0].core.engine._life._tasks)  # a renewal would find that it is there
+        life = servers[0].core.engine._life
+        await end([*life._tasks, *life._under_way])  # a renewal would find that it is there
         servers[0].core.engine._link.trouble = "cut off"
         view = await until(reader, lambda view: view["online"] is None)
         assert (view["leavingCount"], view["leaving"]) == (None, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -61,6 +62,9 @@ async def test_an_admin_sees_the_server_at_once_and_again_when_it_has_changed(
         assert (row["id"], row["userId"], row["leaseS"]) == (connected.data["connection"], "a1", 60)
         assert (row["lastEventId"], row["node"]) == (connected.id, None)
         await stream.close()
+        async with asyncio.timeout(20):
+            while running.core.subscriptions.count_of("a1"):
+                await asyncio.sleep(0.005)
         await settle()
         await clock.advance(1)
         view = (await reader.next("delta")).data
@@ -125,7 +129,9 @@ async def test_several_admins_cost_one_look_a_second(
         assert 3 <= len(looks) <= 4
     async with watching(running, WATCH):
         pass
-    await settle()
+    async with asyncio.timeout(20):
+        while operations._views._views:
+            await asyncio.sleep(0.005)
     await clock.advance(2)
     seen = len(looks)
     await clock.advance(30)
