@@ -7,9 +7,9 @@ from playwright.async_api import BrowserContext, Locator, Page, expect
 from tests.browser.conftest import Place, sign_in
 from tests.support.process import ServerProcess
 
-PACED = {"POTO_CHAT__ECHO__DELAY_MS": "40"}
+PACED = {"POTO_CHAT__ECHO__DELAY_MS": "40", "SESSION_RECONNECT_GRACE": "60000"}
 """For a server whose replies come word by word."""
-SLOW = {"POTO_CHAT__ECHO__DELAY_MS": "200"}
+SLOW = {"POTO_CHAT__ECHO__DELAY_MS": "200", "SESSION_RECONNECT_GRACE": "60000"}
 """For one whose replies can be watched, on a busy machine too. They are stopped in the end."""
 
 

@@ -21,7 +21,7 @@ from tests.support.process import ServerProcess
 
 HERE = Path(__file__).parent
 STATIC = HERE.parents[1] / "potoserver" / "web" / "static"
-_TIMEOUT_MS = 15_000
+_TIMEOUT_MS = 30_000
 """For one step. Nothing here takes a second on an idle machine."""
 expect.set_options(timeout=_TIMEOUT_MS)
 _REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
@@ -176,8 +176,8 @@ async def context(new_context: NewContext) -> BrowserContext:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def own_server(start_server: StartServer) -> ServerProcess:
-    """A server with the development tokens, for this test alone."""
-    return await start_server()
+    """A server with the development tokens, for this test alone; nothing is archived while a page loads."""
+    return await start_server(SESSION_RECONNECT_GRACE="60000")
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Iter
     users = [f"p{number}" for number in range(200)]
     tokens = {f"t-{user}": {"user": user, "roles": ["user", "admin"]} for user in users}
     folder = tmp_path_factory.mktemp("shared")
-    environment = {"POTO_AUTH__TOKENS": json.dumps(tokens)}
+    environment = {"POTO_AUTH__TOKENS": json.dumps(tokens), "SESSION_RECONNECT_GRACE": "60000"}
     async with ServerProcess(folder, environment=environment) as process:
         yield iter([Place(process, user, f"t-{user}") for user in users])
 

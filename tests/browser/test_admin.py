@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -16,7 +17,8 @@ from tests.browser.conftest import Console, NewContext, StartServer, accessibili
 from tests.support.process import ServerProcess, chat
 from tests.support.sse import open_stream
 
-SHORT = {"SESSION_RECONNECT_GRACE": "2500"}
+SHORT = {"SESSION_RECONNECT_GRACE": "8000"}
+"""Long enough to be seen counting down by a page that is told once a second, on a busy machine too."""
 STUBBORN = """
 from potoserver import ServerModule
 
@@ -35,9 +37,9 @@ async def end_session(session: aiohttp.ClientSession, server: ServerProcess) -> 
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(own_server: ServerProcess) -> ServerProcess:
+async def server(start_server: StartServer) -> ServerProcess:
     """The page shows everybody, so a test needs a server of its own."""
-    return own_server
+    return await start_server(**SHORT)
 
 
 async def test_a_user_is_seen_to_come_talk_leave_and_be_archived(
@@ -59,7 +61,7 @@ async def test_a_user_is_seen_to_come_talk_leave_and_be_archived(
         await expect(row.locator("td.activity")).to_contain_text("ago")
         await reader.close()
         await expect(row.locator(".wait")).to_contain_text("Leaving")
-        await expect(row.locator(".left")).to_have_text(re.compile(r"[12] s left"))
+        await expect(row.locator(".left")).to_have_text(re.compile(r"[1-8] s left"))
         event = admin.archived.first
         await expect(event).to_contain_text("a1")
         await expect(event).to_contain_text("disconnect")
@@ -78,10 +80,13 @@ async def test_a_reply_in_flight_is_seen(start_server: StartServer, context: Bro
     async with aiohttp.ClientSession() as session:
         asked = await session.post(
             f"{server.url}/ChatServerModule/chatWithHistory",
-            json={"message": "one two three four five six seven eight"},
+            json={"message": "word " * 100},
             headers={"Authorization": "Bearer test-token", "Accept": "text/event-stream"},
         )
         await expect(admin.person("a1").locator(".wait")).to_contain_text("Reply in flight")
+        stop, own = f"{server.url}/ChatServerModule/stopGeneration", {"Authorization": "Bearer test-token"}
+        async with session.post(stop, json={}, headers=own) as stopped:
+            assert (await stopped.json())["stopped"]
         await asked.read()
         await expect(admin.person("a1").locator(".wait")).to_contain_text("No connection")
 
@@ -119,6 +124,7 @@ async def test_the_focus_is_kept_when_what_had_it_goes(
         reader = await open_stream(session, f"{server.url}/subscribe")
         await reader.next("connected")
         row = admin.person("a1")
+        await expect(row).to_contain_text("sse-")  # its session, too: the row stays the same from here on
         connections = row.get_by_role("button", name="1 connection of a1")
         await connections.press("Enter")
         await row.get_by_role("button", name="Drop the connection").focus()
@@ -158,6 +164,7 @@ async def test_a_connection_is_dropped(server: ServerProcess, context: BrowserCo
         readers = [await open_stream(session, f"{server.url}/subscribe", lease="60") for _ in range(2)]
         connection = (await readers[0].next("connected")).data["connection"]
         row = admin.person("a1")
+        await expect(row).to_contain_text("sse-")  # its session, too: the row stays the same from here on
         await row.get_by_role("button", name="2 connections of a1").click()
         await expect(row.locator("li")).to_have_count(2)
         await expect(row.locator("li").first).to_contain_text("lease of 60 s")
@@ -206,7 +213,7 @@ async def test_a_hook_that_fails_is_shown_and_then_parked(
     modules = json.dumps(["chat_server", "operations", "stubborn:Stubborn"])
     server = await start_server(
         POTO_MODULES=modules,
-        POTO_HOOKS__RETRY_FOR_S="1",
+        POTO_HOOKS__RETRY_FOR_S="6",
         SESSION_RECONNECT_GRACE="100",
     )
     admin = await AdminPage.open(context, server)
@@ -218,7 +225,7 @@ async def test_a_hook_that_fails_is_shown_and_then_parked(
     await expect(admin.hooks).to_contain_text("failing")
     await expect(admin.hooks).to_contain_text("a1 left; tried")
     await expect(admin.hooks).to_contain_text("ConnectionError('<b>nobody there</b>')")
-    await expect(admin.hooks).to_contain_text("parked")
+    await expect(admin.hooks).to_contain_text("parked", timeout=40_000)
     await expect(admin.page.locator("#hooks-count")).to_have_text("0 failing, 1 parked")
 
 
@@ -265,8 +272,9 @@ async def test_a_server_that_restarts_is_seen_to_be_gone_and_to_come_back(
 async def test_three_tabs_leave_connections_for_calls(server: ServerProcess, context: BrowserContext) -> None:
     """Two watch, the one that was looked at first is paused and says so; all can still call."""
     tabs = [await AdminPage.open(context, server) for _ in range(4)]
-    paused = [tab for tab in tabs if "Paused" in (await tab.state.text_content() or "")]
-    assert len(paused) == 2
+    async with asyncio.timeout(30):
+        while len(paused := [tab for tab in tabs if "Paused" in (await tab.state.text_content() or "")]) != 2:
+            await asyncio.sleep(0.05)
     await paused[0].page.get_by_role("button", name="Watch here").click()
     await expect(paused[0].state).to_have_text("Live")
     answer = await paused[1].page.evaluate("fetch('/whoami').then((answer) => answer.status)")

@@ -17,7 +17,7 @@ from tests.support.process import ServerProcess, chat
 
 CUT = r"net::ERR_|Failed to load resource"
 SECRET = "a secret of at least sixty-four bytes, so that no algorithm finds it short"
-WORDS = " ".join(f"word{number}" for number in range(60))
+WORDS = " ".join(f"word{number}" for number in range(120))
 
 
 async def test_somebody_signs_in_talks_and_signs_out(
@@ -60,12 +60,12 @@ async def test_a_login_that_ends_leads_back_to_signing_in(
 ) -> None:
     """With the reason; nothing else is lost."""
     server = await start_server(POTO_AUTH__JWT_SECRET=SECRET)
-    short = jwt.encode({"sub": "ann", "exp": time.time() + 5}, SECRET, algorithm="HS256")
+    short = jwt.encode({"sub": "ann", "exp": time.time() + 12}, SECRET, algorithm="HS256")
     await sign_in(context, server, short)
     view = await ChatPage.open(context, server)
     await view.box.fill("half a thought")
     await expect(view.page.get_by_role("alert").filter(visible=True)).to_have_text(
-        "Your login has ended. Sign in again to go on.", timeout=15_000
+        "Your login has ended. Sign in again to go on.", timeout=40_000
     )
     await view.page.get_by_label("Token").fill(jwt.encode({"sub": "ann"}, SECRET, algorithm="HS256"))
     await view.page.keyboard.press("Enter")

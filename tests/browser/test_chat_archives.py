@@ -191,6 +191,7 @@ async def test_an_export_is_imported_elsewhere(
     await view.button("Export all").click()
     saved = await engine.download(view.dialog_button("Export"), tmp_path)
     other = await start_server(folder=tmp_path / "other")
+    await page.close()  # a login holds for all ports of a host
     await sign_in(context, other)
     there = await ChatPage.open(context, other)
     await there.page.locator("#import-file").set_input_files(saved)
@@ -204,6 +205,7 @@ async def test_an_export_is_imported_elsewhere(
     (tmp_path / "list.json").write_text(json.dumps(messages))
     await there.page.locator("#import-file").set_input_files(tmp_path / "list.json")
     await expect(there.entries.filter(has_text="From elsewhere")).to_be_visible()
+    await expect(there.notice).to_have_text("1 dialog imported.")
     (tmp_path / "bad.json").write_text("no JSON")
     await there.page.locator("#import-file").set_input_files(tmp_path / "bad.json")
     await expect(there.notice).to_have_text("bad.json is not JSON.")
@@ -229,6 +231,7 @@ async def test_a_corrupt_import_adds_nothing_and_says_where(
     """However large the whole part is that stands before the fault."""
     console.expect("422")
     view = ChatPage(page)
+    await view.until_connected()  # until then nobody listens to the field for files
     archives = [importable(0, "x" * 5_000_000), importable(1, "Hello", role="robot")]
     (tmp_path / "bad.json").write_text(json.dumps({"potoserver": 1, "archives": archives}))
     await page.locator("#import-file").set_input_files(tmp_path / "bad.json")
@@ -244,6 +247,7 @@ async def test_a_fault_behind_what_one_call_takes_is_told_by_its_place_in_the_fi
     """With what was added before it."""
     console.expect("422")
     view = ChatPage(page)
+    await view.until_connected()  # until then nobody listens to the field for files
     archives = [importable(number, *["Hello"] * 10_000) for number in range(2)]
     archives.append(importable(2, "Hello", role="robot"))
     (tmp_path / "bad.json").write_text(json.dumps({"potoserver": 1, "archives": archives}))

@@ -126,7 +126,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("text", SLOW.values(), ids=SLOW)
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(20, func_only=True)
 async def test_no_text_holds_the_page_up(modules: Page, text: str) -> None:
     """It takes time in proportion to its length; what takes the square of it takes minutes here."""
     await modules.evaluate(
