@@ -132,7 +132,7 @@ async def test_a_run_ends_when_its_time_is_up(tmp_path: Path) -> None:
             return {}
 
     scenes = [Scene("waits", (_Waits(),), (RawPeer,)), Scene("works", (), (RawPeer,))]
-    run = Run(tmp_path, [RawPeer], scenes, TINY, repeats=1, limit_s=2)
+    run = Run(tmp_path, [RawPeer], scenes, TINY, repeats=1, limit_s=8)
     await run.measure()
     assert run.left_out == [
         "waits of raw asyncio, repeat 1: time was up",

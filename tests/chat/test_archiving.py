@@ -233,7 +233,9 @@ async def test_shutdown_keeps_a_reply_that_takes_too_long_as_far_as_it_got(tmp_p
     chat = Chat(tmp_path, responder=led, clock=clock, settings=settings, shutdown_timeout_s=30)
     await chat.context.start(chat.module)
     running = chat.begin("1")
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        while not led.asked:
+            await asyncio.sleep(0.005)
     led.say("so far")
     await settle()
     stopping = asyncio.create_task(chat.context.stop(chat.module))

@@ -75,6 +75,7 @@ def tool(*arguments: str, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(300)
 def test_what_it_writes_passes_the_projects_own_tools_at_once(checkout: Path) -> None:
     """Linter, format, strict types, and the test with the project's settings, against a real server."""
     done = potoserver("modules", "new", "greeter", cwd=checkout)

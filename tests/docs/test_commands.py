@@ -48,7 +48,7 @@ async def run(command: str, folder: Path, url: str) -> str:
 @pytest.mark.process
 async def test_the_commands_that_talk_to_a_server(start_server: StartServer, tmp_path: Path) -> None:
     """Each does what the page says."""
-    server = await start_server()
+    server = await start_server(SESSION_RECONNECT_GRACE="60000")  # each command is a start of Python
     talk, piped, once = commands_of("chat")
     shown, watched = commands_of("sessions")
     (tmp_path / "questions.txt").write_text("first\nsecond\n")

@@ -22,7 +22,7 @@ class MachineClock:
         file: Where it is told from one process to the other.
     """
 
-    modules = '["tests.faults.clock:SteppedWallTime", "chat_server"]'
+    modules = '["tests.faults.clock:SteppedWallTime", "chat_server", "tests.support.patient:Patient"]'
     """For `POTO_MODULES`: before the chat, so that no stamp is given out before it."""
 
     def __init__(self, file: Path) -> None:

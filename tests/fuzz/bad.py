@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 BODY_BYTES = 20_000
 CALLS_PER_MINUTE = 150
-BODY_TIMEOUT_S = 1
-HEAD_TIMEOUT_S = 1
+BODY_TIMEOUT_S = 3
+HEAD_TIMEOUT_S = 3
 
 TITLES = {
     400: "Bad Request",

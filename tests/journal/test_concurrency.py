@@ -54,7 +54,7 @@ class SlowDisk(Disk):
     @override
     def flush(self, handle: Handle) -> None:
         self.reached.release()
-        self.held.wait(5)
+        self.held.wait(60)
         self.order.append("flush")
         super().flush(handle)
 

@@ -322,10 +322,10 @@ MIB = 1_048_576
 )
 def test_yaml_made_to_explode_is_no_dialog(data: bytes, why: str) -> None:
     """Told within bounds of time, and with no more than the file itself costs."""
-    begun_s = time.perf_counter()
+    begun_s = time.process_time()
     with pytest.raises(NotADialogError, match=why):
         parse_dialog(data)
-    assert time.perf_counter() - begun_s < QUICK_S
+    assert time.process_time() - begun_s < QUICK_S
 
 
 @pytest.mark.parametrize(
@@ -353,13 +353,13 @@ async def test_a_planted_bomb_harms_nobody(tmp_path: Path, place: str) -> None:
     archive = dialogs / "archived" / "2030-01-01-00-00-00.yaml"
     path = dialogs / "current.yaml" if place == "current" else archive
     path.write_bytes(HEAD + b"messages:\n" + BOMB)
-    begun_s = time.perf_counter()
+    begun_s = time.process_time()
     async with opened(tmp_path, log=log) as journal:
         for _ in range(2):
             await journal.add_message(USER, message(0), FIRST)
             assert (await journal.list_archives(USER, 10, None)).archives == ()
             assert await journal.get_archive(USER, archive.stem) is None
-    assert time.perf_counter() - begun_s < QUICK_S
+    assert time.process_time() - begun_s < QUICK_S
     assert len([entry for entry in log.entries if entry["level"] == "warning"]) == 1
 
 
@@ -382,9 +382,9 @@ def test_the_largest_dialog_of_short_messages_is_read_in_bounded_time() -> None:
     """What a dialog may hold at most a file may hold, too; and not much more."""
     item = emit_message(message(0, "a"))
     data = emit_head(FIRST, "a1") + item * MAX_MESSAGES + emit_footer(FIRST.started_ms, Reason.REQUEST, 1)
-    begun_s = time.perf_counter()
+    begun_s = time.process_time()
     assert len(parse_dialog(data).messages) == MAX_MESSAGES
-    assert time.perf_counter() - begun_s < QUICK_S
+    assert time.process_time() - begun_s < QUICK_S
     assert (2 * len(dataclasses.fields(Message)) + 1) * MAX_MESSAGES < MAX_VALUES
     with pytest.raises(NotADialogError, match="too many values"):
         parse_dialog(emit_head(FIRST, "a1") + item * (8 * MAX_MESSAGES))

@@ -108,7 +108,7 @@ async def test_steps_of_an_hour_both_ways_while_people_talk_leave_and_return(
     start_server: StartServer, http: aiohttp.ClientSession, clock: MachineClock
 ) -> None:
     """Each visit is one dialog; archives are in order by name, end and list; a line and health tell of it."""
-    server = await start_server(SESSION_RECONNECT_GRACE="500", **clock.environment, **tokens_of(USERS))
+    server = await start_server(SESSION_RECONNECT_GRACE="3000", **clock.environment, **tokens_of(USERS))
     steps = [HOUR_MS, -HOUR_MS]
 
     def stepping(position: int) -> Any:
@@ -139,8 +139,9 @@ async def test_steps_of_an_hour_both_ways_while_people_talk_leave_and_return(
     [line, *_] = await server.until_logged("alarm on", alarm="clock-stepped")
     assert (line["level"], line["logger"]) == ("warning", "alarm")
     assert {"by_s", "stamps_ahead_s"} <= set(line)
-    health = await (await http.get(f"{server.url}/health")).json()
-    assert "clock-stepped" in str(health["alarms"])
+    async with asyncio.timeout(30):  # one alarm may have gone off by itself, and the next one be on its way
+        while "clock-stepped" not in str((await (await http.get(f"{server.url}/health")).json())["alarms"]):
+            await asyncio.sleep(0.1)
     assert await server.stop() == 0
 
 
@@ -148,7 +149,7 @@ async def test_a_stopped_clock_and_a_start_with_an_older_time_lose_and_double_no
     start_server: StartServer, http: aiohttp.ClientSession, clock: MachineClock
 ) -> None:
     """Ends in the order in which they came, over a kill and a start two hours back, as without a battery."""
-    environment = {"SESSION_RECONNECT_GRACE": "300", **clock.environment, **tokens_of(USERS)}
+    environment = {"SESSION_RECONNECT_GRACE": "3000", **clock.environment, **tokens_of(USERS)}
     server = await start_server(**environment)
     clock.stop()
     await visit(server, http, "u0", ["stopped 0"])
@@ -194,11 +195,12 @@ async def test_a_leap_of_the_hosts_daylight_saving_changes_nothing(
     leaps = [ms_of(leap) for leap in LEAPS[zone]]
     clock.set(leaps[0] - 60_000)
     server = await start_server(
-        TZ=zone, SESSION_RECONNECT_GRACE="100", **clock.environment, **tokens_of(USERS)
+        TZ=zone, SESSION_RECONNECT_GRACE="3000", **clock.environment, **tokens_of(USERS)
     )
     for number, leap_ms in enumerate(leaps):
-        clock.set(leap_ms)
+        clock.set(leap_ms - 30_000)
         await visit(server, http, "u0", [f"before {number}"])
+        clock.set(leap_ms)
         reader = await open_stream(http, server.url + SUBSCRIBE, "t-u0")
         await reader.next("connected")
         await chat(http, server.url, f"over {number}", "t-u0")
@@ -215,7 +217,7 @@ async def test_a_leap_of_the_hosts_daylight_saving_changes_nothing(
     for number, leap_ms in enumerate(leaps):
         for dialog in dialogs[2 * number : 2 * number + 2]:
             times = [dialog["started"], *(each["timestamp"] for each in dialog["messages"]), dialog["ended"]]
-            assert all(leap_ms <= ms_of(each) <= leap_ms + 30_000 for each in times), times
+            assert all(leap_ms - 30_000 <= ms_of(each) <= leap_ms + 30_000 for each in times), times
     for line in server.log_lines():
         age_s = abs(datetime.fromisoformat(line["timestamp"]).timestamp() - datetime.now(UTC).timestamp())
         assert age_s < 600, "the log is in UTC, too"

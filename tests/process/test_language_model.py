@@ -123,7 +123,7 @@ async def test_a_stop_of_the_server_keeps_the_reply_so_far_and_ends_the_models_w
     llama: LlamaServer, begin: Begin, between: Proxy
 ) -> None:
     """Within `shutdown_timeout_s`; the caller gets what there is."""
-    talk = await begin(between.port, POTO_SHUTDOWN_TIMEOUT_S="4")
+    talk = await begin(between.port, POTO_SHUTDOWN_TIMEOUT_S="10")
     async with talk.hear("forever") as reader:
         await reader.next("delta")
         talk.server.send_signal(signal.SIGTERM)
@@ -233,10 +233,10 @@ async def test_a_model_that_falls_silent_is_504_and_a_repeat_completes_it(
     llama: LlamaServer, begin: Begin, between: Proxy
 ) -> None:
     """`chat.reply_timeout_s`; the connection to it is closed."""
-    talk = await begin(between.port, POTO_CHAT__REPLY_TIMEOUT_S="1")
+    talk = await begin(between.port, POTO_CHAT__REPLY_TIMEOUT_S="6")
     between.to_client.swallow()
     detail, _ = await talk.fail("greet", 504, "k1")
-    assert "within 1 s" in detail
+    assert "within 6 s" in detail
     between.to_client.flow()
     async with asyncio.timeout(20):
         while len(between):

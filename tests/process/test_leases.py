@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 LEASE_S = 10
 TICK_S = 1.0
 """A lease is looked at once a second."""
-BUSY_S = 2.0
+BUSY_S = 5.0
 """What a busy machine may add."""
 DEAD = ("silent", "proxied", "suspended")
 REPLAY_BYTES = 120_000

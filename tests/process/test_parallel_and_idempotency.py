@@ -17,7 +17,7 @@ from tests.support.sse import EventReader, stream
 
 pytestmark = pytest.mark.process
 
-SLOW_MS = "400"
+SLOW_MS = "1000"
 TOKEN = {"Authorization": "Bearer test-token"}
 
 
@@ -196,7 +196,7 @@ async def test_a_repeat_with_another_body_is_refused(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """422 while the first runs, after it and after the archive; nothing is added."""
-    server = await start_server(POTO_CHAT__ECHO__DELAY_MS="200")
+    server = await start_server(POTO_CHAT__ECHO__DELAY_MS=SLOW_MS)
     async with stream(http, f"{server.url}/subscribe") as reader:
         first = asyncio.create_task(_say(http, server, "one body of words", "k"))
         await reader.next("message")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import struct
@@ -15,7 +16,7 @@ import pytest
 
 from tests.process.conftest import StartServer
 from tests.support.process import ServerProcess, chat
-from tests.support.sse import EventReader, Received, open_stream, parse_events, stream
+from tests.support.sse import LIMIT_S, EventReader, Received, open_stream, parse_events, stream
 
 pytestmark = pytest.mark.process
 
@@ -26,7 +27,10 @@ UNLIMITED = {"POTO_LIMITS__CONNECTIONS_PER_USER": "0", "POTO_LIMITS__CALLS_PER_M
 
 async def drop(server: ServerProcess, reader: EventReader, user: str = "a1") -> dict[str, Any]:
     """Closes a connection and waits until the server has noticed; returns its log line."""
-    connection = next(event.data["connection"] for event in reader.seen if event.type == "connected")
+    async with asyncio.timeout(LIMIT_S):
+        while not (opened := [event for event in reader.seen if event.type == "connected"]):
+            await asyncio.sleep(0.01)
+    connection = opened[0].data["connection"]
     await reader.close()
     [line] = await server.until_logged("SSE disconnect detected", connection=connection, user=user)
     return line
@@ -70,7 +74,7 @@ async def test_closing_one_of_two_tabs_ends_nothing_and_the_last_ends_once(
     assert contents([await second.next("message")]) == [("user", "in one tab")]
 
     assert (await drop(server, second))["connections_left"] == 0
-    await server.until_logged("session ended", user="a1")
+    await server.until_logged("dialog archived", user="a1")
     await let_a_grace_pass(server, http)
     assert len(server.logged("session ended", user="a1")) == 1
     [dialog] = server.dialogs()
@@ -82,7 +86,7 @@ async def test_a_blip_shorter_than_the_grace_loses_nothing(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """Who returns within the grace goes on with the conversation and gets what was missed, once, in order."""
-    server = await start_server()
+    server = await start_server(SESSION_RECONNECT_GRACE="60000")
     async with stream(http, server.url + SUBSCRIBE) as reader:
         connected = await reader.next("connected")
         await chat(http, server.url, "before")
@@ -112,7 +116,7 @@ async def test_a_return_within_the_grace_stops_it(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """Who came back in time is not taken for gone when the grace of the drop would have passed."""
-    server = await start_server(SESSION_RECONNECT_GRACE="400")
+    server = await start_server(SESSION_RECONNECT_GRACE="3000")
     reader = await open_stream(http, server.url + SUBSCRIBE)
     answer = await chat(http, server.url, "hello")
     await drop(server, reader)
@@ -128,7 +132,7 @@ async def test_a_drop_a_return_and_a_second_drop_within_the_grace_end_once(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """The grace counts from the last drop: one end, one archive, not before that drop's grace."""
-    server = await start_server(SESSION_RECONNECT_GRACE="600")
+    server = await start_server(SESSION_RECONNECT_GRACE="3000")
     reader = await open_stream(http, server.url + SUBSCRIBE)
     answer = await chat(http, server.url, "hello")
     await drop(server, reader)
@@ -199,7 +203,8 @@ class CutClient:
         body = b""
         try:
             while len(body) < upto:
-                async with asyncio.timeout(0.5):
+                # The opening comes for certain, however late; behind it there may be nothing more.
+                async with asyncio.timeout(0.5 if b"\n\n" in body else LIMIT_S):
                     data = await reader.read(upto - len(body))
                 assert data, "the server ended the stream"
                 body += data
@@ -277,7 +282,10 @@ async def test_cuts_while_others_talk_lose_and_double_nothing(
         await talking
         while len(contents(steady.seen)) < 2 * said:
             await steady.next("message")
-        await client.connect_and_read(100_000, reset=False)
+        for _ in range(20):
+            await client.connect_and_read(100_000, reset=False)
+            if len(contents(client.events)) >= 2 * said:
+                break
 
     assert cuts > 5
     assert contents(client.events) == contents(steady.seen)
@@ -315,7 +323,8 @@ async def test_what_comes_while_a_stream_opens_follows_the_replay_once(
     (tmp_path / "slow_opening.py").write_text(SLOW_OPENING)
     opening, may_open = tmp_path / "opening", tmp_path / "open"
     may_open.touch()
-    server = await start_server(POTO_MODULES='["chat_server", "slow_opening:SlowOpening"]')
+    modules = ["chat_server", "slow_opening:SlowOpening", "tests.support.patient:Patient"]
+    server = await start_server(POTO_MODULES=json.dumps(modules))
     async with stream(http, server.url + SUBSCRIBE) as reader:
         first = await reader.next("connected")
     await chat(http, server.url, "while away")
@@ -478,7 +487,7 @@ async def test_a_call_without_any_connection_is_archived_by_the_fallback(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """Who only calls and never connects is archived as `timeout` after the inactivity time."""
-    server = await start_server(SESSION_TIMEOUT="500", SESSION_CHECK_INTERVAL="100")
+    server = await start_server(SESSION_TIMEOUT="4000", SESSION_CHECK_INTERVAL="100")
     await chat(http, server.url, "one")
     answer = await chat(http, server.url, "two")
     await server.until_logged("dialog archived")
@@ -537,7 +546,7 @@ async def test_a_call_in_the_grace_goes_on_and_the_fallback_ends_it(
 ) -> None:
     """A call within the grace belongs to the same conversation; then inactivity ends it, not the grace."""
     server = await start_server(
-        SESSION_RECONNECT_GRACE="1000", SESSION_TIMEOUT="2500", SESSION_CHECK_INTERVAL="100"
+        SESSION_RECONNECT_GRACE="3000", SESSION_TIMEOUT="6000", SESSION_CHECK_INTERVAL="100"
     )
     reader = await open_stream(http, server.url + SUBSCRIBE)
     answer = await chat(http, server.url, "connected")
@@ -545,7 +554,7 @@ async def test_a_call_in_the_grace_goes_on_and_the_fallback_ends_it(
     again = await chat(http, server.url, "in the grace")
     assert again["conversationId"] == answer["conversationId"]
     await let_a_grace_pass(server, http)
-    assert server.logged("session ended", user="a1") == []
+    assert server.logged("session ended", user="a1", reason="disconnect") == []
     await server.until_logged("dialog archived", user="a1")
     [dialog] = server.dialogs()
     assert (dialog["reason"], dialog["message_count"]) == ("timeout", 4)

@@ -45,7 +45,7 @@ async def test_the_sessions_live_through_a_restart_of_the_server(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """Who comes, what a session waits for, what was archived; a server that goes is waited for."""
-    server = await start_server(SESSION_RECONNECT_GRACE="2000")
+    server = await start_server(SESSION_RECONNECT_GRACE="6000")
     with screen_of("sessions", "--watch", "--url", server.url, cwd=server.folder) as screen:
         screen.until("0 active")
         async with stream(http, f"{server.url}/subscribe") as reader:

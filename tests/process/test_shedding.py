@@ -139,7 +139,7 @@ async def test_a_burst_takes_no_descriptor_from_the_journal(tmp_path: Path) -> N
 
 async def test_bodies_that_do_not_come_are_given_up(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     """408 each, in their time; the calls in flight of their user are bounded meanwhile, not another's."""
-    environment = {"POTO_LIMITS__BODY_TIMEOUT_S": "2", "POTO_LIMITS__CALLS_AT_ONCE_PER_USER": "8"}
+    environment = {"POTO_LIMITS__BODY_TIMEOUT_S": "4", "POTO_LIMITS__CALLS_AT_ONCE_PER_USER": "8"}
     head = (
         f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n"
         "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"

@@ -153,7 +153,7 @@ async def stall(server: ServerProcess, http: aiohttp.ClientSession, readers: int
     print(f"ratio of p50 {median(late_ms) / median(before_ms):.2f}")
     assert len(ended) == readers
     assert grown_bytes <= allowed_bytes
-    assert max(late_ms) < 5000
+    assert max(late_ms) < 10_000
     async with http.get(f"{server.url}/health") as answer:
         assert "slow-readers" in [alarm["alarm"] for alarm in (await answer.json())["alarms"]]
     for subscriber in stalled[:20]:

@@ -53,7 +53,8 @@ async def test_a_port_in_use_stops_the_start_before_any_dialog_is_touched(
     assert (tmp_path / "data" / "users" / "a1" / "dialogs" / "current.yaml").read_bytes() == left
     third = await start_server()
     async with stream(http, f"{third.url}/subscribe") as reader:
-        assert (await reader.next("connected")).data["conversation"].encode() in left
+        await reader.next("connected")
+        assert (await chat(http, third.url, "after"))["conversationId"].encode() in left
 
 
 async def test_a_signal_during_the_start_ends_it(tmp_path: Path) -> None:

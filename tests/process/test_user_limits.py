@@ -119,7 +119,7 @@ async def test_callers_that_go_away_can_not_queue_more_than_they_may_have_in_fli
 ) -> None:
     """Their calls count until they have ended; what was taken in is in the dialog, each message once."""
     server = await start_server(
-        POTO_CHAT__ECHO__DELAY_MS="1500", POTO_LIMITS__CALLS_AT_ONCE_PER_USER="8", **tokens_of(["a", "b"])
+        POTO_CHAT__ECHO__DELAY_MS="2500", POTO_LIMITS__CALLS_AT_ONCE_PER_USER="8", **tokens_of(["a", "b"])
     )
     url = f"{server.url}/{CHAT}"
 
@@ -133,7 +133,7 @@ async def test_callers_that_go_away_can_not_queue_more_than_they_may_have_in_fli
     for going in asking:
         going.cancel()
     assert (await chat(http, server.url, "x", "t-b"))["reply"] == "x"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while "potoserver_calls_in_flight 0.0" not in await (await http.get(f"{server.url}/metrics")).text():
             await asyncio.sleep(0.05)
     assert (await call(server, http, CHAT, "a", message="last"))[0].status == 200

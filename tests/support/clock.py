@@ -48,6 +48,11 @@ class ManualClock(Clock):
         heapq.heappush(self._timers, (self._elapsed_s + max(0.0, delay_s), next(self._order), timer))
         return timer
 
+    @property
+    def waited_for(self) -> bool:
+        """Something is to happen when time moves on."""
+        return any(timer.callback is not None for _, _, timer in self._timers)
+
     def step_wall(self, by_ms: int) -> None:
         """Steps wall time alone, as an administrator or NTP does."""
         self._start_ms += by_ms

@@ -258,12 +258,20 @@ async def test_a_small_rest_that_nobody_reads_is_cut_too(serve: Serve) -> None:
         _, writer = await served.connect()
         request = b"POST /Big/part HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer test-token\r\n\r\n"
         writer.write(request)
-        await asyncio.sleep(0.05)
-        (transport,) = (
-            each.transport
-            for each in gc.get_objects()
-            if type(each) is RequestHandler and each.transport is not None
-        )
+
+        def server_sides() -> list[asyncio.Transport]:
+            peer = writer.get_extra_info("sockname")
+            handlers = [each for each in gc.get_objects() if type(each) is RequestHandler]
+            return [
+                each.transport
+                for each in handlers
+                if each.transport is not None and each.transport.get_extra_info("peername") == peer
+            ]
+
+        async with asyncio.timeout(LIMIT_S):
+            while not server_sides():
+                await asyncio.sleep(0.005)
+        (transport,) = server_sides()
         for _ in range(500):
             writer.write(request)
             await settle()
@@ -272,10 +280,12 @@ async def test_a_small_rest_that_nobody_reads_is_cut_too(serve: Serve) -> None:
                 break
         else:
             pytest.fail("the kernel takes everything")
-        await served.clock.advance(served.server.core.settings.send_timeout_s * 1.5)
         async with asyncio.timeout(LIMIT_S):
-            while served.sample("potoserver_sockets"):
-                await asyncio.sleep(0.005)
+            while served.sample(
+                "potoserver_sockets"
+            ):  # the kernels' own clock may have have taken some more by then
+                await asyncio.sleep(0.05)
+                await served.clock.advance(served.server.core.settings.send_timeout_s * 1.5)
 
 
 async def test_an_answer_that_is_read_slowly_is_not_cut(serve: Serve) -> None:

@@ -82,11 +82,11 @@ def test_no_text_takes_the_square_of_its_length() -> None:
             text: Any = piece * (LENGTH // len(piece)) + "\x00!"
             if isinstance(pattern.pattern, bytes):
                 text = text.encode("utf-8", "surrogatepass")
-            begun_s = time.perf_counter()
+            begun_s = time.thread_time()
             if name in SEARCHED:
                 pattern.sub(pattern.pattern[:0], text)
             elif name in MATCHED:
                 pattern.match(text)
             else:
                 pattern.fullmatch(text)
-            assert time.perf_counter() - begun_s < QUICK_S, (name, piece)
+            assert time.thread_time() - begun_s < QUICK_S, (name, piece)
