@@ -356,7 +356,7 @@ async def test_state_changes_in_one_step_and_lapses(bench: Bench, engine: Engine
         await bench.passes(8 * bench.unit_s)
         assert await engine.get_state(user_id, "ticket:1") == "opened"
 
-    user_id = await bench.in_time(23 * bench.unit_s, changes)
+    user_id = await bench.in_time(lifetime_s, changes)
     await bench.passes(8 * bench.unit_s)
     assert await engine.get_state(user_id, "ticket:1") is None
     assert not await engine.swap_state(user_id, "ticket:1", "opened", "late", lifetime_s)
