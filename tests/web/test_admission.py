@@ -281,9 +281,7 @@ async def test_a_small_rest_that_nobody_reads_is_cut_too(serve: Serve) -> None:
         else:
             pytest.fail("the kernel takes everything")
         async with asyncio.timeout(LIMIT_S):
-            while served.sample(
-                "potoserver_sockets"
-            ):  # the kernels' own clock may have have taken some more by then
+            while served.sample("potoserver_sockets"):  # until then it may have taken some more
                 await asyncio.sleep(0.05)
                 await served.clock.advance(served.server.core.settings.send_timeout_s * 1.5)
 
