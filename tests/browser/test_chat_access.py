@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 
 import pytest
 from playwright.async_api import BrowserContext, Page, Route, expect
 
 from tests.browser.chat_page import PACED, ChatPage
-from tests.browser.conftest import NewContext, Place, StartServer, accessibility_faults, sign_in
+from tests.browser.conftest import Console, NewContext, Place, StartServer, accessibility_faults, sign_in
 from tests.browser.engines import Engine
 
 MARKDOWN = """# Heading
@@ -29,6 +30,13 @@ print("a line of code that is much longer than any phone is wide, so that it has
 ```
 """
 NO_WORD_BREAKS = "x" * 300
+HEAR = """() => {
+    window.heard = [];
+    const region = document.getElementById("announcements");
+    new MutationObserver(() => { if (region.textContent) heard.push(region.textContent); })
+        .observe(region, { childList: true, characterData: true, subtree: true });
+}"""
+"""Has the page note what a screen reader is to say."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -164,14 +172,7 @@ async def test_a_screen_reader_hears_finished_replies_and_no_piece_of_one(
     await sign_in(context, server)
     view, other = [await ChatPage.open(context, server) for _ in range(2)]
     for each in (view, other):
-        await each.page.evaluate(
-            """() => {
-                window.heard = [];
-                const region = document.getElementById("announcements");
-                new MutationObserver(() => { if (region.textContent) heard.push(region.textContent); })
-                    .observe(region, { childList: true, characterData: true, subtree: true });
-            }"""
-        )
+        await each.page.evaluate(HEAR)
     text = " ".join(f"w{number}" for number in range(20))
     await view.send(text)
     for each in (view, other):
@@ -185,31 +186,44 @@ async def test_a_screen_reader_hears_finished_replies_and_no_piece_of_one(
     )
 
 
+async def open_held(context: BrowserContext, server: Place, then: Callable[[Route], Awaitable[None]]) -> Page:
+    """Opens the page and holds its first stream for longer than it takes until a state is said aloud."""
+
+    async def hold(route: Route) -> None:
+        await asyncio.sleep(1.5)
+        await then(route)
+
+    await sign_in(context, server)
+    page = await context.new_page()
+    await page.add_init_script(f"addEventListener('DOMContentLoaded', {HEAR})")
+    await page.route("**/subscribe?*", hold, times=1)
+    await page.goto(server.url)
+    return page
+
+
 async def test_a_page_that_takes_long_to_connect_says_nothing_of_it(
     context: BrowserContext, server: Place
 ) -> None:
     """That it is connected at first goes without saying, however long that took."""
-    await sign_in(context, server)
-    page = await context.new_page()
-    await page.add_init_script(
-        """window.heard = [];
-        addEventListener("DOMContentLoaded", () => {
-            const region = document.getElementById("announcements");
-            new MutationObserver(() => { if (region.textContent) heard.push(region.textContent); })
-                .observe(region, { childList: true, characterData: true, subtree: true });
-        });"""
-    )
-
-    async def hold(route: Route) -> None:
-        await asyncio.sleep(1.5)  # what lasts for a second is said
-        await route.continue_()
-
-    await page.route("**/subscribe?*", hold, times=1)
-    await page.goto(server.url)
-    view = ChatPage(page)
-    await view.until_connected()
+    page = await open_held(context, server, lambda route: route.continue_())
+    await ChatPage(page).until_connected()
     await asyncio.sleep(1.5)
     assert await page.evaluate("heard") == []
+
+
+async def test_a_page_that_takes_long_to_connect_and_fails_says_so(
+    context: BrowserContext, server: Place, console: Console
+) -> None:
+    """It had said nothing so far, and what it says first is that something is wrong."""
+    console.expect(r"net::ERR_|Failed to load resource")
+
+    async def cut(route: Route) -> None:
+        await context.set_offline(True)
+        await route.abort()
+
+    page = await open_held(context, server, cut)
+    await expect(ChatPage(page).announced).to_have_text("The connection was lost. Reconnecting.")
+    assert await page.evaluate("heard") == ["The connection was lost. Reconnecting."]
 
 
 async def test_on_a_phone_nothing_is_cut_off_and_the_list_slides_in(

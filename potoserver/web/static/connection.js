@@ -43,8 +43,9 @@ export class ConnectionView {
     clearTimeout(this.#sayTimer);
     const text = state.name === "reconnecting" ? `${unavailableWords(state.reason)}. Reconnecting.` : words(state)[1];
     this.#sayTimer = setTimeout(() => {
-      if (this.#said !== null && this.#said !== state.name) announce(text);
-      if (this.#said !== null || state.name !== "connecting") this.#said = state.name;
+      if (this.#said === null && state.name === "connecting") return;
+      if (state.name !== (this.#said ?? "connected")) announce(text);
+      this.#said = state.name;
     }, QUIET_MS);
   }
 }
