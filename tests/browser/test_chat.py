@@ -8,15 +8,21 @@ import time
 
 import aiohttp
 import jwt
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import BrowserContext, Page, Request, expect
 
 from tests.browser.chat_page import PACED, SLOW, ChatPage
 from tests.browser.conftest import Console, NewContext, Place, StartServer, sign_in
 from tests.faults.proxy import Proxy
 from tests.support.process import ServerProcess, chat
+from tests.support.waiting import until
 
 CUT = r"net::ERR_|Failed to load resource"
 SECRET = "a secret of at least sixty-four bytes, so that no algorithm finds it short"
+NOTE_STATES = (
+    "states = []; new MutationObserver(() => states.push(0)).observe("
+    "document.querySelector('#connection'), {childList: true, subtree: true, characterData: true});"
+)
+"""Has the page note each change of what it says of its connection."""
 WORDS = " ".join(f"word{number}" for number in range(120))
 
 
@@ -218,13 +224,34 @@ async def test_a_network_that_the_server_is_not_behind_may_go(context: BrowserCo
     await sign_in(context, server)
     view = await ChatPage.open(context, server)
     async with view.page.expect_response("**/subscribe/ack"):
-        await view.page.evaluate(
-            "states = []; new MutationObserver(() => states.push(0)).observe("
-            "document.querySelector('#connection'), {childList: true, subtree: true, characterData: true});"
-            "dispatchEvent(new Event('offline'))"
-        )
+        await view.page.evaluate(f"{NOTE_STATES} dispatchEvent(new Event('offline'))")
     await view.say("still here")
     await view.until_connected()
+    assert await view.page.evaluate("states") == []
+
+
+async def test_a_browser_that_stays_offline_beside_its_server_asks_again_and_stays_connected(
+    context: BrowserContext, server: Place
+) -> None:
+    """As on a laptop without a network. It asks more and more rarely; back online it asks no more."""
+    await sign_in(context, server)
+    view = await ChatPage.open(context, server)
+    acks: list[Request] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/subscribe/ack"):
+            acks.append(request)
+
+    view.page.on("request", note)
+    await view.page.evaluate(
+        "isOnline = false; Object.defineProperty(navigator, 'onLine', { get: () => isOnline });"
+        f"{NOTE_STATES} dispatchEvent(new Event('offline'))"
+    )
+    await until(lambda: len(acks) == 3)
+    await view.page.evaluate("isOnline = true")
+    await asyncio.sleep(9)  # it would ask after eight; the first ping comes half a minute after the start
+    first_ms, second_ms, third_ms = (each.timing["startTime"] for each in acks)
+    assert (second_ms - first_ms >= 2000, third_ms - second_ms >= 4000) == (True, True)
     assert await view.page.evaluate("states") == []
 
 

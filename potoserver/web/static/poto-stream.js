@@ -3,7 +3,7 @@ import { Backoff } from "./poto-backoff.js";
 /** Events that every stream listens for: the server speaks of the stream itself in them. */
 const OWN_TYPES = ["connected", "ping", "shutdown", "unavailable"];
 
-/** How long after an answer the server is asked again, while the browser says that it is offline. */
+/** How long after its first answer the server is asked again, while the browser says that it is offline. */
 const DOUBT_MS = 2000;
 
 /**
@@ -23,7 +23,7 @@ export class EventStream {
   #source = null;
   #timer = null;
   #watch = null;
-  #doubt = null;
+  #doubtTimer = null;
   #backoff = new Backoff();
   #hintMs = null;
   #reason = null;
@@ -133,7 +133,7 @@ export class EventStream {
     this.#watch = setInterval(() => this.#checkSilence(), this.#leaseS * 100);
     this.#listener.event({ type: "connected", data, id });
     this.#tell({ name: "connected" });
-    if (!navigator.onLine) this.#wentOffline();
+    if (!navigator.onLine) this.#doubt();
   }
 
   /** Pings come three times in a lease. When more than two are missing, the network is gone, though nobody said so. */
@@ -141,18 +141,21 @@ export class EventStream {
     if (Date.now() - this.#heardMs > (this.#leaseS * 1000 * 5) / 6) this.#lost(false);
   }
 
-  /**
-   * The browser has lost a network, perhaps not the one to the server. The stream may not end for long after that, and
-   * an answer may have been on its way already.
-   */
-  #wentOffline = async () => {
+  /** The browser has lost a network, perhaps not the one to the server. The stream may not end for long after that. */
+  #wentOffline = () => this.#doubt();
+
+  /** Asks whether the server is there, and again while the browser is offline: an answer may have been on its way. */
+  async #doubt(pauseMs = DOUBT_MS) {
     if (this.#connection === null) return;
     const round = this.#round;
     await this.#acknowledge({ isDoubted: true });
-    if (round !== this.#round || navigator.onLine) return;
-    clearTimeout(this.#doubt);
-    this.#doubt = setTimeout(this.#wentOffline, DOUBT_MS);
-  };
+    if (round !== this.#round) return;
+    clearTimeout(this.#doubtTimer);
+    this.#doubtTimer = setTimeout(() => {
+      // In the end as often as pings come, and no more: it may stay offline for hours, beside a server that is here.
+      if (!navigator.onLine) this.#doubt(Math.min(2 * pauseMs, (this.#leaseS * 1000) / 3));
+    }, pauseMs);
+  }
 
   async #acknowledge({ isDoubted = false } = {}) {
     const round = this.#round;
@@ -196,7 +199,7 @@ export class EventStream {
 
   #drop() {
     clearInterval(this.#watch);
-    clearTimeout(this.#doubt);
+    clearTimeout(this.#doubtTimer);
     this.#source?.close();
     this.#source = null;
     this.#connection = null;
