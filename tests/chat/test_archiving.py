@@ -12,6 +12,7 @@ from typing_extensions import override
 from modules.chat_server.journal import JournalUnavailableError, MemoryDialogueJournal, Reason
 from modules.chat_server.module import UnfinishedError
 from potoserver import Event, User
+from tests.support.waiting import until
 
 from ..support.clock import ManualClock, settle
 from .support import A1, Asked, Chat, LedResponder, reasons, texts
@@ -233,9 +234,7 @@ async def test_shutdown_keeps_a_reply_that_takes_too_long_as_far_as_it_got(tmp_p
     chat = Chat(tmp_path, responder=led, clock=clock, settings=settings, shutdown_timeout_s=30)
     await chat.context.start(chat.module)
     running = chat.begin("1")
-    async with asyncio.timeout(20):
-        while not led.asked:
-            await asyncio.sleep(0.005)
+    await until(lambda: led.asked)
     led.say("so far")
     await settle()
     stopping = asyncio.create_task(chat.context.stop(chat.module))

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.support.ports import free_port
 from tests.support.process import ServerProcess, chat, tokens_of
 from tests.support.server_folder import ServerFolder
 from tests.support.valkey import valkey_binary, valkey_server
+from tests.support.waiting import until
 
 USERS = [f"user-{number}" for number in range(12)]
 
@@ -71,12 +72,6 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
     """A session with a new connection for each call: the kernel chooses a worker for each."""
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         yield session
-
-
-async def until(condition: Callable[[], bool], limit_s: float = 30) -> None:
-    async with asyncio.timeout(limit_s):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def is_alive(pid: int) -> bool:

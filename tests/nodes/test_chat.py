@@ -18,16 +18,10 @@ from tests.nodes.support import kill, tell_no_reply, two_servers
 from tests.support import saved
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
+from tests.support.waiting import until
 
 LIMIT_S = 30.0
 GRACE_MS = 1000
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another node does."""
-    async with asyncio.timeout(LIMIT_S):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def say(server: RunningServer, text: str, **headers: str) -> dict[str, Any]:

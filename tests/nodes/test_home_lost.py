@@ -17,11 +17,12 @@ from potoserver.engine.valkey import ValkeyEngine
 from potoserver.server import StartError
 from potoserver.settings.model import BacklogSettings
 from tests.chat.support import LedResponder
-from tests.nodes.test_chat import LIMIT_S, Pair, Start, say, start, until
+from tests.nodes.test_chat import LIMIT_S, Pair, Start, say, start
 from tests.support import saved
 from tests.support.dialog_files import leave_open
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
+from tests.support.waiting import until
 
 __all__ = ["start"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from potoserver import Departure, ServerModule
 from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import open_stream
+from tests.support.waiting import until
 from tests.support.watching import watching
 
 WATCH = "Operations/watch"
@@ -62,9 +62,7 @@ async def test_an_admin_sees_the_server_at_once_and_again_when_it_has_changed(
         assert (row["id"], row["userId"], row["leaseS"]) == (connected.data["connection"], "a1", 60)
         assert (row["lastEventId"], row["node"]) == (connected.id, None)
         await stream.close()
-        async with asyncio.timeout(20):
-            while running.core.subscriptions.count_of("a1"):
-                await asyncio.sleep(0.005)
+        await until(lambda: not running.core.subscriptions.count_of("a1"))
         await settle()
         await clock.advance(1)
         view = (await reader.next("delta")).data
@@ -129,9 +127,7 @@ async def test_several_admins_cost_one_look_a_second(
         assert 3 <= len(looks) <= 4
     async with watching(running, WATCH):
         pass
-    async with asyncio.timeout(20):
-        while operations._views._views:
-            await asyncio.sleep(0.005)
+    await until(lambda: not operations._views._views)
     await clock.advance(2)
     seen = len(looks)
     await clock.advance(30)

@@ -23,6 +23,7 @@ from potoserver.web.problems import problem_of
 from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import parse_events
+from tests.support.waiting import until
 from tests.web.sample import Place, Sample
 
 AUTH = {"Authorization": "Bearer test-token"}
@@ -345,9 +346,7 @@ async def test_an_unforeseen_failure_is_logged_with_its_request_id(
 async def test_a_caller_that_goes_away_stops_nothing(running: RunningServer, sample: Sample) -> None:
     """Neither a method with one result nor a stream."""
     call = asyncio.create_task(running.call("Sample/wait"))
-    async with asyncio.timeout(10):
-        while not running.sample("potoserver_calls_in_flight"):
-            await asyncio.sleep(0.005)
+    await until(lambda: running.sample("potoserver_calls_in_flight"))
     call.cancel()
     await asyncio.wait((call,))
     answer = await running.session.post(f"{running.url}/Sample/held", headers=EVENTS)

@@ -22,6 +22,7 @@ from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer
 from tests.support.sse import stream
 from tests.support.tls import Authority
+from tests.support.waiting import until
 
 OUTBOX_BYTES = 100_000
 EVENT_BYTES = 20_000
@@ -81,13 +82,6 @@ async def subscribe(running: RunningServer) -> AsyncIterator[Subscribe]:
 
 def port_of(running: RunningServer) -> int:
     return int(running.url.rpartition(":")[2])
-
-
-async def until(check: Callable[[], object], limit_s: float = 10, pause_s: float = 0.005) -> None:
-    """Waits for the network to bring about what can't be awaited otherwise."""
-    async with asyncio.timeout(limit_s):
-        while not check():
-            await asyncio.sleep(pause_s)
 
 
 async def publish(running: RunningServer, count: int, size: int = EVENT_BYTES) -> None:

@@ -17,6 +17,7 @@ from potoserver.web.stream import TransportStream
 from tests.support.clock import ManualClock, settle
 from tests.support.server import RunningServer, RunServer, log_lines
 from tests.support.sse import open_stream, stream
+from tests.support.waiting import until
 
 
 class Watching(ServerModule):
@@ -50,13 +51,6 @@ async def running(
 ) -> AsyncIterator[RunningServer]:
     async with running_server(tmp_path, [watching], clock=clock) as running:
         yield running
-
-
-async def until(check: Any, limit_s: float = 10) -> None:
-    """Waits for the network to bring about what can't be awaited otherwise."""
-    async with asyncio.timeout(limit_s):
-        while not check():
-            await asyncio.sleep(0.005)
 
 
 async def test_the_stream_opens_with_retry_and_connected(running: RunningServer) -> None:
