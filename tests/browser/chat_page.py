@@ -5,11 +5,11 @@ from __future__ import annotations
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Place, sign_in
-from tests.support.process import ServerProcess
+from tests.support.process import NOBODY_DEPARTS, ServerProcess
 
-PACED = {"POTO_CHAT__ECHO__DELAY_MS": "40", "SESSION_RECONNECT_GRACE": "60000"}
+PACED = {"POTO_CHAT__ECHO__DELAY_MS": "40"} | NOBODY_DEPARTS
 """For a server whose replies come word by word."""
-SLOW = {"POTO_CHAT__ECHO__DELAY_MS": "200", "SESSION_RECONNECT_GRACE": "60000"}
+SLOW = {"POTO_CHAT__ECHO__DELAY_MS": "200"} | NOBODY_DEPARTS
 """For one whose replies can be watched, on a busy machine too. They are stopped in the end."""
 
 

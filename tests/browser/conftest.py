@@ -17,12 +17,12 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, Route, as
 
 from tests.browser.engines import ENGINES, Chromium, Engine
 from tests.support.npm import npm_is_there, npm_packages
-from tests.support.process import ServerProcess
+from tests.support.process import NOBODY_DEPARTS, ServerProcess
 
 HERE = Path(__file__).parent
 STATIC = HERE.parents[1] / "potoserver" / "web" / "static"
 _TIMEOUT_MS = 30_000
-"""For one step. Nothing here takes a second on an idle machine."""
+"""For one step. On an idle machine none takes seconds but for a grace or repeated tries."""
 expect.set_options(timeout=_TIMEOUT_MS)
 _REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
     console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));"""
@@ -177,7 +177,7 @@ async def context(new_context: NewContext) -> BrowserContext:
 @pytest_asyncio.fixture(loop_scope="session")
 async def own_server(start_server: StartServer) -> ServerProcess:
     """A server with the development tokens, for this test alone; nothing is archived while a page loads."""
-    return await start_server(SESSION_RECONNECT_GRACE="60000")
+    return await start_server(**NOBODY_DEPARTS)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ async def places(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Iter
     users = [f"p{number}" for number in range(200)]
     tokens = {f"t-{user}": {"user": user, "roles": ["user", "admin"]} for user in users}
     folder = tmp_path_factory.mktemp("shared")
-    environment = {"POTO_AUTH__TOKENS": json.dumps(tokens), "SESSION_RECONNECT_GRACE": "60000"}
+    environment = {"POTO_AUTH__TOKENS": json.dumps(tokens)} | NOBODY_DEPARTS
     async with ServerProcess(folder, environment=environment) as process:
         yield iter([Place(process, user, f"t-{user}") for user in users])
 

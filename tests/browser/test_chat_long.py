@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 from tests.browser.chat_page import ChatPage
 from tests.browser.conftest import NewContext, StartServer, sign_in
 from tests.support.dialog_files import archive, leave_open
-from tests.support.process import ServerProcess, chat
+from tests.support.process import NOBODY_DEPARTS, ServerProcess, chat
 
 COUNT = 200
 TEXTS = [f"text {number}" for number in range(COUNT)]
@@ -35,7 +35,7 @@ async def long_server(start_server: StartServer, tmp_path: Path) -> ServerProces
     """A server on which a1 has a long dialog open, and one archived."""
     archive(tmp_path / "data", "a1", [f"old {text}" for text in TEXTS])
     leave_open(tmp_path / "data", "a1", TEXTS)
-    return await start_server(SESSION_RECONNECT_GRACE="60000")
+    return await start_server(**NOBODY_DEPARTS)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.process.conftest import StartServer
 from tests.process.conftest import start_server as start_server  # noqa: PLC0414 - a fixture
-from tests.support.process import CHECKOUT, server_environment
+from tests.support.process import CHECKOUT, NOBODY_DEPARTS, server_environment
 from tests.support.terminal import terminal
 
 PAGE = (CHECKOUT / "docs" / "commands.md").read_text()
@@ -48,7 +48,7 @@ async def run(command: str, folder: Path, url: str) -> str:
 @pytest.mark.process
 async def test_the_commands_that_talk_to_a_server(start_server: StartServer, tmp_path: Path) -> None:
     """Each does what the page says."""
-    server = await start_server(SESSION_RECONNECT_GRACE="60000")  # each command is a start of Python
+    server = await start_server(**NOBODY_DEPARTS)  # each command is a start of Python
     talk, piped, once = commands_of("chat")
     shown, watched = commands_of("sessions")
     (tmp_path / "questions.txt").write_text("first\nsecond\n")

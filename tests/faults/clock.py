@@ -10,6 +10,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from potoserver import ServerModule, SystemClock
+from tests.support.process import patient
 
 CLOCK_FILE = "FAULT_CLOCK"
 """The environment variable that names the file."""
@@ -22,7 +23,7 @@ class MachineClock:
         file: Where it is told from one process to the other.
     """
 
-    modules = '["tests.faults.clock:SteppedWallTime", "chat_server", "tests.support.patient:Patient"]'
+    modules = patient("tests.faults.clock:SteppedWallTime", "chat_server")
     """For `POTO_MODULES`: before the chat, so that no stamp is given out before it."""
 
     def __init__(self, file: Path) -> None:

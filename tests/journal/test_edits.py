@@ -25,6 +25,7 @@ from modules.chat_server.journal.disk import Disk, Handle
 from modules.chat_server.journal.records import ImportedDialog
 from modules.chat_server.journal.tools import FormerIds, RecentArchives
 from tests.faults.disk import Fault, FaultyDisk
+from tests.journal.fence_support import open_files
 
 from .support import FIRST, SECOND, USER, LogRecord, dialogs_of, load, message, opened
 
@@ -81,7 +82,7 @@ async def test_a_failed_write_gives_its_file_back_and_is_told_whatever_follows(t
     disk, log = FaultyDisk(), LogRecord()
     async with opened(tmp_path, disk=disk, log=log) as journal:
         await journal.add_message(USER, message(0), FIRST)
-        descriptors = len(os.listdir("/dev/fd"))
+        descriptors = open_files()
         disk.faults.set(
             Fault("write", error=errno.ENOSPC, how="half"),
             Fault("close", error=errno.EIO),
@@ -89,7 +90,7 @@ async def test_a_failed_write_gives_its_file_back_and_is_told_whatever_follows(t
         )
         with pytest.raises(JournalFullError):
             await journal.add_message(USER, message(1), FIRST)
-        assert len(os.listdir("/dev/fd")) == descriptors
+        assert open_files() == descriptors
         await journal.add_message(USER, message(1), FIRST)
     (warning,) = [entry for entry in log.entries if entry["event"] == "message not kept"]
     assert warning == {

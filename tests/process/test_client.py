@@ -20,7 +20,7 @@ from tests.client.support import LIMIT_S, SOON, client_of, next_of
 from tests.faults.proxy import Proxy
 from tests.faults.suspension import SuspendableClient
 from tests.process.conftest import StartServer
-from tests.support.process import ServerProcess, chat
+from tests.support.process import NOBODY_DEPARTS, ServerProcess, chat
 from tests.support.sse import EventReader, stream
 
 pytestmark = pytest.mark.process
@@ -142,7 +142,7 @@ async def test_replies_through_a_network_that_cuts_come_whole_and_once(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """Repeated under one key until they are through: each word and each message once."""
-    server = await start_server(POTO_CHAT__ECHO__DELAY_MS="2", SESSION_RECONNECT_GRACE="60000", **UNLIMITED)
+    server = await start_server(POTO_CHAT__ECHO__DELAY_MS="2", **NOBODY_DEPARTS, **UNLIMITED)
     chance = random.Random(11)
     texts = [f"{number}: " + " ".join(f"word{n}" for n in range(30)) for number in range(12)]
     async with Proxy(server.port) as proxy, client_of(proxy.url) as client:
@@ -200,7 +200,7 @@ async def test_a_suspended_client_goes_on_where_it_was(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """Its lease lapses while it sleeps; woken within the grace it gets what was said meanwhile, once each."""
-    server = await start_server(SESSION_RECONNECT_GRACE="60000", **UNLIMITED)
+    server = await start_server(**NOBODY_DEPARTS, **UNLIMITED)
     async with SuspendableClient(server.url, 10, program="tests.client.printing") as client:
         await client.next("connected")
         await chat(http, server.url, "before")

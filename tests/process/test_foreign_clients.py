@@ -13,7 +13,7 @@ from tests.faults.proxy import Proxy
 from tests.process.conftest import StartServer
 from tests.support.foreign import AiohttpSseClient, CurlLoop, ForeignClient, HttpxSse, NpmEventSource
 from tests.support.npm import npm_is_there
-from tests.support.process import chat
+from tests.support.process import NOBODY_DEPARTS, chat
 
 pytestmark = [
     pytest.mark.process,
@@ -54,7 +54,7 @@ async def test_the_client_returns_after_a_restart(
     end: signal.Signals,
 ) -> None:
     """Each client receives, and when the server comes back it is there again and says what it has seen."""
-    server = await start_server(SESSION_RECONNECT_GRACE="60000")
+    server = await start_server(**NOBODY_DEPARTS)
     async with client_class(f"{server.url}/subscribe", tmp_path) as client:
         [connected] = await client.until("connected", 1)
         assert connected["gap"] is False
@@ -83,7 +83,7 @@ async def test_the_client_resumes_after_a_broken_link(
     start_server: StartServer, http: aiohttp.ClientSession, tmp_path: Path, client_class: type[ForeignClient]
 ) -> None:
     """What a client missed while its link was down comes once, in order, when it is back."""
-    server = await start_server(SESSION_RECONNECT_GRACE="60000")
+    server = await start_server(**NOBODY_DEPARTS)
     async with Proxy(server.port) as proxy, client_class(f"{proxy.url}/subscribe", tmp_path) as client:
         await client.until("connected", 1)
         await chat(http, server.url, "before")

@@ -15,7 +15,7 @@ import pytest
 from tests.faults.proxy import Proxy
 from tests.faults.suspension import SuspendableClient, answer_pings
 from tests.process.conftest import StartServer
-from tests.support.process import ServerProcess, chat, tokens_of
+from tests.support.process import BUSY_S, NOBODY_DEPARTS, ServerProcess, chat, tokens_of
 from tests.support.sse import EventReader, open_stream
 
 pytestmark = pytest.mark.process
@@ -23,8 +23,6 @@ pytestmark = pytest.mark.process
 LEASE_S = 10
 TICK_S = 1.0
 """A lease is looked at once a second."""
-BUSY_S = 5.0
-"""What a busy machine may add."""
 DEAD = ("silent", "proxied", "suspended")
 REPLAY_BYTES = 120_000
 
@@ -126,7 +124,7 @@ async def open_clients(
 
 def settings(count: int) -> dict[str, str]:
     users = [*DEAD, "unleased", *(f"h{number}" for number in range(count))]
-    return tokens_of(users) | {"POTO_LIMITS__CALLS_PER_MINUTE": "0", "SESSION_RECONNECT_GRACE": "60000"}
+    return tokens_of(users) | {"POTO_LIMITS__CALLS_PER_MINUTE": "0"} | NOBODY_DEPARTS
 
 
 def _seconds(line: dict[str, Any]) -> float:

@@ -22,14 +22,12 @@ from potoserver import Cause
 from tests.support import saved
 from tests.support.curve import svg, write_csv
 from tests.support.load_plan import Plan
-from tests.support.process import CHECKOUT, ServerProcess, server_environment
+from tests.support.process import CHECKOUT, ServerProcess, patient, server_environment
 from tests.support.sampler import Row, Sampler
 
 pytestmark = pytest.mark.process
 
-_MODULES = json.dumps(
-    ["chat_server", "who_is_online", "tests.support.census:Census", "tests.support.patient:Patient"]
-)
+_MODULES = patient("chat_server", "who_is_online", "tests.support.census:Census")
 _CACHES = {
     "RecentArchives._ids": 16_384,
     "FormerIds._conversations": 16_384,

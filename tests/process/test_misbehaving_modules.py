@@ -10,22 +10,19 @@ import pytest
 
 from tests.process.conftest import StartServer
 from tests.support import saved
-from tests.support.process import CHECKOUT, ServerProcess, chat
+from tests.support.process import BUSY_S, CHECKOUT, ServerProcess, chat, patient
 from tests.support.sse import open_stream, stream
 
 pytestmark = pytest.mark.process
 
 ROGUE = '["chat_server", "tests.process.rogues:Rogue"]'
 ROGUE_FIRST = '["tests.process.rogues:Rogue", "chat_server"]'
-PATIENT = '["chat_server", "tests.process.rogues:Rogue", "tests.support.patient:Patient"]'
 HOOKS = (
     "on_sse_connect on_sse_disconnect on_connection_opened on_connection_closed "
     "connected_fields health_fields"
 )
 FIELDS_LIMIT_S = 1.0
 """What `connected` may wait for a module's fields."""
-SLACK_S = 5.0
-"""What a loaded machine may add."""
 
 
 def _calls(server: ServerProcess, hook: str) -> list[dict[str, object]]:
@@ -37,13 +34,13 @@ async def _visit(server: ServerProcess, http: aiohttp.ClientSession, limit_s: fl
     began_s = time.monotonic()
     reader = await open_stream(http, f"{server.url}/subscribe")
     connected = (await reader.next("connected")).data
-    assert time.monotonic() - began_s < limit_s + SLACK_S
+    assert time.monotonic() - began_s < limit_s + BUSY_S
     await chat(http, server.url, "Hello")
     before = len(server.archives())
     began_s = time.monotonic()
     await reader.close()
     await saved.until_archived(server.data_dir / "users" / "a1", before + 1)
-    assert time.monotonic() - began_s < 0.2 + SLACK_S
+    assert time.monotonic() - began_s < 0.2 + BUSY_S
     return connected["rogue"]
 
 
@@ -59,7 +56,7 @@ async def test_a_failing_module_neither_delays_connected_nor_the_archive_and_its
         ROGUE_HOOKS=HOOKS,
         SESSION_RECONNECT_GRACE="200",
         POTO_HOOKS__TIMEOUT_S="0.3",
-        POTO_HOOKS__RETRY_FOR_S="3",
+        POTO_HOOKS__RETRY_FOR_S="5",
     )
     assert await _visit(server, http, FIELDS_LIMIT_S) is None
     [parked] = await server.until_logged("departure parked")
@@ -74,7 +71,7 @@ async def test_a_failing_module_neither_delays_connected_nor_the_archive_and_its
     assert {line["logger"] for line in failed} == {"module:Rogue"}
     began_s = time.monotonic()
     health = await (await http.get(f"{server.url}/health")).json()
-    assert time.monotonic() - began_s < FIELDS_LIMIT_S + SLACK_S
+    assert time.monotonic() - began_s < FIELDS_LIMIT_S + BUSY_S
     assert health["status"] == "healthy"
     assert 1 in [value for key, value in health.items() if "parked" in key.lower()], health
     metrics = await (await http.get(f"{server.url}/metrics")).text()
@@ -92,7 +89,10 @@ async def test_a_slow_module_is_waited_for_by_nobody_and_done_once(
 ) -> None:
     """Slow within its time is no failure: each hook is called once, and its field is in `connected`."""
     server = await start_server(
-        POTO_MODULES=PATIENT, ROGUE_MANNER="slow", ROGUE_HOOKS=HOOKS, SESSION_RECONNECT_GRACE="200"
+        POTO_MODULES=patient("chat_server", "tests.process.rogues:Rogue"),
+        ROGUE_MANNER="slow",
+        ROGUE_HOOKS=HOOKS,
+        SESSION_RECONNECT_GRACE="200",
     )
     assert await _visit(server, http, FIELDS_LIMIT_S) == "well"
     await server.until_logged("rogue called", 5)
@@ -120,7 +120,7 @@ async def test_a_module_that_clings_to_its_hooks_harms_nobody_else(
     assert health["status"] == "healthy"
     began_s = time.monotonic()
     assert await server.stop() == 1, "its departures are left undone"
-    assert time.monotonic() - began_s < 4 + SLACK_S
+    assert time.monotonic() - began_s < 4 + BUSY_S
 
 
 @pytest.mark.parametrize("manner", ["raises", "hangs", "clings"])
@@ -137,7 +137,7 @@ async def test_a_module_that_fails_to_stop_keeps_no_dialog_from_its_archive(
         await chat(http, server.url, "Hello")
         began_s = time.monotonic()
         assert await server.stop() == 1
-        assert time.monotonic() - began_s < 8 + SLACK_S
+        assert time.monotonic() - began_s < 8 + BUSY_S
         assert (await reader.next("shutdown")).data
     [archive] = server.archives()
     assert saved.load(archive).fields["reason"] == "shutdown"

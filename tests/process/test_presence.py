@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import socket
 import struct
@@ -15,8 +14,9 @@ import aiohttp
 import pytest
 
 from tests.process.conftest import StartServer
-from tests.support.process import ServerProcess, chat
+from tests.support.process import NOBODY_DEPARTS, ServerProcess, chat, patient
 from tests.support.sse import LIMIT_S, EventReader, Received, open_stream, parse_events, stream
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -27,10 +27,8 @@ UNLIMITED = {"POTO_LIMITS__CONNECTIONS_PER_USER": "0", "POTO_LIMITS__CALLS_PER_M
 
 async def drop(server: ServerProcess, reader: EventReader, user: str = "a1") -> dict[str, Any]:
     """Closes a connection and waits until the server has noticed; returns its log line."""
-    async with asyncio.timeout(LIMIT_S):
-        while not (opened := [event for event in reader.seen if event.type == "connected"]):
-            await asyncio.sleep(0.01)
-    connection = opened[0].data["connection"]
+    await until(lambda: "connected" in [event.type for event in reader.seen])
+    connection = next(event.data["connection"] for event in reader.seen if event.type == "connected")
     await reader.close()
     [line] = await server.until_logged("SSE disconnect detected", connection=connection, user=user)
     return line
@@ -86,7 +84,7 @@ async def test_a_blip_shorter_than_the_grace_loses_nothing(
     start_server: StartServer, http: aiohttp.ClientSession
 ) -> None:
     """Who returns within the grace goes on with the conversation and gets what was missed, once, in order."""
-    server = await start_server(SESSION_RECONNECT_GRACE="60000")
+    server = await start_server(**NOBODY_DEPARTS)
     async with stream(http, server.url + SUBSCRIBE) as reader:
         connected = await reader.next("connected")
         await chat(http, server.url, "before")
@@ -323,8 +321,7 @@ async def test_what_comes_while_a_stream_opens_follows_the_replay_once(
     (tmp_path / "slow_opening.py").write_text(SLOW_OPENING)
     opening, may_open = tmp_path / "opening", tmp_path / "open"
     may_open.touch()
-    modules = ["chat_server", "slow_opening:SlowOpening", "tests.support.patient:Patient"]
-    server = await start_server(POTO_MODULES=json.dumps(modules))
+    server = await start_server(POTO_MODULES=patient("chat_server", "slow_opening:SlowOpening"))
     async with stream(http, server.url + SUBSCRIBE) as reader:
         first = await reader.next("connected")
     await chat(http, server.url, "while away")

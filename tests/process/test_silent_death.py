@@ -19,15 +19,13 @@ import pytest
 
 from tests.faults.network import NEAR, Network, NoNamespacesError
 from tests.faults.readers import RawSubscriber
-from tests.support.process import ServerProcess, chat, tokens_of
+from tests.support.process import BUSY_S, ServerProcess, chat, tokens_of
 from tests.support.sse import EventReader, open_stream
 
 pytestmark = pytest.mark.process
 
 TICK_S = 1.0
 """Beside the two settings: a tick of the heartbeat, twice at most."""
-BUSY_S = 5.0
-"""What a busy machine may add."""
 GRACE_MS = 500
 
 

@@ -1,11 +1,13 @@
-"""Ports that nobody else is given while tests run beside each other."""
+"""Ports that nobody who asks for any port is given while tests run beside each other."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
+import sys
 import weakref
+from collections.abc import Callable
 from contextlib import ExitStack
 
 _FIRST, _COUNT = 12_000, 10_000
@@ -27,16 +29,22 @@ def free_port() -> int:
         return port
 
 
-def hold_port(owner: object, port: int) -> None:
-    """Has nobody who asks for any port be given this one while its owner lives; nothing where it is taken.
+def hold_port(owner: object, port: int) -> Callable[[], object] | None:
+    """Has nobody who asks for any port of 127.0.0.1 be given this one while its owner lives.
 
-    Who asks for this very one, as the server does with SO_REUSEADDR, gets it. Connecting is refused.
+    Who asks for this very one with SO_REUSEADDR, as the server does, gets it. Linux alone allows that, so
+    nothing is held elsewhere, nor where the port is taken.
+
+    Returns:
+        What lets it go before; None where it is not held.
     """
+    if sys.platform != "linux":
+        return None
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind(("127.0.0.1", port))
     except OSError:
         sock.close()
-    else:
-        weakref.finalize(owner, os.close, sock.detach())
+        return None
+    return weakref.finalize(owner, os.close, sock.detach())

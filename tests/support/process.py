@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from tests.support.server_folder import ServerFolder
 
 CHECKOUT = Path(__file__).parents[2]
 START_LIMIT_S = 30.0
+BUSY_S = 3.5
+"""What a machine that stands still may add to a time."""
+NOBODY_DEPARTS = {"SESSION_RECONNECT_GRACE": "60000"}
+"""For a test in which somebody is away for a while, however long the machine makes of it."""
 _KEPT_LINES = 50_000
 """Of what a server writes to its terminal; a long run would fill the memory with it."""
 _SERVING = re.compile(r"http://[\d.]+:(\d+)")
@@ -28,6 +32,11 @@ _OWN_VARIABLES = ("POTO_", "SESSION_")
 _OWN_NAMES = {"HOST", "PORT", "DEBUG", "DEBUG_SSE"}
 _SLOWING_NAMES = {"PYTHONDONTWRITEBYTECODE"}
 """With it each server of the tests would compile all the sources anew: an eighth of a start."""
+
+
+def patient(*modules: str) -> str:
+    """`POTO_MODULES` of a server that waits long for what these add to `connected`."""
+    return json.dumps([*modules, "tests.support.patient:Patient"])
 
 
 def server_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -76,7 +85,7 @@ class ServerProcess(ServerFolder):
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._served = asyncio.Event()
-        self._holds_port = False
+        self._port_hold: Callable[[], object] | None = None
 
     @property
     def output(self) -> str:
@@ -154,9 +163,8 @@ class ServerProcess(ServerFolder):
             status = await self._process.wait()
             assert self._reader is not None
             await asyncio.wait([self._reader])
-        if self.port and not self._holds_port:  # for its next start
-            hold_port(self, self.port)
-            self._holds_port = True
+        if self.port and self._port_hold is None:  # for its next start
+            self._port_hold = hold_port(self, self.port)
         return status
 
     def send_signal(self, number: signal.Signals) -> None:
