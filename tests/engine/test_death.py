@@ -137,7 +137,7 @@ async def test_nobody_is_dead_while_somebody_renews_in_time(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lease is renewed often enough that half of the renewals may fail."""
-    monkeypatch.setattr(registry, "LEASE_S", 6.0)
+    monkeypatch.setattr(registry, "LEASE_S", 8.0)
     one, two = [await cluster.node() for _ in range(2)]
     names = {one.id, two.id}
     for _ in range(2):

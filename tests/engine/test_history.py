@@ -32,6 +32,11 @@ from tests.support.engines import Cluster, Node
 from tests.support.valkey import ValkeyProcess, valkey_server
 
 
+@pytest.fixture(autouse=True)
+def patient_calls() -> None:
+    """A call has its own bounds here: they are what is tried."""
+
+
 class Faults:
     """What goes wrong, chosen at random."""
 

@@ -19,6 +19,11 @@ from tests.support.engines import Cluster, Node
 from tests.support.valkey import ValkeyProcess, valkey_cluster, valkey_server
 
 
+@pytest.fixture(autouse=True)
+def patient_calls() -> None:
+    """A call has its own bounds here: they are what is tried."""
+
+
 @pytest.fixture
 def start_valkey(tmp_path: Path) -> Iterator[Callable[..., ValkeyProcess]]:
     """Starts a Valkey of the test's own."""

@@ -113,12 +113,6 @@ def test_an_outside_rotation_is_followed(tmp_path: Path, how: str) -> None:
         assert events(tmp_path / "moved") == ["one"]
 
 
-@pytest.fixture
-def no_retry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lacks is told behind the next line, not by itself."""
-    monkeypatch.setattr("potoserver.logs.writer._RETRY_S", 3600.0)
-
-
 @pytest.mark.usefixtures("no_retry")
 def test_a_full_disk_costs_lines_and_nothing_else(tmp_path: Path) -> None:
     """On /dev/full every line is dropped and counted; with space again, lines and one warning are written."""

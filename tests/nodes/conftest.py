@@ -8,9 +8,8 @@ from tests.support.engines import bear_stalls
 
 
 @pytest.fixture(autouse=True)
-def patient_calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But where a stall is what is tried."""
-    if request.module.__name__ != "tests.nodes.test_stall":
-        bear_stalls(monkeypatch)
-        monkeypatch.setattr("potoserver.module.hooks.FIELDS_TIMEOUT_S", 8.0)
-        monkeypatch.setattr("potoserver.module.server_nodes._ANSWER_S", 6.0)
+def patient_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overridden where a call's own bound is tried."""
+    bear_stalls(monkeypatch)
+    monkeypatch.setattr("potoserver.module.hooks.FIELDS_TIMEOUT_S", 8.0)
+    monkeypatch.setattr("potoserver.module.server_nodes._ANSWER_S", 6.0)

@@ -87,8 +87,9 @@ async def test_a_node_that_has_just_joined_is_asked(
     monkeypatch.setattr("potoserver.engine.valkey.life.RENEWAL_S", 60)
     one, two = Counter("one"), Counter("two")
     async with two_servers(running_server, tmp_path, valkey_url, ([one], [two]), 1000) as (asking, _):
-        await asking.core.engine._life.renew()  # behind its own first one, whenever that came
+        await asking.core.engine._life.renew()  # and no more from here on
         registry = asking.core.engine._registry
+        # As if it had renewed before the other one joined.
         registry._nodes = [node for node in registry.nodes if node.id == registry.node_id]
         assert len(one.context.nodes.living()) == 1
         gathered = await one.context.nodes.ask_all(one.find, Wanted("x"))

@@ -16,6 +16,11 @@ from tests.nodes.test_home_lost import die, say_until_answered
 __all__ = ["start"]
 
 
+@pytest.fixture(autouse=True)
+def patient_calls() -> None:
+    """A call has its own bounds here: they are what is tried."""
+
+
 async def test_the_first_call_after_a_stall_is_answered(start: Start) -> None:
     """Nothing was wrong but that it stood still: it finds out how things are, and refuses nobody."""
     pair = await start(grace_ms=60_000)

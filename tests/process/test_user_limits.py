@@ -119,7 +119,7 @@ async def test_callers_that_go_away_can_not_queue_more_than_they_may_have_in_fli
 ) -> None:
     """Their calls count until they have ended; what was taken in is in the dialog, each message once."""
     server = await start_server(
-        POTO_CHAT__ECHO__DELAY_MS="2500", POTO_LIMITS__CALLS_AT_ONCE_PER_USER="8", **tokens_of(["a", "b"])
+        POTO_CHAT__ECHO__DELAY_MS="4000", POTO_LIMITS__CALLS_AT_ONCE_PER_USER="8", **tokens_of(["a", "b"])
     )
     url = f"{server.url}/{CHAT}"
 
@@ -130,8 +130,11 @@ async def test_callers_that_go_away_can_not_queue_more_than_they_may_have_in_fli
     asking = [asyncio.create_task(ask(number)) for number in range(40)]
     refused = [await each for each in itertools.islice(asyncio.as_completed(asking, timeout=20), 32)]
     assert refused == [429] * 32, "a repeat of a call in flight counts as well"
+    assert "potoserver_calls_in_flight 8.0" in await (await http.get(f"{server.url}/metrics")).text()
     for going in asking:
         going.cancel()
+    await asyncio.wait(asking)
+    assert await ask(0) == 429, "who has gone still counts"
     assert (await chat(http, server.url, "x", "t-b"))["reply"] == "x"
     async with asyncio.timeout(40):
         while "potoserver_calls_in_flight 0.0" not in await (await http.get(f"{server.url}/metrics")).text():
